@@ -1,0 +1,139 @@
+"""Requests and responses as the engine sees them: heads without bodies, nothing of any client library."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+__all__ = [
+    "Failure",
+    "FailureKind",
+    "Headers",
+    "HeadersView",
+    "Outcome",
+    "RequestHead",
+    "Response",
+]
+
+Headers: TypeAlias = CIMultiDict[str]
+"""Header fields: case-insensitive names, several values a name, order kept."""
+
+HeadersView: TypeAlias = CIMultiDict[str] | CIMultiDictProxy[str]
+"""Header fields that are only read."""
+
+
+class RequestHead:
+    """One request of the application, as it was made.
+
+    ``authority`` is the value of the Host header (with a port only if the caller
+    wrote one there), ``path`` the raw path with its query, ``port`` the port that
+    was dialled, which selects the listener, ``host`` the name that was dialled.
+    ``claims`` are those of a verified token, for claim routing at a gateway.
+    """
+
+    __slots__ = ("_cut", "authority", "claims", "headers", "host", "method", "path", "port", "scheme")
+
+    def __init__(
+        self,
+        method: str,
+        scheme: str,
+        authority: str,
+        path: str,
+        headers: HeadersView,
+        *,
+        port: int,
+        host: str | None = None,
+    ) -> None:
+        self.method = method
+        self.scheme = scheme
+        self.authority = authority
+        self.path = path
+        self.headers = headers
+        self.port = port
+        self.host = authority if host is None else host
+        self.claims: dict[str, Any] | None = None
+        self._cut = -2
+
+    @property
+    def path_only(self) -> str:
+        """The path without query and fragment."""
+        cut = self._cut
+        if cut == -2:
+            cut = self._cut = self._find_cut()
+        return self.path if cut < 0 else self.path[:cut]
+
+    @property
+    def query(self) -> str:
+        """The raw query without its question mark; empty if there is none."""
+        rest = self.path[len(self.path_only) :]
+        return rest[1:].partition("#")[0] if rest.startswith("?") else ""
+
+    def _find_cut(self) -> int:
+        query, fragment = self.path.find("?"), self.path.find("#")
+        if query < 0 or fragment < 0:
+            return max(query, fragment)
+        return min(query, fragment)
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method} {self.scheme}://{self.authority}{self.path} port={self.port}>"
+
+
+class FailureKind(Enum):
+    """How an attempt ended without a response. The values are Envoy's reset reasons."""
+
+    CONNECT_FAILURE = "remote connection failure"
+    CONNECT_TIMEOUT = "connection timeout"
+    TERMINATION = "connection termination"
+    REMOTE_RESET = "remote reset"
+    LOCAL_RESET = "local reset"
+    REFUSED_STREAM = "remote refused stream reset"
+    PROTOCOL_ERROR = "protocol error"
+    TIMEOUT = "timeout"
+
+
+class Response:
+    """The head of an upstream's response.
+
+    ``handle`` is the client library's own response object; the engine passes it on
+    untouched.
+    """
+
+    __slots__ = ("handle", "headers", "status")
+
+    def __init__(self, status: int, headers: HeadersView, handle: Any = None) -> None:
+        self.status = status
+        self.headers = headers
+        self.handle = handle
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+
+class Failure:
+    """An attempt that ended without a response.
+
+    ``sent`` is whether a byte of the request may have reached the upstream,
+    ``error`` the client library's exception (chained to what the caller sees),
+    ``detail`` its transport text, for the body that Envoy would send.
+    """
+
+    __slots__ = ("detail", "error", "kind", "sent")
+
+    def __init__(
+        self, kind: FailureKind, *, sent: bool, error: BaseException | None = None, detail: str = ""
+    ) -> None:
+        self.kind = kind
+        self.sent = sent
+        self.error = error
+        self.detail = detail
+
+    def __repr__(self) -> str:
+        return f"<Failure {self.kind.value} sent={self.sent}>"
+
+
+Outcome: TypeAlias = Response | Failure
+"""What came back from one attempt."""
+
+NO_HEADERS: Final[Headers] = CIMultiDict()

@@ -1,0 +1,25 @@
+"""Chance as an input. Weights, faults, jitter, picks and ids draw from one injected generator."""
+
+from __future__ import annotations
+
+import random
+from typing import Protocol
+
+__all__ = ["Chance", "system_chance"]
+
+
+class Chance(Protocol):
+    """A source of uniform draws; :class:`random.Random` is one."""
+
+    def random(self) -> float:
+        """Uniform in [0.0, 1.0)."""
+        ...
+
+    def getrandbits(self, k: int, /) -> int:
+        """``k`` uniform bits, for request ids."""
+        ...
+
+
+def system_chance(seed: int | None = None) -> Chance:
+    """A generator of its own, seeded by the operating system unless ``seed`` is given."""
+    return random.Random(seed)

@@ -1,0 +1,133 @@
+"""Facts that the mesh reports at run time. Telemetry, logs, dashboards and tests listen to them.
+
+Events are immutable by contract and carry no client library's objects. They are
+delivered synchronously, in order, on the thread or task where they happened: an
+observer must be quick and must not raise (an exception of an observer is reported
+once through :mod:`warnings` and never reaches the call).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from meshlib.diagnostics import Finding
+
+__all__ = [
+    "AttemptFinished",
+    "ConfigPublished",
+    "ConfigRejected",
+    "EndpointEjected",
+    "EndpointUnejected",
+    "Event",
+    "ExchangeFinished",
+    "FaultInjected",
+    "Observer",
+    "RetryScheduled",
+]
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every request, and that costs four times as much
+class ExchangeFinished:
+    """One application request was answered, by the upstream or by the mesh.
+
+    ``status`` is what the application sees (0: it saw no response), ``duration`` in
+    seconds from its start to the response head, ``attempts`` the number of sends,
+    ``flags`` Envoy's response flags, ``details`` its response code detail.
+    """
+
+    host: str
+    method: str
+    status: int
+    duration: float
+    attempts: int
+    flags: tuple[str, ...]
+    details: str
+    route: str
+    cluster: str
+    endpoint: str
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every request, and that costs four times as much
+class AttemptFinished:
+    """One send came back. ``status`` is 0 and ``failure`` Envoy's reset reason if there was no response."""
+
+    cluster: str
+    endpoint: str
+    attempt: int
+    status: int
+    failure: str
+    duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled:
+    """The attempt before was not good enough; ``attempt`` (≥ 2) starts after ``backoff`` seconds."""
+
+    cluster: str
+    attempt: int
+    backoff: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultInjected:
+    """A fault of the configuration was applied; ``seconds`` for a delay, ``status`` for an abort."""
+
+    host: str
+    route: str
+    kind: Literal["delay", "abort"]
+    seconds: float = 0.0
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointEjected:
+    """Outlier detection took an endpoint out for at least ``seconds``; ``reason`` names the detector."""
+
+    cluster: str
+    endpoint: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointUnejected:
+    """An ejected endpoint was put back."""
+
+    cluster: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigPublished:
+    """A configuration took effect; ``version`` is a digest of its texts."""
+
+    version: str
+    resources: int
+    warnings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRejected:
+    """An update was not usable; the configuration before it stays in force."""
+
+    findings: tuple[Finding, ...]
+    reason: str
+
+
+Event: TypeAlias = (
+    ExchangeFinished
+    | AttemptFinished
+    | RetryScheduled
+    | FaultInjected
+    | EndpointEjected
+    | EndpointUnejected
+    | ConfigPublished
+    | ConfigRejected
+)
+
+Observer: TypeAlias = Callable[[Event], None]
+"""What listens to events; see the module for what it may do."""
