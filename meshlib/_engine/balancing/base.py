@@ -1,0 +1,27 @@
+"""What every balancing algorithm offers."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from meshlib._snapshot.clusters import Endpoint
+
+__all__ = ["Balancer", "Host", "HostT"]
+
+
+class Host(Protocol):
+    """An endpoint that may be picked, with the number of its requests on their way."""
+
+    endpoint: Endpoint
+    active: int
+
+
+HostT = TypeVar("HostT", bound=Host)
+
+
+class Balancer(Protocol[HostT]):
+    """Picks among the hosts it was built for. Called under the lock of its cluster."""
+
+    def pick(self) -> HostT | None:
+        """The next host; None if there is none."""
+        ...

@@ -1,0 +1,100 @@
+"""What the engine asks a driver to do, and what it answers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TypeAlias
+
+from meshlib._http import Headers, Outcome, Response
+from meshlib._snapshot.clusters import Cluster, Endpoint
+
+__all__ = ["Backoff", "Command", "LocalReply", "Reply", "Send", "Steps"]
+
+
+class Send:
+    """Send the request to ``endpoint`` and answer with the outcome.
+
+    ``endpoint`` None means the address that the application dialled. ``path`` and
+    ``authority`` replace those of the request if they are not None. ``timeout`` in
+    seconds cuts the attempt off; the driver then answers ``Failure(TIMEOUT)``.
+    ``attempt`` counts from 1.
+    """
+
+    __slots__ = ("attempt", "authority", "cluster", "endpoint", "path", "timeout")
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        endpoint: Endpoint | None,
+        *,
+        attempt: int,
+        timeout: float | None,
+        path: str | None,
+        authority: str | None,
+    ) -> None:
+        self.cluster = cluster
+        self.endpoint = endpoint
+        self.attempt = attempt
+        self.timeout = timeout
+        self.path = path
+        self.authority = authority
+
+    def __repr__(self) -> str:
+        where = self.endpoint.key if self.endpoint else "original address"
+        return f"<Send attempt={self.attempt} {self.cluster.name} to {where} timeout={self.timeout}>"
+
+
+class Backoff:
+    """Drop ``discard`` (a response that will not be used) and wait ``seconds``; the answer is None."""
+
+    __slots__ = ("discard", "seconds")
+
+    def __init__(self, seconds: float, discard: Response | None = None) -> None:
+        self.seconds = seconds
+        self.discard = discard
+
+    def __repr__(self) -> str:
+        return f"<Backoff {self.seconds:.3f}s discard={self.discard}>"
+
+
+class LocalReply:
+    """The mesh answers in place of the upstream.
+
+    ``details`` is Envoy's response code detail, ``error`` the client library's
+    exception behind it. ``refusal`` is False for a redirect or a direct response: the
+    configuration answers, nothing was refused.
+    """
+
+    __slots__ = ("body", "details", "error", "headers", "refusal", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        headers: tuple[tuple[str, str], ...],
+        details: str,
+        *,
+        refusal: bool = True,
+        error: BaseException | None = None,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.details = details
+        self.refusal = refusal
+        self.error = error
+
+    def mutate(self, change: Callable[[Headers], object]) -> None:
+        """Change the header fields in place."""
+        headers = Headers(self.headers)
+        change(headers)
+        self.headers = tuple(headers.items())
+
+    def __repr__(self) -> str:
+        return f"<LocalReply {self.status} {self.details}>"
+
+
+Command: TypeAlias = Send | Backoff
+Reply: TypeAlias = Response | LocalReply
+Steps: TypeAlias = Generator[Command, Outcome | None, Reply]
+"""An exchange in progress: yields commands, takes outcomes, returns the reply."""

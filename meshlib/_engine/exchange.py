@@ -1,0 +1,379 @@
+"""One application request, from its head to the reply: route, fault, mutate, limit, pick, send, record, retry.
+
+Sans-IO: :meth:`Exchange.steps` is a generator. It yields what a driver must do
+(:class:`Send`, :class:`Backoff`), takes what came back and returns the reply. A driver
+that gives up closes the generator; every counter is then right again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Generator
+from typing import Final, TypeAlias
+
+from meshlib._engine.commands import Backoff, Command, LocalReply, Reply, Send, Steps
+from meshlib._engine.faults import abort_reply, draw_delay
+from meshlib._engine.limits import overflow_reply, retry_limit
+from meshlib._engine.local_replies import configured_reply, local_reply, reset_reply, sorted_flags
+from meshlib._engine.mutations import apply_levels, rewrite_path
+from meshlib._engine.outliers import record_locked, sweep_locked
+from meshlib._engine.published import Published
+from meshlib._engine.request_headers import set_attempt_headers, set_exchange_headers
+from meshlib._engine.retries import backoff_seconds, retry_reason
+from meshlib._engine.state import EndpointState, LiveCluster
+from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
+from meshlib._snapshot.routes import Forward, HeaderOps, Route, WeightedDestination
+from meshlib.events import AttemptFinished, ExchangeFinished, FaultInjected, RetryScheduled
+
+__all__ = ["Exchange"]
+
+_NEVER: Final = float("inf")
+_PICKS: Final = 5  # how often a retry looks for a host that was not tried yet (host_selection_retry_max_attempts)
+_Waits: TypeAlias = Generator[Command, Outcome | None, LocalReply | None]
+
+
+class Exchange:
+    """One application request and what became of it.
+
+    ``headers`` are the request's own, mutable: route and mesh change them in place,
+    once. ``can_replay`` tells whether the body can be sent again. After the reply,
+    :meth:`finish` must be called when its body is over or dropped.
+
+    ``route``, ``live`` (the cluster), ``endpoint``, ``attempts``, ``flags`` and
+    ``details`` tell afterwards what happened; ``response_levels`` are the header
+    operations that the reply still has to get.
+    """
+
+    __slots__ = (
+        "_attempt_started",
+        "_cut_by_route",
+        "_deadline",
+        "_flags",
+        "_held",
+        "_per_try",
+        "_tried",
+        "attempts",
+        "can_replay",
+        "details",
+        "endpoint",
+        "headers",
+        "live",
+        "published",
+        "request",
+        "response_levels",
+        "route",
+        "started",
+    )
+
+    def __init__(
+        self, published: Published, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]
+    ) -> None:
+        self.published = published
+        self.request = request
+        self.headers = headers
+        self.can_replay = can_replay
+        self.route: Route | None = None
+        self.live: LiveCluster | None = None
+        self.endpoint: EndpointState | None = None
+        self.response_levels: tuple[HeaderOps, ...] = ()
+        self.attempts = 0
+        self.details = "via_upstream"
+        self.started = self._attempt_started = published.clock.monotonic()
+        self._deadline = _NEVER
+        self._per_try: float | None = None
+        self._cut_by_route = False
+        self._tried: list[EndpointState] = []
+        self._flags: set[str] | None = None
+        self._held = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Envoy's response flags, in its order; empty if all went well."""
+        return sorted_flags(self._flags) if self._flags else ()
+
+    def steps(self) -> Steps:
+        """Run the exchange; returns the upstream's response or the mesh's own reply."""
+        try:
+            reply = yield from self._route()
+        except BaseException:
+            self._flag("DC")
+            self.details = "downstream_remote_disconnect"
+            self._report(0)
+            raise
+        if type(reply) is LocalReply:
+            self.details = reply.details
+            if self.response_levels:
+                reply.mutate(lambda headers: apply_levels(self.response_levels, headers, self.request))
+        self._report(reply.status)
+        return reply
+
+    def finish(self) -> None:
+        """The response's body is over, or nobody wants it any more. Safe to call again."""
+        if self._held:
+            self._held = False
+            self._leave()
+
+    # -- route, fault, mutate --------------------------------------------------------------------
+
+    def _route(self) -> Steps:
+        request = self.request
+        host = self.published.snapshot.find_host(request)
+        route = self.route = host.match(request) if host is not None else None
+        if route is None:
+            return self._refuse(404, "", "route_not_found", "NR")
+        action = route.action
+        if type(action) is not Forward:
+            return configured_reply(action, request)
+        if action.fault is not None:
+            aborted = yield from self._inject(action, route)
+            if aborted is not None:
+                return aborted
+        destination = self._choose(action)
+        self.response_levels = destination.response_levels
+        live = self.live = self.published.clusters.get(destination.cluster)
+        if live is None:
+            return self._refuse(503, "", "cluster_not_found", "NC")
+        path, authority = self._mutate(action, destination)
+        return (yield from self._forward(action, live, path, authority))
+
+    def _inject(self, action: Forward, route: Route) -> _Waits:
+        assert action.fault is not None
+        published, host = self.published, self.request.authority
+        seconds = draw_delay(action.fault, published.chance)
+        if seconds:
+            self._flag("DI")
+            if published.wants(FaultInjected):
+                published.notify(FaultInjected(host=host, route=route.name, kind="delay", seconds=seconds))
+            yield Backoff(seconds)
+        reply = abort_reply(action.fault, self.request, published.chance)
+        if reply is not None:
+            self._flag("FI")
+            if published.wants(FaultInjected):
+                published.notify(FaultInjected(host=host, route=route.name, kind="abort", status=reply.status))
+        return reply
+
+    def _choose(self, action: Forward) -> WeightedDestination:
+        destinations = action.destinations
+        if len(destinations) == 1:
+            return destinations[0]
+        return destinations[bisect_right(action.sums, self.published.chance.random() * action.sums[-1])]
+
+    def _mutate(self, action: Forward, destination: WeightedDestination) -> tuple[str | None, str | None]:
+        """Change the headers in place; the new path and authority, None where they stay."""
+        request, headers = self.request, self.headers
+        set_exchange_headers(request, headers, self.published.chance)
+        if destination.request_levels:
+            apply_levels(destination.request_levels, headers, request)
+        if action.rewrite is None:
+            return None, destination.host_rewrite
+        path = rewrite_path(action.rewrite, request.path)
+        if path == request.path:
+            return None, destination.host_rewrite
+        headers["x-envoy-original-path"] = request.path
+        return path, destination.host_rewrite
+
+    # -- limit, pick, send, record, retry ----------------------------------------------------------
+
+    def _forward(self, action: Forward, live: LiveCluster, path: str | None, authority: str | None) -> Steps:
+        self._start_timers(action)
+        is_retry = False
+        while True:
+            refused = self._pick(live, action, is_retry)
+            if refused is not None:
+                return refused
+            send = self._send(live, path, authority)
+            try:
+                outcome = yield send
+            except BaseException:
+                self._leave()
+                raise
+            finally:
+                if is_retry:
+                    self._free_retry(live)
+            assert outcome is not None
+            reason = self._record(live, action, outcome)
+            if reason is None or not self._may_retry(live, action):
+                return self._conclude(outcome)
+            is_retry = True
+            expired = yield from self._back_off(live, action, outcome, reason)
+            if expired is not None:
+                return expired
+
+    def _start_timers(self, action: Forward) -> None:
+        timeout = action.timeout
+        per_try = action.retry.per_try_timeout if action.retry is not None else None
+        if timeout is not None:
+            self._deadline = self.published.clock.monotonic() + timeout
+            if per_try is not None and per_try >= timeout:
+                per_try = None
+        self._per_try = per_try
+
+    def _pick(self, live: LiveCluster, action: Forward, is_retry: bool) -> LocalReply | None:
+        """Take an endpoint and count the request in; a reply if there is none or no room."""
+        state, events = live.state, None
+        with state.lock:
+            if state.active >= live.cluster.policy.connection_pool.max_requests:
+                overflows = True
+            else:
+                overflows = False
+                if state.next_sweep is not None:
+                    events = sweep_locked(live, self.published.clock.monotonic())
+                host = self.endpoint = self._pick_locked(live, action, is_retry)
+                if host is not None or live.is_original:
+                    state.active += 1
+                    if host is not None:
+                        host.active += 1
+        for event in events or ():
+            self.published.notify(event)
+        if not overflows and (self.endpoint is not None or live.is_original):
+            return None
+        if is_retry:
+            self._free_retry(live)
+        if overflows:
+            self._flag("UO")
+            return overflow_reply(self.request)
+        return self._refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
+
+    def _pick_locked(self, live: LiveCluster, action: Forward, is_retry: bool) -> EndpointState | None:
+        host = live.balancer.pick()
+        if is_retry and action.retry is not None and action.retry.avoid_previous_hosts:
+            for _ in range(_PICKS):
+                if host not in self._tried:
+                    break
+                host = live.balancer.pick()
+        return host
+
+    def _send(self, live: LiveCluster, path: str | None, authority: str | None) -> Send:
+        self.attempts = attempt = self.attempts + 1
+        timeout = self._per_try
+        self._cut_by_route = False
+        if self._deadline != _NEVER:
+            left = max(self._deadline - self.published.clock.monotonic(), 0.0)
+            if timeout is None or left < timeout:
+                timeout, self._cut_by_route = left, True
+        set_attempt_headers(self.headers, attempt, timeout)
+        if AttemptFinished in self.published.observers:
+            self._attempt_started = self.published.clock.monotonic()
+        endpoint = self.endpoint.endpoint if self.endpoint is not None else None
+        return Send(live.cluster, endpoint, attempt=attempt, timeout=timeout, path=path, authority=authority)
+
+    def _record(self, live: LiveCluster, action: Forward, outcome: Outcome) -> str | None:
+        """Tell outlier detection; the retryOn condition that the outcome meets, if any."""
+        published, host = self.published, self.endpoint
+        if host is not None and live.cluster.policy.outlier is not None:
+            with live.state.lock:
+                event = record_locked(live, host, outcome, published.clock.monotonic())
+            if event is not None:
+                published.notify(event)
+        if AttemptFinished in published.observers:
+            self._report_attempt(live, outcome)
+        if type(outcome) is Failure and outcome.kind is FailureKind.TIMEOUT:
+            outcome.detail = "response_timeout" if self._cut_by_route else "upstream_per_try_timeout"
+            if self._cut_by_route:
+                return None
+        return None if action.retry is None else retry_reason(action.retry, outcome)
+
+    def _may_retry(self, live: LiveCluster, action: Forward) -> bool:
+        """Whether one more attempt is allowed; takes its place among the concurrent retries if so."""
+        assert action.retry is not None
+        if self.attempts > action.retry.attempts:
+            if action.retry.attempts:
+                self._flag("URX")
+            return False
+        if not self.can_replay():
+            return False
+        state = live.state
+        with state.lock:
+            allowed = state.retries < retry_limit(live.cluster, state.active)
+            state.retries += allowed
+        if not allowed:
+            self._flag("UO")
+        return allowed
+
+    def _free_retry(self, live: LiveCluster) -> None:
+        with live.state.lock:
+            live.state.retries -= 1
+
+    def _back_off(self, live: LiveCluster, action: Forward, outcome: Outcome, reason: str) -> _Waits:
+        """Let go of what came back and wait; a reply if the route's timeout ends first."""
+        assert action.retry is not None
+        self._leave()
+        if self.endpoint is not None:
+            self._tried.append(self.endpoint)
+        published = self.published
+        seconds = backoff_seconds(action.retry, self.attempts, published.chance)
+        left = max(self._deadline - published.clock.monotonic(), 0.0)
+        if published.wants(RetryScheduled):
+            name, attempt = live.cluster.name, self.attempts + 1
+            published.notify(RetryScheduled(cluster=name, attempt=attempt, backoff=seconds, reason=reason))
+        waited = False
+        try:
+            yield Backoff(min(seconds, left), outcome if type(outcome) is Response else None)
+            waited = seconds < left
+        finally:
+            if not waited:
+                self._free_retry(live)
+        if waited:
+            return None
+        self._flag("UT")
+        return local_reply(self.request, 504, "upstream request timeout", "response_timeout")
+
+    def _conclude(self, outcome: Outcome) -> Reply:
+        if type(outcome) is Response:
+            self._held = True
+            return outcome
+        assert isinstance(outcome, Failure)
+        self._leave()
+        reply, flag = reset_reply(self.request, outcome, retried=self.attempts > 1)
+        self._flag(flag)
+        return reply
+
+    def _leave(self) -> None:
+        """Count the request out of its endpoint and cluster."""
+        assert self.live is not None
+        state, host = self.live.state, self.endpoint
+        with state.lock:
+            state.active -= 1
+            if host is not None:
+                host.active -= 1
+
+    # -- replies and reports -------------------------------------------------------------------------
+
+    def _refuse(self, status: int, body: str, details: str, flag: str) -> LocalReply:
+        self._flag(flag)
+        return local_reply(self.request, status, body, details)
+
+    def _flag(self, flag: str) -> None:
+        if self._flags is None:
+            self._flags = set()
+        self._flags.add(flag)
+
+    def _report_attempt(self, live: LiveCluster, outcome: Outcome) -> None:
+        now = self.published.clock.monotonic()
+        event = AttemptFinished(
+            cluster=live.cluster.name,
+            endpoint=self.endpoint.endpoint.key if self.endpoint is not None else "",
+            attempt=self.attempts,
+            status=outcome.status if type(outcome) is Response else 0,
+            failure=outcome.kind.value if type(outcome) is Failure else "",
+            duration=now - self._attempt_started,
+        )
+        self.published.notify(event)
+
+    def _report(self, status: int) -> None:
+        published = self.published
+        if ExchangeFinished not in published.observers:
+            return
+        event = ExchangeFinished(
+            host=self.request.authority,
+            method=self.request.method,
+            status=status,
+            duration=published.clock.monotonic() - self.started,
+            attempts=self.attempts,
+            flags=self.flags,
+            details=self.details,
+            route=self.route.name if self.route is not None else "",
+            cluster=self.live.cluster.name if self.live is not None else "",
+            endpoint=self.endpoint.endpoint.key if self.endpoint is not None else "",
+        )
+        published.notify(event)

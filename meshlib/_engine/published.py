@@ -1,0 +1,55 @@
+"""What an exchange runs on: one snapshot, bound to the state, with clock, chance and the way out for events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from meshlib._clock import Clock
+from meshlib._engine.state import LiveCluster
+from meshlib._random import Chance
+from meshlib._snapshot.snapshot import Snapshot
+from meshlib.events import Event, Observer
+
+__all__ = ["Observers", "Published"]
+
+Observers: TypeAlias = dict[type[Event], tuple[Observer, ...]]
+"""Who listens to which kind of event. An event that nobody wants is not even made."""
+
+
+class Published:
+    """A snapshot in force. An exchange keeps the one it began with, whatever is published meanwhile.
+
+    ``observers`` is shared by all publishes of a runtime; ``on_observer_error`` takes
+    what an observer raised, so that no call fails for its listener.
+    """
+
+    __slots__ = ("chance", "clock", "clusters", "observers", "on_observer_error", "snapshot")
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        clusters: dict[str, LiveCluster],
+        clock: Clock,
+        chance: Chance,
+        observers: Observers,
+        on_observer_error: Callable[[Observer, Exception], None],
+    ) -> None:
+        self.snapshot = snapshot
+        self.clusters = clusters
+        self.clock = clock
+        self.chance = chance
+        self.observers = observers
+        self.on_observer_error = on_observer_error
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Whether anybody listens to this kind of event."""
+        return kind in self.observers
+
+    def notify(self, event: Event) -> None:
+        """Hand an event to those who listen to its kind, in the order in which they subscribed."""
+        for observer in self.observers.get(type(event), ()):
+            try:
+                observer(event)
+            except Exception as error:  # an observer's fault must not become the caller's
+                self.on_observer_error(observer, error)

@@ -1,0 +1,122 @@
+"""What joins configuration and requests: the snapshot in force, the state, clock, chance and observers."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import get_args
+
+from meshlib._clock import Clock, SystemClock
+from meshlib._engine.exchange import Exchange
+from meshlib._engine.published import Observers, Published
+from meshlib._engine.state import LiveCluster, State
+from meshlib._http import Headers, RequestHead
+from meshlib._random import Chance, system_chance
+from meshlib._snapshot.snapshot import Snapshot
+from meshlib.events import Event, Observer
+
+__all__ = ["Runtime"]
+
+
+class Runtime:
+    """Shared by all threads and event loops of the process.
+
+    A publish swaps one reference: an exchange that has begun goes on with the
+    snapshot it began with, the next one sees the new. A forked child starts with
+    fresh locks and without the requests of its parent.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, clock: Clock | None = None, chance: Chance | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.chance: Chance = chance or system_chance()
+        self._observers: Observers = {}
+        self._failed_observers: set[Observer] = set()
+        self._lock = threading.Lock()
+        self._state = State(self.chance)
+        self.published = self._bind(snapshot, {})
+        if hasattr(os, "register_at_fork"):
+            _forked.watch(self)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Put a snapshot in force. State survives, keyed by cluster and endpoint."""
+        with self._lock:
+            self.published = self._bind(snapshot, self.published.clusters)
+
+    def begin(self, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]) -> Exchange:
+        """Start an exchange on the snapshot in force."""
+        return Exchange(self.published, request, headers, can_replay)
+
+    def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
+        """Deliver events of these kinds (default: all) to ``observer``; returns the function that ends it."""
+        wanted = kinds or get_args(Event)
+        with self._lock:
+            for kind in wanted:
+                self._observers[kind] = (*self._observers.get(kind, ()), observer)
+        return lambda: self._forget(observer, wanted)
+
+    def notify(self, event: Event) -> None:
+        """Deliver an event that did not come from an exchange."""
+        self.published.notify(event)
+
+    def clusters(self) -> dict[str, LiveCluster]:
+        """The live clusters by name, for views and tests."""
+        return self.published.clusters
+
+    def _bind(self, snapshot: Snapshot, before: dict[str, LiveCluster]) -> Published:
+        clusters = self._state.bind(snapshot, before, self.clock.monotonic())
+        return Published(snapshot, clusters, self.clock, self.chance, self._observers, self._on_observer_error)
+
+    def _forget(self, observer: Observer, kinds: tuple[type[Event], ...]) -> None:
+        with self._lock:
+            for kind in kinds:
+                left = tuple(one for one in self._observers.get(kind, ()) if one is not observer)
+                if left:
+                    self._observers[kind] = left
+                else:
+                    self._observers.pop(kind, None)
+
+    def _on_observer_error(self, observer: Observer, error: Exception) -> None:
+        if observer in self._failed_observers:
+            return
+        self._failed_observers.add(observer)
+        warnings.warn(
+            f"the mesh observer {observer!r} raised {error!r}; it goes on being called, this is said once",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: new locks, counters of requests on their way back to zero."""
+        self._lock = threading.Lock()
+        for live in self.published.clusters.values():
+            live.state.lock = threading.Lock()
+            live.state.active = live.state.retries = 0
+            for host in live.endpoints:
+                host.active = 0
+
+    def __repr__(self) -> str:
+        return f"<Runtime {self.published.snapshot!r} {self._state!r}>"
+
+
+class _Forks:
+    """Tells living runtimes that the process has forked; one hook for the process, since hooks cannot be removed."""
+
+    def __init__(self) -> None:
+        self._runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+        self._registered = False
+
+    def watch(self, runtime: Runtime) -> None:
+        self._runtimes.add(runtime)
+        if not self._registered:
+            self._registered = True
+            os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        for runtime in list(self._runtimes):
+            runtime.reset_after_fork()
+
+
+_forked = _Forks()

@@ -1,0 +1,237 @@
+"""Compiled destinations: clusters, endpoints and their effective traffic policy. Immutable once built.
+
+Defaults are filled in (semantics 4): nothing here is None because it was not
+written, only because it is off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+from collections.abc import Mapping
+
+__all__ = [
+    "UNLIMITED",
+    "BalancerPolicy",
+    "Cluster",
+    "ConnectionPool",
+    "Discovery",
+    "Endpoint",
+    "LeastRequest",
+    "Locality",
+    "LocalityPolicy",
+    "Maglev",
+    "OutlierDetection",
+    "Passthrough",
+    "RandomPick",
+    "RetryBudget",
+    "RingHash",
+    "RoundRobin",
+    "TrafficPolicy",
+    "UpstreamTls",
+    "Warmup",
+]
+
+UNLIMITED: Final = 2**32 - 1
+"""Envoy's "no limit" for thresholds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Region, zone, subzone; an unknown part is empty."""
+
+    region: str = ""
+    zone: str = ""
+    subzone: str = ""
+
+    def __str__(self) -> str:
+        return "/".join((self.region, self.zone, self.subzone)).rstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One address of a cluster. ``priority`` is the failover tier, 0 first; ``weight`` at least 1.
+
+    ``address`` is an IP address, a host name to resolve, or ``unix:///path``
+    (then ``port`` is 0). ``identity`` is the SPIFFE id expected of it, if known;
+    ``mesh_tls`` whether it has a sidecar that speaks mesh mTLS.
+    """
+
+    address: str
+    port: int
+    weight: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    locality: Locality = Locality()
+    priority: int = 0
+    healthy: bool = True
+    network: str = ""
+    identity: str = ""
+    mesh_tls: bool = False
+
+    @property
+    def key(self) -> str:
+        """``address:port``, the identity under which its state survives a reload."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address[:5] else f"{self.address}:{self.port}"
+
+
+class Discovery(Enum):
+    """How the endpoints of a cluster are found."""
+
+    STATIC = "static"
+    """The endpoints are addresses, all known."""
+    DNS = "dns"
+    """The endpoints are names; each address behind them counts (Envoy's strict DNS)."""
+    LOGICAL_DNS = "logical-dns"
+    """One name; the first address is used for new connections."""
+    ORIGINAL = "original"
+    """The address that the application dialled."""
+    DYNAMIC = "dynamic"
+    """The name in the Host header, resolved at request time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmup:
+    """Slow start of new endpoints: window in seconds, first share 0–1, aggression."""
+
+    duration: float
+    minimum: float = 0.1
+    aggression: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRobin:
+    warmup: Warmup | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeastRequest:
+    warmup: Warmup | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RandomPick:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Passthrough:
+    """Connect to the address that the application dialled."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingHash:
+    minimum_size: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Maglev:
+    table_size: int = 65537
+
+
+BalancerPolicy: TypeAlias = RoundRobin | LeastRequest | RandomPick | Passthrough | RingHash | Maglev
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionPool:
+    """Caps of one cluster in this process; durations in seconds, None: off."""
+
+    max_connections: int = UNLIMITED
+    connect_timeout: float = 10.0
+    max_connection_duration: float | None = None
+    tcp_idle_timeout: float | None = None
+    tcp_keepalive: tuple[int | None, float | None, float | None] | None = None
+    max_pending_requests: int = UNLIMITED
+    max_requests: int = UNLIMITED
+    max_requests_per_connection: int = 0
+    max_retries: int = UNLIMITED
+    idle_timeout: float | None = 3600.0
+    max_concurrent_streams: int = 2**31 - 1
+    h2_upgrade: bool = False
+    use_client_protocol: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierDetection:
+    """When an endpoint is ejected (semantics 4.11). Thresholds of 0 are off; percentages 0–100; seconds."""
+
+    consecutive_5xx: int = 5
+    consecutive_gateway: int = 0
+    consecutive_local: int = 5
+    split_local: bool = False
+    interval: float = 10.0
+    base_ejection_time: float = 30.0
+    max_ejection_time: float = 300.0
+    max_ejection_percent: int = 10
+    min_health_percent: int = 0
+    error_codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudget:
+    """Cap on concurrent retries: a share 0–1 of the active requests, but never fewer than ``minimum``."""
+
+    ratio: float = 0.2
+    minimum: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamTls:
+    """TLS towards the upstream. ``AUTO`` is auto-mTLS: mesh mTLS to endpoints that have a sidecar."""
+
+    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL", "AUTO"] = "AUTO"
+    sni: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    ca_certificates: str = ""
+    client_certificate: str = ""
+    private_key: str = ""
+    credential_name: str = ""
+    ca_crl: str = ""
+    skip_verify: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalityPolicy:
+    """The effective locality setting (semantics 4.3), None where nothing applies.
+
+    ``distribute`` and ``failover`` as written; ``failover_priority`` the labels.
+    """
+
+    distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
+    failover: tuple[tuple[str, str], ...] = ()
+    failover_priority: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficPolicy:
+    """The effective policy of one cluster, after inheritance (semantics 1.9)."""
+
+    balancer: BalancerPolicy = LeastRequest()
+    connection_pool: ConnectionPool = ConnectionPool()
+    outlier: OutlierDetection | None = None
+    tls: UpstreamTls = UpstreamTls()
+    retry_budget: RetryBudget | None = None
+    locality: LocalityPolicy | None = None
+    proxy_protocol: Literal["V1", "V2"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A destination that requests can be sent to: host, port and subset with their endpoints."""
+
+    name: str
+    host: str
+    port: int
+    subset: str = ""
+    namespace: str = ""
+    external: bool = False
+    protocol: str = "HTTP"
+    discovery: Discovery = Discovery.STATIC
+    endpoints: tuple[Endpoint, ...] = ()
+    policy: TrafficPolicy = TrafficPolicy()
+    origin: str = ""
+
+    def __repr__(self) -> str:
+        subset = f"/{self.subset}" if self.subset else ""
+        return f"<Cluster {self.host}:{self.port}{subset} endpoints={len(self.endpoints)}>"

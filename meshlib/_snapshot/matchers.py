@@ -1,0 +1,242 @@
+"""Compiled predicates over a request. Pure, depending on nothing but the request head.
+
+Every predicate has ``matches(request)`` for the hot path and ``describe()`` for
+``explain``, which names the first condition that did not hold. Static conditions
+(port, source labels, source namespace, gateways) are decided when the snapshot is
+compiled and never reach this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from meshlib._http import HeadersView, RequestHead
+
+__all__ = [
+    "ClaimMatch",
+    "Exact",
+    "HeaderMatch",
+    "Predicate",
+    "Prefix",
+    "Present",
+    "PseudoMatch",
+    "QueryMatch",
+    "Regex",
+    "RegexProgram",
+    "RouteMatch",
+    "TextMatcher",
+    "UriMatch",
+    "header_values",
+]
+
+# Envoy keeps these fields once: several occurrences are joined with "," on arrival
+# and matched joined (semantics 2.2, observed on Envoy 1.39.3).
+INLINE_HEADERS = frozenset(
+    "accept accept-encoding access-control-request-headers access-control-request-method authorization "
+    "cache-control content-encoding content-type expect grpc-timeout if-match if-modified-since if-none-match "
+    "if-range if-unmodified-since origin pragma referer user-agent via x-client-trace-id x-forwarded-for "
+    "x-forwarded-host x-forwarded-port x-forwarded-proto x-request-id".split()
+)
+
+
+class RegexProgram(Protocol):
+    """A compiled RE2 expression; matches only the whole text."""
+
+    pattern: str
+
+    def matches(self, text: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The text equals ``value``."""
+
+    value: str
+    ignore_case: bool = False
+
+    def matches(self, text: str) -> bool:
+        return text.lower() == self.value.lower() if self.ignore_case else text == self.value
+
+    def describe(self) -> str:
+        return f"exact {self.value!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The text starts with ``value``, as plain characters: ``/foo`` matches ``/foobar``."""
+
+    value: str
+    ignore_case: bool = False
+
+    def matches(self, text: str) -> bool:
+        return text.lower().startswith(self.value.lower()) if self.ignore_case else text.startswith(self.value)
+
+    def describe(self) -> str:
+        return f"prefix {self.value!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """The whole text matches an RE2 expression."""
+
+    program: RegexProgram
+
+    def matches(self, text: str) -> bool:
+        return self.program.matches(text)
+
+    def describe(self) -> str:
+        return f"regex {self.program.pattern!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Any text at all, even the empty one: the field only has to be there."""
+
+    def matches(self, text: str) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return "present"
+
+
+TextMatcher: TypeAlias = Exact | Prefix | Regex | Present
+
+
+class Predicate(Protocol):
+    """One condition of a route."""
+
+    def matches(self, request: RequestHead) -> bool: ...
+
+    def describe(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UriMatch:
+    """The raw path, query and fragment removed."""
+
+    text: TextMatcher
+
+    def matches(self, request: RequestHead) -> bool:
+        return self.text.matches(request.path_only)
+
+    def describe(self) -> str:
+        return f"uri {self.text.describe()}"
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoMatch:
+    """``method``, ``scheme`` or ``authority``; the authority includes a port if the caller wrote one."""
+
+    name: str
+    text: TextMatcher
+
+    def matches(self, request: RequestHead) -> bool:
+        return self.text.matches(getattr(request, self.name))
+
+    def describe(self) -> str:
+        return f"{self.name} {self.text.describe()}"
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMatch:
+    """A header field. One matching value among several is enough.
+
+    ``invert`` is ``withoutHeaders``: no value may match, and a missing field counts
+    as the empty text, except for a presence match, where missing is a match.
+    """
+
+    name: str
+    text: TextMatcher
+    invert: bool = False
+
+    def matches(self, request: RequestHead) -> bool:
+        values = header_values(request.headers, self.name)
+        if self.invert:
+            if isinstance(self.text, Present):
+                return not values
+            return not any(map(self.text.matches, values or ("",)))
+        return any(map(self.text.matches, values))
+
+    def describe(self) -> str:
+        return f"{'without header' if self.invert else 'header'} {self.name} {self.text.describe()}"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryMatch:
+    """A query parameter: first occurrence, raw value (not percent-decoded); missing never matches."""
+
+    name: str
+    text: TextMatcher
+
+    def matches(self, request: RequestHead) -> bool:
+        for item in request.query.split("&"):
+            name, _, value = item.partition("=")
+            if name == self.name:
+                return self.text.matches(value)
+        return False
+
+    def describe(self) -> str:
+        return f"query parameter {self.name} {self.text.describe()}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimMatch:
+    """A claim of the verified token, at gateways only (``@request.auth.claims…``).
+
+    ``path`` is the nested claim; a list claim matches if one of its strings does.
+    Without a verified token it never matches.
+    """
+
+    path: tuple[str, ...]
+    text: TextMatcher
+    invert: bool = False
+
+    def matches(self, request: RequestHead) -> bool:
+        value: object = request.claims
+        for name in self.path:
+            value = value.get(name) if isinstance(value, dict) else None
+        values = value if isinstance(value, list) else [value]
+        found = any(isinstance(item, str) and self.text.matches(item) for item in values)
+        return found is not self.invert
+
+    def describe(self) -> str:
+        return f"{'without claim' if self.invert else 'claim'} {'.'.join(self.path)} {self.text.describe()}"
+
+
+class RouteMatch:
+    """All conditions of one route; they must all hold. No condition matches everything."""
+
+    __slots__ = ("name", "predicates", "uri")
+
+    def __init__(self, predicates: tuple[Predicate, ...] = (), uri: UriMatch | None = None, name: str = "") -> None:
+        self.predicates = predicates
+        self.uri = uri
+        self.name = name
+
+    def matches(self, request: RequestHead) -> bool:
+        if self.uri is not None and not self.uri.matches(request):
+            return False
+        for predicate in self.predicates:
+            if not predicate.matches(request):
+                return False
+        return True
+
+    def first_failure(self, request: RequestHead) -> str | None:
+        """The first condition that does not hold, in words; None if all hold."""
+        for predicate in ((self.uri,) if self.uri else ()) + self.predicates:
+            if not predicate.matches(request):
+                return f"{predicate.describe()} does not hold"
+        return None
+
+    def __repr__(self) -> str:
+        parts = ((self.uri,) if self.uri else ()) + self.predicates
+        return f"<RouteMatch {' and '.join(part.describe() for part in parts) or 'everything'}>"
+
+
+def header_values(headers: HeadersView, name: str) -> list[str]:
+    """The values of a field as Envoy matches them; ``name`` in lower case."""
+    values = headers.getall(name, [])
+    if len(values) > 1 and name in INLINE_HEADERS:
+        return [",".join(values)]
+    return values
