@@ -1,0 +1,53 @@
+"""Refusals as exceptions: each is a :class:`meshlib.errors.RefusedError` and of aiohttp's own family."""
+
+from __future__ import annotations
+
+import aiohttp
+from multidict import CIMultiDict
+
+from meshlib._engine.commands import LocalReply
+from meshlib._engine.exchange import Exchange
+from meshlib.errors import RefusedError
+
+__all__ = ["MeshConnectionError", "MeshResponseError", "MeshTimeoutError", "refusal_error"]
+
+_CONNECTION_FLAGS = frozenset(("UF", "UC", "UR", "LR", "UPE"))
+
+
+class MeshResponseError(RefusedError, aiohttp.ClientResponseError):
+    """The mesh answered with an error status: no route, no endpoint, overflow, injected abort."""
+
+    __str__ = RefusedError.__str__
+
+
+class MeshConnectionError(RefusedError, aiohttp.ClientConnectionError):
+    """No attempt got a response from the upstream."""
+
+
+class MeshTimeoutError(RefusedError, aiohttp.ServerTimeoutError):
+    """A timeout of the route or of its attempts was over; also a :class:`TimeoutError`."""
+
+
+def refusal_error(exchange: Exchange, reply: LocalReply, request: aiohttp.ClientRequest) -> RefusedError:
+    """The error for a reply of the mesh; chained to the client library's own by the caller."""
+    flags = exchange.flags
+    kind: type[RefusedError]
+    if "UT" in flags:
+        kind = MeshTimeoutError
+    elif _CONNECTION_FLAGS.intersection(flags):
+        kind = MeshConnectionError
+    else:
+        kind = MeshResponseError
+    error = kind(
+        status=reply.status,
+        body=reply.body.decode("utf-8", "replace"),
+        flags=flags,
+        details=reply.details,
+        host=exchange.request.authority,
+    )
+    if isinstance(error, MeshResponseError):
+        error.request_info = request.request_info
+        error.history = ()
+        error.message = reply.details
+        error.headers = CIMultiDict(reply.headers)
+    return error

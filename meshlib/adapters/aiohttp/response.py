@@ -1,0 +1,119 @@
+"""Responses of a governed session: the upstream's, and those that the mesh makes itself."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.helpers import TimerNoop
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from meshlib._engine.commands import LocalReply
+from meshlib._engine.exchange import Exchange
+from meshlib._engine.mutations import apply_levels
+
+__all__ = ["MeshResponse", "local_response", "response_class"]
+
+
+class MeshResponse(aiohttp.ClientResponse):
+    """aiohttp's response, with the route's changes to its headers and ``mesh``, which tells how it came about.
+
+    It counts as on its way until its body is over, or until it is closed or released.
+    """
+
+    mesh: Exchange | None = None
+    _mesh_headers: CIMultiDictProxy[str] | None = None
+
+    def attach(self, exchange: Exchange) -> None:
+        """Bind the exchange whose reply this is."""
+        self.mesh = exchange
+        if exchange.response_levels:
+            headers = CIMultiDict(self.headers)
+            apply_levels(exchange.response_levels, headers, exchange.request)
+            self._mesh_headers = CIMultiDictProxy(headers)
+        if self.status != 101:  # an upgraded connection is over when it is closed
+            self.content.on_eof(exchange.finish)
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The response's header fields, after the route's operations."""
+        return self._headers if self._mesh_headers is None else self._mesh_headers
+
+    def close(self) -> None:
+        super().close()
+        if self.mesh is not None:
+            self.mesh.finish()
+
+    def release(self) -> Any:
+        if self.mesh is not None:
+            self.mesh.finish()
+        return super().release()
+
+    def __del__(self) -> None:
+        if self.mesh is not None:
+            self.mesh.finish()
+        super().__del__()
+
+
+def response_class(base: type[aiohttp.ClientResponse] | None) -> type[MeshResponse]:
+    """The governed form of a response class that the user passed."""
+    if base is None or base is aiohttp.ClientResponse:
+        return MeshResponse
+    return type(f"Mesh{base.__name__}", (MeshResponse, base), {})
+
+
+class _NothingSent:
+    """Stands for the writer of a request that was never written."""
+
+    output_size = 0
+
+
+# ClientResponse has no public way to be made without a connection, and its parameters
+# differ between releases: what this release takes is asked for, once.
+_CONSTRUCTOR = frozenset(inspect.signature(aiohttp.ClientResponse.__init__).parameters)
+
+
+def local_response(request: aiohttp.ClientRequest, reply: LocalReply, exchange: Exchange) -> MeshResponse:
+    """A response that never was on a wire: the mesh's own reply."""
+    loop = asyncio.get_running_loop()
+    offered = {
+        "writer": None,
+        "continue100": None,
+        "timer": TimerNoop(),
+        "request_info": request.request_info,
+        "traces": [],
+        "loop": loop,
+        "session": request.session,
+        "stream_writer": _NothingSent(),
+        "original_url": request.original_url,
+        "request_headers": request.headers,
+    }
+    known = {name: value for name, value in offered.items() if name in _CONSTRUCTOR}
+    made = request.response_class
+    assert issubclass(made, MeshResponse)
+    response = made(request.method, request.original_url, **known)
+    headers = CIMultiDict(reply.headers)
+    content = aiohttp.StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+    if reply.body and request.method != "HEAD":
+        content.feed_data(reply.body)
+    content.feed_eof()
+    response.version = aiohttp.HttpVersion11
+    response.status = reply.status
+    response.reason = _phrase(reply.status)
+    response.content = content
+    response._headers = CIMultiDictProxy(headers)
+    response._raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
+    response._closed = False
+    response.mesh = exchange
+    return response
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,195 @@
+"""The governed session: every exchange goes through the mesh, whatever aiohttp arguments are used.
+
+The mesh is the innermost client middleware, closest to the wire, like a sidecar: the
+user's own middlewares run once an exchange and see what the mesh answers. Each attempt
+sets ``req.url`` to the picked endpoint; Host, cookies and ``response.url`` stay those
+of the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientMiddlewareType
+from yarl import URL
+
+from meshlib._drivers import adrive
+from meshlib._engine.commands import LocalReply, Send
+from meshlib._http import Failure, FailureKind, Outcome, RequestHead, Response
+from meshlib._runtime import Runtime
+from meshlib._snapshot.clusters import Endpoint
+from meshlib.adapters.aiohttp.errors import refusal_error
+from meshlib.adapters.aiohttp.response import MeshResponse, local_response, response_class
+from meshlib.errors import MeshError
+
+__all__ = ["governed_session"]
+
+_PLAINTEXT = ("AUTO", "DISABLE")
+
+
+class MeshRequest(aiohttp.ClientRequest):
+    """aiohttp's request; refuses to be sent around the mesh."""
+
+    governed = False
+
+    @property
+    def request_info(self) -> aiohttp.RequestInfo:
+        """Shown to the application: the URL it called, not the endpoint's."""
+        info: aiohttp.RequestInfo = super().request_info
+        return info._replace(url=self.original_url.with_fragment(None))
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        if not self.governed:
+            raise MeshError(
+                f"{self.method} {self.original_url} would leave the process without passing the mesh; "
+                "make requests only through the session's own methods"
+            )
+        return await super().send(conn)
+
+
+with warnings.catch_warnings():
+    # Inheriting is discouraged because private methods may change. Only `_request` is overridden,
+    # passing everything on; without it, MeshRequest.send still keeps ungoverned requests in.
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    class MeshSession(aiohttp.ClientSession):
+        """A session whose ``middlewares=`` of a single request add to the mesh instead of replacing it."""
+
+        ATTRS = aiohttp.ClientSession.ATTRS | {"_mesh"}
+        _mesh: ClientMiddlewareType
+
+        async def _request(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
+            own: Sequence[ClientMiddlewareType] | None = kwargs.get("middlewares")
+            if own is not None:
+                kwargs["middlewares"] = (*own, self._mesh)
+            return await super()._request(*args, **kwargs)
+
+
+def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **arguments: Any) -> aiohttp.ClientSession:
+    """A :class:`aiohttp.ClientSession` governed by ``runtime``; every argument of ClientSession is accepted.
+
+    A request that the mesh refuses gets the response that Envoy would send (a 503 with
+    Envoy's body, say), as behind a sidecar; ``raise_on_refusal=True`` raises instead: an
+    error that is both a :class:`meshlib.errors.RefusedError` and an aiohttp error.
+    """
+    govern = _Governor(runtime, raise_on_refusal)
+    arguments["middlewares"] = (*(arguments.get("middlewares") or ()), govern)
+    arguments["response_class"] = response_class(arguments.get("response_class"))
+    arguments["request_class"] = _request_class(arguments.get("request_class"))
+    session = MeshSession(**arguments)
+    session._mesh = govern
+    return session
+
+
+def _request_class(base: type[aiohttp.ClientRequest] | None) -> type[MeshRequest]:
+    if base is None or base is aiohttp.ClientRequest:
+        return MeshRequest
+    return type(f"Mesh{base.__name__}", (MeshRequest, base), {})
+
+
+class _Governor:
+    """The client middleware: one exchange each time aiohttp enters the chain."""
+
+    __slots__ = ("_raise_on_refusal", "_runtime")
+
+    def __init__(self, runtime: Runtime, raise_on_refusal: bool) -> None:
+        self._runtime = runtime
+        self._raise_on_refusal = raise_on_refusal
+
+    async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        assert isinstance(request, MeshRequest)
+        request.governed = True
+        url, headers = request.url, request.headers
+        head = RequestHead(
+            request.method, url.scheme, headers.get("Host", ""), url.raw_path_qs, headers,
+            port=url.port or 0, host=url.raw_host,
+        )  # fmt: skip
+        transport = _Transport(request, handler)
+        exchange = self._runtime.begin(head, headers, transport.can_replay)
+        reply = await adrive(exchange.steps(), transport)
+        if type(reply) is Response:
+            response = reply.handle
+            assert isinstance(response, MeshResponse)
+            response.attach(exchange)
+            return response
+        assert isinstance(reply, LocalReply)
+        if self._raise_on_refusal and reply.refusal:
+            raise refusal_error(exchange, reply, request) from reply.error
+        return local_response(request, reply, exchange)
+
+
+class _Transport:
+    """Sends attempts of one request through aiohttp."""
+
+    __slots__ = ("_handler", "_request", "_url")
+
+    def __init__(self, request: MeshRequest, handler: ClientHandlerType) -> None:
+        self._request = request
+        self._handler = handler
+        self._url = request.url
+
+    def can_replay(self) -> bool:
+        """Bytes and seekable files can be sent again, a consumed stream cannot."""
+        body = self._request.body
+        return not body or not body.consumed
+
+    async def send(self, send: Send) -> Outcome:
+        request = self._request
+        if send.attempt > 1:
+            await request.close()  # the writer of the attempt before must have let go of the body
+        if send.authority is not None:
+            request.headers["Host"] = send.authority
+        mode = send.cluster.policy.tls.mode
+        if mode not in _PLAINTEXT and self._url.scheme == "http":
+            # Going out in plaintext where TLS is asked for would be a silent hole.
+            return Failure(FailureKind.CONNECT_FAILURE, sent=False, detail=f"TLS origination ({mode}) is not supported")
+        if send.endpoint is not None or send.path is not None:
+            self._aim(send.endpoint, send.path)
+        try:
+            response = await self._handler(request)
+        except (aiohttp.ClientError, OSError) as error:
+            return _failure(error)
+        return Response(response.status, response.headers, response)
+
+    async def discard(self, response: Response) -> None:
+        handle = response.handle
+        assert isinstance(handle, aiohttp.ClientResponse)
+        handle.release()
+
+    def _aim(self, endpoint: Endpoint | None, path: str | None) -> None:
+        """Point the request at an endpoint, and at another path if it was rewritten."""
+        request, url = self._request, self._url
+        host, port = (url.raw_host or "", url.port) if endpoint is None else (endpoint.address, endpoint.port)
+        if path is None:
+            raw_path, query = url.raw_path, url.raw_query_string
+        else:
+            raw_path, _, query = path.partition("?")
+        if url.scheme == "https" and request.server_hostname is None:
+            request.server_hostname = url.raw_host
+        request.url = URL.build(
+            scheme=url.scheme, host=host, port=port, path=raw_path, query_string=query, encoded=True
+        )
+
+
+def _failure(error: aiohttp.ClientError | OSError) -> Failure:
+    """What aiohttp raised, in Envoy's words; the application's own timeouts and mistakes are raised again."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return Failure(FailureKind.CONNECT_TIMEOUT, sent=False, error=error)
+        case asyncio.TimeoutError():
+            raise error
+        case aiohttp.ClientConnectorError():
+            return Failure(FailureKind.CONNECT_FAILURE, sent=False, error=error)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return Failure(FailureKind.TERMINATION, sent=True, error=error)
+        case aiohttp.ClientResponseError() if error.status == 400 or not error.status:
+            # aiohttp's parser gave up on what the upstream sent.
+            return Failure(FailureKind.PROTOCOL_ERROR, sent=True, error=error)
+        case OSError() if not isinstance(error, aiohttp.ClientError):
+            return Failure(FailureKind.TERMINATION, sent=True, error=error)
+        case _:
+            raise error
