@@ -8,6 +8,7 @@ from typing import Protocol
 
 from meshlib._engine.commands import Command, Reply, Send, Steps
 from meshlib._http import Failure, FailureKind, Outcome, Response
+from meshlib._timers import timers_of_loop
 
 __all__ = ["AsyncTransport", "SyncTransport", "adrive", "drive"]
 
@@ -39,7 +40,10 @@ async def adrive(steps: Steps, transport: AsyncTransport) -> Reply:
         while True:
             command: Command = steps.send(outcome)
             if type(command) is Send:
-                outcome = await _asend(command, transport)
+                if command.timeout is None:
+                    outcome = await transport.send(command)
+                else:
+                    outcome = await _send_in_time(command, command.timeout, transport)
                 continue
             outcome = None
             assert not isinstance(command, Send)
@@ -54,17 +58,17 @@ async def adrive(steps: Steps, transport: AsyncTransport) -> Reply:
         steps.close()
 
 
-async def _asend(send: Send, transport: AsyncTransport) -> Outcome:
-    if send.timeout is None:
-        return await transport.send(send)
-    scope = asyncio.timeout(send.timeout)
+async def _send_in_time(send: Send, seconds: float, transport: AsyncTransport) -> Outcome:
+    timers = timers_of_loop()
+    entry = timers.start(seconds)
     try:
-        async with scope:
-            return await transport.send(send)
-    except TimeoutError as error:
-        if not scope.expired():
-            raise
-        return Failure(FailureKind.TIMEOUT, sent=True, error=error)
+        return await transport.send(send)
+    except asyncio.CancelledError as error:
+        if entry.ended_it():
+            return Failure(FailureKind.TIMEOUT, sent=True, error=error)
+        raise
+    finally:
+        timers.stop(entry)
 
 
 def drive(steps: Steps, transport: SyncTransport) -> Reply:

@@ -26,11 +26,10 @@ class Send:
         self,
         cluster: Cluster,
         endpoint: Endpoint | None,
-        *,
-        attempt: int,
-        timeout: float | None,
-        path: str | None,
-        authority: str | None,
+        attempt: int = 1,
+        timeout: float | None = None,
+        path: str | None = None,
+        authority: str | None = None,
     ) -> None:
         self.cluster = cluster
         self.endpoint = endpoint

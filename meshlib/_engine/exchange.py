@@ -16,18 +16,19 @@ from meshlib._engine.faults import abort_reply, draw_delay
 from meshlib._engine.limits import overflow_reply, retry_limit
 from meshlib._engine.local_replies import configured_reply, local_reply, reset_reply, sorted_flags
 from meshlib._engine.mutations import apply_levels, rewrite_path
-from meshlib._engine.outliers import record_locked, sweep_locked
+from meshlib._engine.outliers import matters, record_locked, sweep_locked
 from meshlib._engine.published import Published
 from meshlib._engine.request_headers import set_attempt_headers, set_exchange_headers
 from meshlib._engine.retries import backoff_seconds, retry_reason
 from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
-from meshlib._snapshot.routes import Forward, HeaderOps, Route, WeightedDestination
+from meshlib._snapshot.routes import Fault, Forward, HeaderOps, Route
 from meshlib.events import AttemptFinished, ExchangeFinished, FaultInjected, RetryScheduled
 
 __all__ = ["Exchange"]
 
 _NEVER: Final = float("inf")
+_NOTHING: Final = Forward(destinations=(), sums=())
 _PICKS: Final = 5  # how often a retry looks for a host that was not tried yet (host_selection_retry_max_attempts)
 _Waits: TypeAlias = Generator[Command, Outcome | None, LocalReply | None]
 
@@ -45,12 +46,14 @@ class Exchange:
     """
 
     __slots__ = (
+        "_action",
         "_attempt_started",
+        "_authority",
         "_cut_by_route",
         "_deadline",
         "_flags",
         "_held",
-        "_per_try",
+        "_path",
         "_tried",
         "attempts",
         "can_replay",
@@ -79,8 +82,10 @@ class Exchange:
         self.attempts = 0
         self.details = "via_upstream"
         self.started = self._attempt_started = published.clock.monotonic()
+        self._action = _NOTHING
+        self._path: str | None = None
+        self._authority: str | None = None
         self._deadline = _NEVER
-        self._per_try: float | None = None
         self._cut_by_route = False
         self._tried: list[EndpointState] = []
         self._flags: set[str] | None = None
@@ -94,17 +99,23 @@ class Exchange:
     def steps(self) -> Steps:
         """Run the exchange; returns the upstream's response or the mesh's own reply."""
         try:
-            reply = yield from self._route()
+            reply = self._route()
+            if reply is None and self._action.fault is not None:
+                reply = yield from self._inject(self._action.fault)
+            if reply is None:
+                reply = self._mutate() or (yield from self._forward())
         except BaseException:
             self._flag("DC")
             self.details = "downstream_remote_disconnect"
-            self._report(0)
+            if ExchangeFinished in self.published.observers:
+                self._report(0)
             raise
         if type(reply) is LocalReply:
             self.details = reply.details
             if self.response_levels:
                 reply.mutate(lambda headers: apply_levels(self.response_levels, headers, self.request))
-        self._report(reply.status)
+        if ExchangeFinished in self.published.observers:
+            self._report(reply.status)
         return reply
 
     def finish(self) -> None:
@@ -115,75 +126,71 @@ class Exchange:
 
     # -- route, fault, mutate --------------------------------------------------------------------
 
-    def _route(self) -> Steps:
+    def _route(self) -> LocalReply | None:
+        """Find the route; a reply unless it forwards."""
         request = self.request
-        host = self.published.snapshot.find_host(request)
+        host = self.published.find_host(request)
         route = self.route = host.match(request) if host is not None else None
         if route is None:
             return self._refuse(404, "", "route_not_found", "NR")
         action = route.action
         if type(action) is not Forward:
             return configured_reply(action, request)
-        if action.fault is not None:
-            aborted = yield from self._inject(action, route)
-            if aborted is not None:
-                return aborted
-        destination = self._choose(action)
-        self.response_levels = destination.response_levels
-        live = self.live = self.published.clusters.get(destination.cluster)
-        if live is None:
-            return self._refuse(503, "", "cluster_not_found", "NC")
-        path, authority = self._mutate(action, destination)
-        return (yield from self._forward(action, live, path, authority))
+        self._action = action
+        return None
 
-    def _inject(self, action: Forward, route: Route) -> _Waits:
-        assert action.fault is not None
-        published, host = self.published, self.request.authority
-        seconds = draw_delay(action.fault, published.chance)
+    def _inject(self, fault: Fault) -> _Waits:
+        assert self.route is not None
+        published, host, name = self.published, self.request.authority, self.route.name
+        seconds = draw_delay(fault, published.chance)
         if seconds:
             self._flag("DI")
-            if published.wants(FaultInjected):
-                published.notify(FaultInjected(host=host, route=route.name, kind="delay", seconds=seconds))
+            if FaultInjected in published.observers:
+                published.notify(FaultInjected(host=host, route=name, kind="delay", seconds=seconds))
             yield Backoff(seconds)
-        reply = abort_reply(action.fault, self.request, published.chance)
+        reply = abort_reply(fault, self.request, published.chance)
         if reply is not None:
             self._flag("FI")
-            if published.wants(FaultInjected):
-                published.notify(FaultInjected(host=host, route=route.name, kind="abort", status=reply.status))
+            if FaultInjected in published.observers:
+                published.notify(FaultInjected(host=host, route=name, kind="abort", status=reply.status))
         return reply
 
-    def _choose(self, action: Forward) -> WeightedDestination:
-        destinations = action.destinations
-        if len(destinations) == 1:
-            return destinations[0]
-        return destinations[bisect_right(action.sums, self.published.chance.random() * action.sums[-1])]
-
-    def _mutate(self, action: Forward, destination: WeightedDestination) -> tuple[str | None, str | None]:
-        """Change the headers in place; the new path and authority, None where they stay."""
-        request, headers = self.request, self.headers
+    def _mutate(self) -> LocalReply | None:
+        """Choose the destination and change the request for it, in place; a reply if there is no such cluster."""
+        action, request, headers = self._action, self.request, self.headers
+        destination = action.destinations[0]
+        if len(action.destinations) > 1:
+            draw = self.published.chance.random() * action.sums[-1]
+            destination = action.destinations[bisect_right(action.sums, draw)]
+        self.response_levels = destination.response_levels
+        self.live = self.published.clusters.get(destination.cluster)
+        if self.live is None:
+            return self._refuse(503, "", "cluster_not_found", "NC")
         set_exchange_headers(request, headers, self.published.chance)
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request)
-        if action.rewrite is None:
-            return None, destination.host_rewrite
-        path = rewrite_path(action.rewrite, request.path)
-        if path == request.path:
-            return None, destination.host_rewrite
-        headers["x-envoy-original-path"] = request.path
-        return path, destination.host_rewrite
+        self._authority = destination.host_rewrite
+        if action.rewrite is not None:
+            path = rewrite_path(action.rewrite, request.path)
+            if path != request.path:
+                headers["x-envoy-original-path"] = request.path
+                self._path = path
+        return None
 
     # -- limit, pick, send, record, retry ----------------------------------------------------------
 
-    def _forward(self, action: Forward, live: LiveCluster, path: str | None, authority: str | None) -> Steps:
-        self._start_timers(action)
+    def _forward(self) -> Steps:
+        action, live = self._action, self.live
+        assert live is not None
+        if action.timeout is not None:
+            self._deadline = self.published.clock.monotonic() + action.timeout
         is_retry = False
         while True:
-            refused = self._pick(live, action, is_retry)
+            refused = self._pick(live, is_retry)
             if refused is not None:
                 return refused
-            send = self._send(live, path, authority)
             try:
-                outcome = yield send
+                outcome = yield self._send(live)
             except BaseException:
                 self._leave()
                 raise
@@ -191,24 +198,15 @@ class Exchange:
                 if is_retry:
                     self._free_retry(live)
             assert outcome is not None
-            reason = self._record(live, action, outcome)
-            if reason is None or not self._may_retry(live, action):
+            reason = self._record(live, outcome)
+            if reason is None or not self._may_retry(live):
                 return self._conclude(outcome)
             is_retry = True
-            expired = yield from self._back_off(live, action, outcome, reason)
+            expired = yield from self._back_off(live, outcome, reason)
             if expired is not None:
                 return expired
 
-    def _start_timers(self, action: Forward) -> None:
-        timeout = action.timeout
-        per_try = action.retry.per_try_timeout if action.retry is not None else None
-        if timeout is not None:
-            self._deadline = self.published.clock.monotonic() + timeout
-            if per_try is not None and per_try >= timeout:
-                per_try = None
-        self._per_try = per_try
-
-    def _pick(self, live: LiveCluster, action: Forward, is_retry: bool) -> LocalReply | None:
+    def _pick(self, live: LiveCluster, is_retry: bool) -> LocalReply | None:
         """Take an endpoint and count the request in; a reply if there is none or no room."""
         state, events = live.state, None
         with state.lock:
@@ -216,9 +214,9 @@ class Exchange:
                 overflows = True
             else:
                 overflows = False
-                if state.next_sweep is not None:
-                    events = sweep_locked(live, self.published.clock.monotonic())
-                host = self.endpoint = self._pick_locked(live, action, is_retry)
+                if state.next_sweep is not None and (now := self.published.clock.monotonic()) >= state.next_sweep:
+                    events = sweep_locked(live, now)
+                host = self.endpoint = self._pick_again_locked(live) if is_retry else live.balancer.pick()
                 if host is not None or live.is_original:
                     state.active += 1
                     if host is not None:
@@ -234,33 +232,37 @@ class Exchange:
             return overflow_reply(self.request)
         return self._refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
 
-    def _pick_locked(self, live: LiveCluster, action: Forward, is_retry: bool) -> EndpointState | None:
+    def _pick_again_locked(self, live: LiveCluster) -> EndpointState | None:
+        """An endpoint for a retry: not one that was tried, if five more picks find another."""
         host = live.balancer.pick()
-        if is_retry and action.retry is not None and action.retry.avoid_previous_hosts:
+        if self._action.retry is not None and self._action.retry.avoid_previous_hosts:
             for _ in range(_PICKS):
                 if host not in self._tried:
                     break
                 host = live.balancer.pick()
         return host
 
-    def _send(self, live: LiveCluster, path: str | None, authority: str | None) -> Send:
+    def _send(self, live: LiveCluster) -> Send:
+        action, published = self._action, self.published
         self.attempts = attempt = self.attempts + 1
-        timeout = self._per_try
+        timeout = action.retry.per_try_timeout if action.retry is not None else None
         self._cut_by_route = False
-        if self._deadline != _NEVER:
-            left = max(self._deadline - self.published.clock.monotonic(), 0.0)
-            if timeout is None or left < timeout:
+        if action.timeout is not None:
+            # The first attempt has all of it: a round number, which the driver's timers like.
+            left = action.timeout if attempt == 1 else max(self._deadline - published.clock.monotonic(), 0.0)
+            if timeout is None or timeout >= action.timeout or left < timeout:
                 timeout, self._cut_by_route = left, True
         set_attempt_headers(self.headers, attempt, timeout)
-        if AttemptFinished in self.published.observers:
-            self._attempt_started = self.published.clock.monotonic()
+        if AttemptFinished in published.observers:
+            self._attempt_started = published.clock.monotonic()
         endpoint = self.endpoint.endpoint if self.endpoint is not None else None
-        return Send(live.cluster, endpoint, attempt=attempt, timeout=timeout, path=path, authority=authority)
+        return Send(live.cluster, endpoint, attempt, timeout, self._path, self._authority)
 
-    def _record(self, live: LiveCluster, action: Forward, outcome: Outcome) -> str | None:
+    def _record(self, live: LiveCluster, outcome: Outcome) -> str | None:
         """Tell outlier detection; the retryOn condition that the outcome meets, if any."""
-        published, host = self.published, self.endpoint
-        if host is not None and live.cluster.policy.outlier is not None:
+        published, host, retry = self.published, self.endpoint, self._action.retry
+        detection = live.cluster.policy.outlier
+        if detection is not None and host is not None and matters(detection, host, outcome):
             with live.state.lock:
                 event = record_locked(live, host, outcome, published.clock.monotonic())
             if event is not None:
@@ -271,13 +273,14 @@ class Exchange:
             outcome.detail = "response_timeout" if self._cut_by_route else "upstream_per_try_timeout"
             if self._cut_by_route:
                 return None
-        return None if action.retry is None else retry_reason(action.retry, outcome)
+        return None if retry is None else retry_reason(retry, outcome)
 
-    def _may_retry(self, live: LiveCluster, action: Forward) -> bool:
+    def _may_retry(self, live: LiveCluster) -> bool:
         """Whether one more attempt is allowed; takes its place among the concurrent retries if so."""
-        assert action.retry is not None
-        if self.attempts > action.retry.attempts:
-            if action.retry.attempts:
+        retry = self._action.retry
+        assert retry is not None
+        if self.attempts > retry.attempts:
+            if retry.attempts:
                 self._flag("URX")
             return False
         if not self.can_replay():
@@ -294,16 +297,17 @@ class Exchange:
         with live.state.lock:
             live.state.retries -= 1
 
-    def _back_off(self, live: LiveCluster, action: Forward, outcome: Outcome, reason: str) -> _Waits:
+    def _back_off(self, live: LiveCluster, outcome: Outcome, reason: str) -> _Waits:
         """Let go of what came back and wait; a reply if the route's timeout ends first."""
-        assert action.retry is not None
+        retry = self._action.retry
+        assert retry is not None
         self._leave()
         if self.endpoint is not None:
             self._tried.append(self.endpoint)
         published = self.published
-        seconds = backoff_seconds(action.retry, self.attempts, published.chance)
+        seconds = backoff_seconds(retry, self.attempts, published.chance)
         left = max(self._deadline - published.clock.monotonic(), 0.0)
-        if published.wants(RetryScheduled):
+        if RetryScheduled in published.observers:
             name, attempt = live.cluster.name, self.attempts + 1
             published.notify(RetryScheduled(cluster=name, attempt=attempt, backoff=seconds, reason=reason))
         waited = False
@@ -352,7 +356,7 @@ class Exchange:
         now = self.published.clock.monotonic()
         event = AttemptFinished(
             cluster=live.cluster.name,
-            endpoint=self.endpoint.endpoint.key if self.endpoint is not None else "",
+            endpoint=self.endpoint.key if self.endpoint is not None else "",
             attempt=self.attempts,
             status=outcome.status if type(outcome) is Response else 0,
             failure=outcome.kind.value if type(outcome) is Failure else "",
@@ -362,8 +366,6 @@ class Exchange:
 
     def _report(self, status: int) -> None:
         published = self.published
-        if ExchangeFinished not in published.observers:
-            return
         event = ExchangeFinished(
             host=self.request.authority,
             method=self.request.method,
@@ -374,6 +376,6 @@ class Exchange:
             details=self.details,
             route=self.route.name if self.route is not None else "",
             cluster=self.live.cluster.name if self.live is not None else "",
-            endpoint=self.endpoint.endpoint.key if self.endpoint is not None else "",
+            endpoint=self.endpoint.key if self.endpoint is not None else "",
         )
         published.notify(event)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from meshlib._clock import Clock
 from meshlib._engine.state import LiveCluster
+from meshlib._http import RequestHead
 from meshlib._random import Chance
+from meshlib._snapshot.routes import VirtualHost
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import Event, Observer
 
@@ -15,6 +17,8 @@ __all__ = ["Observers", "Published"]
 
 Observers: TypeAlias = dict[type[Event], tuple[Observer, ...]]
 """Who listens to which kind of event. An event that nobody wants is not even made."""
+
+_REMEMBERED_HOSTS: Final = 4096
 
 
 class Published:
@@ -24,7 +28,7 @@ class Published:
     what an observer raised, so that no call fails for its listener.
     """
 
-    __slots__ = ("chance", "clock", "clusters", "observers", "on_observer_error", "snapshot")
+    __slots__ = ("_hosts", "chance", "clock", "clusters", "observers", "on_observer_error", "snapshot")
 
     def __init__(
         self,
@@ -41,10 +45,19 @@ class Published:
         self.chance = chance
         self.observers = observers
         self.on_observer_error = on_observer_error
+        self._hosts: dict[tuple[int, str, str], VirtualHost | None] = {}
 
-    def wants(self, kind: type[Event]) -> bool:
-        """Whether anybody listens to this kind of event."""
-        return kind in self.observers
+    def find_host(self, request: RequestHead) -> VirtualHost | None:
+        """The virtual host of a request; remembered, since an application calls few hosts often."""
+        key = (request.port, request.authority, request.host)
+        hosts = self._hosts
+        if key in hosts:
+            return hosts[key]
+        found = self.snapshot.find_host(request)
+        if len(hosts) >= _REMEMBERED_HOSTS:
+            hosts.clear()
+        hosts[key] = found
+        return found
 
     def notify(self, event: Event) -> None:
         """Hand an event to those who listen to its kind, in the order in which they subscribed."""

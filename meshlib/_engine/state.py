@@ -34,11 +34,13 @@ class EndpointState:
         "consecutive_local",
         "ejected_at",
         "endpoint",
+        "key",
         "last_uneject",
     )
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.key = endpoint.key
         self.active = 0
         self.consecutive_5xx = 0
         self.consecutive_gateway = 0

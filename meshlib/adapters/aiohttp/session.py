@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from meshlib._drivers import adrive
@@ -30,6 +31,10 @@ __all__ = ["governed_session"]
 
 _PLAINTEXT = ("AUTO", "DISABLE")
 
+# URLs of endpoints, by the URL that was called: yarl computes the parts of each new URL anew.
+_REMEMBERED_URLS = 1024
+Aimed: TypeAlias = dict[tuple[URL, str, int, str | None], URL]
+
 
 class MeshRequest(aiohttp.ClientRequest):
     """aiohttp's request; refuses to be sent around the mesh."""
@@ -39,8 +44,9 @@ class MeshRequest(aiohttp.ClientRequest):
     @property
     def request_info(self) -> aiohttp.RequestInfo:
         """Shown to the application: the URL it called, not the endpoint's."""
-        info: aiohttp.RequestInfo = super().request_info
-        return info._replace(url=self.original_url.with_fragment(None))
+        url = self.original_url
+        shown = url.with_fragment(None) if url.raw_fragment else url
+        return aiohttp.RequestInfo(shown, self.method, CIMultiDictProxy(self.headers), url)
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         if not self.governed:
@@ -62,11 +68,11 @@ with warnings.catch_warnings():
         ATTRS = aiohttp.ClientSession.ATTRS | {"_mesh"}
         _mesh: ClientMiddlewareType
 
-        async def _request(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
+        def _request(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
             own: Sequence[ClientMiddlewareType] | None = kwargs.get("middlewares")
             if own is not None:
                 kwargs["middlewares"] = (*own, self._mesh)
-            return await super()._request(*args, **kwargs)
+            return super()._request(*args, **kwargs)
 
 
 def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **arguments: Any) -> aiohttp.ClientSession:
@@ -94,11 +100,12 @@ def _request_class(base: type[aiohttp.ClientRequest] | None) -> type[MeshRequest
 class _Governor:
     """The client middleware: one exchange each time aiohttp enters the chain."""
 
-    __slots__ = ("_raise_on_refusal", "_runtime")
+    __slots__ = ("_aimed", "_raise_on_refusal", "_runtime")
 
     def __init__(self, runtime: Runtime, raise_on_refusal: bool) -> None:
         self._runtime = runtime
         self._raise_on_refusal = raise_on_refusal
+        self._aimed: Aimed = {}
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         assert isinstance(request, MeshRequest)
@@ -108,7 +115,7 @@ class _Governor:
             request.method, url.scheme, headers.get("Host", ""), url.raw_path_qs, headers,
             port=url.port or 0, host=url.raw_host,
         )  # fmt: skip
-        transport = _Transport(request, handler)
+        transport = _Transport(request, handler, self._aimed)
         exchange = self._runtime.begin(head, headers, transport.can_replay)
         reply = await adrive(exchange.steps(), transport)
         if type(reply) is Response:
@@ -125,12 +132,13 @@ class _Governor:
 class _Transport:
     """Sends attempts of one request through aiohttp."""
 
-    __slots__ = ("_handler", "_request", "_url")
+    __slots__ = ("_aimed", "_handler", "_request", "_url")
 
-    def __init__(self, request: MeshRequest, handler: ClientHandlerType) -> None:
+    def __init__(self, request: MeshRequest, handler: ClientHandlerType, aimed: Aimed) -> None:
         self._request = request
         self._handler = handler
         self._url = request.url
+        self._aimed = aimed
 
     def can_replay(self) -> bool:
         """Bytes and seekable files can be sent again, a consumed stream cannot."""
@@ -162,17 +170,21 @@ class _Transport:
 
     def _aim(self, endpoint: Endpoint | None, path: str | None) -> None:
         """Point the request at an endpoint, and at another path if it was rewritten."""
-        request, url = self._request, self._url
-        host, port = (url.raw_host or "", url.port) if endpoint is None else (endpoint.address, endpoint.port)
-        if path is None:
-            raw_path, query = url.raw_path, url.raw_query_string
-        else:
-            raw_path, _, query = path.partition("?")
+        request, url, aimed = self._request, self._url, self._aimed
         if url.scheme == "https" and request.server_hostname is None:
             request.server_hostname = url.raw_host
-        request.url = URL.build(
-            scheme=url.scheme, host=host, port=port, path=raw_path, query_string=query, encoded=True
-        )
+        host, port = (url.raw_host or "", url.port or 0) if endpoint is None else (endpoint.address, endpoint.port)
+        key = (url, host, port, path)
+        target = aimed.get(key)
+        if target is None:
+            raw_path, _, query = (path or url.raw_path_qs).partition("?")
+            target = URL.build(
+                scheme=url.scheme, host=host, port=port, path=raw_path, query_string=query, encoded=True
+            )
+            if len(aimed) >= _REMEMBERED_URLS:
+                aimed.clear()
+            aimed[key] = target
+        request.url = target
 
 
 def _failure(error: aiohttp.ClientError | OSError) -> Failure:

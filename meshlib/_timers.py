@@ -1,0 +1,106 @@
+"""Cutting an attempt off in time, for a tenth of what :func:`asyncio.timeout` costs.
+
+Attempts share few distinct timeouts, and with the same timeout the first to start is
+the first to end. So each distinct timeout has a queue in order of deadline, with one
+loop timer armed for its head; an attempt that finishes marks its entry and leaves it
+there. Timeouts that are not worth a queue (what is left of a route's timeout, say)
+get a loop timer of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+
+__all__ = ["Timers", "timers_of_loop"]
+
+_QUEUES = 64
+
+
+class _Entry:
+    """One attempt under a deadline. ``task`` is None once it does not need cutting any more."""
+
+    __slots__ = ("cancelling", "deadline", "expired", "task", "timer")
+
+    def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
+        self.task: asyncio.Task[object] | None = task
+        self.deadline = deadline
+        self.cancelling = task.cancelling()
+        self.expired = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def expire(self) -> None:
+        task, self.task = self.task, None
+        if task is not None:
+            self.expired = True
+            task.cancel()
+
+    def ended_it(self) -> bool:
+        """Whether a CancelledError that came up is this deadline's, and nobody else's on top (as asyncio.timeout)."""
+        if not self.expired:
+            return False
+        task = asyncio.current_task()
+        return task is not None and task.uncancel() <= self.cancelling
+
+
+class Timers:
+    """The deadlines of one event loop."""
+
+    __slots__ = ("_loop", "_queues")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queues: dict[float, deque[_Entry]] = {}
+
+    def start(self, seconds: float) -> _Entry:
+        """Cut the current task off after ``seconds``, unless the entry is given to :meth:`stop` before."""
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("a timeout needs a running task")
+        entry = _Entry(task, self._loop.time() + seconds)
+        queue = self._queues.get(seconds)
+        if queue is None:
+            if len(self._queues) >= _QUEUES:
+                entry.timer = self._loop.call_at(entry.deadline, entry.expire)
+                return entry
+            queue = self._queues[seconds] = deque()
+        if not queue:
+            self._loop.call_at(entry.deadline, self._fire, queue)
+        queue.append(entry)
+        return entry
+
+    def stop(self, entry: _Entry) -> None:
+        """The attempt is over."""
+        entry.task = None
+        if entry.timer is not None:
+            entry.timer.cancel()
+
+    def _fire(self, queue: deque[_Entry]) -> None:
+        # The clock may be a hair before the deadline that the loop fired for.
+        now = self._loop.time() + 1e-6
+        while queue and (queue[0].task is None or queue[0].deadline <= now):
+            queue.popleft().expire()
+        if queue:
+            self._loop.call_at(queue[0].deadline, self._fire, queue)
+
+
+class _OfThread(threading.local):
+    """The timers of the loop that ran last on this thread: nearly always the one that runs now."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    timers: Timers | None = None
+
+
+_of_thread = _OfThread()
+
+
+def timers_of_loop() -> Timers:
+    """The timers of the running loop."""
+    loop = asyncio.get_running_loop()
+    timers = _of_thread.timers
+    if timers is None or _of_thread.loop is not loop:
+        # Nested loops on one thread take turns here and share nothing: queues live on through their armed timers.
+        timers = _of_thread.timers = Timers(loop)
+        _of_thread.loop = loop
+    return timers
