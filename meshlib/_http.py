@@ -121,9 +121,7 @@ class Failure:
 
     __slots__ = ("detail", "error", "kind", "sent")
 
-    def __init__(
-        self, kind: FailureKind, *, sent: bool, error: BaseException | None = None, detail: str = ""
-    ) -> None:
+    def __init__(self, kind: FailureKind, *, sent: bool, error: BaseException | None = None, detail: str = "") -> None:
         self.kind = kind
         self.sent = sent
         self.error = error

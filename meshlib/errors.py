@@ -74,4 +74,6 @@ class RefusedError(MeshError):
         self.status_hint = status
         shown = ",".join(flags) or "-"
         # Not super(): an adapter's error also derives from its library's, whose constructor wants other things.
-        Exception.__init__(self, f"{host}: {status} from the mesh ({details}, flags {shown}){': ' + body if body else ''}")
+        Exception.__init__(
+            self, f"{host}: {status} from the mesh ({details}, flags {shown}){': ' + body if body else ''}"
+        )

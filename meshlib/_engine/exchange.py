@@ -15,20 +15,29 @@ from meshlib._engine.commands import Backoff, Command, LocalReply, Reply, Send, 
 from meshlib._engine.faults import abort_reply, draw_delay
 from meshlib._engine.limits import overflow_reply, retry_limit
 from meshlib._engine.local_replies import configured_reply, local_reply, reset_reply, sorted_flags
-from meshlib._engine.mutations import apply_levels, rewrite_path
+from meshlib._engine.mutations import (
+    apply_levels,
+    cors_allows,
+    cors_headers,
+    is_preflight,
+    preflight_headers,
+    rewrite_path,
+)
 from meshlib._engine.outliers import matters, record_locked, sweep_locked
 from meshlib._engine.published import Published
+from meshlib._engine.reports import attempt_finished, exchange_finished
 from meshlib._engine.request_headers import set_attempt_headers, set_exchange_headers
 from meshlib._engine.retries import backoff_seconds, retry_reason
 from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
-from meshlib._snapshot.routes import Fault, Forward, HeaderOps, Route
+from meshlib._snapshot.routes import Cors, Fault, Forward, HeaderOps, Route, WeightedDestination
 from meshlib.events import AttemptFinished, ExchangeFinished, FaultInjected, RetryScheduled
 
 __all__ = ["Exchange"]
 
 _NEVER: Final = float("inf")
 _NOTHING: Final = Forward(destinations=(), sums=())
+_NOWHERE: Final = WeightedDestination(cluster="", host="", port=0)
 _PICKS: Final = 5  # how often a retry looks for a host that was not tried yet (host_selection_retry_max_attempts)
 _Waits: TypeAlias = Generator[Command, Outcome | None, LocalReply | None]
 
@@ -47,14 +56,16 @@ class Exchange:
 
     __slots__ = (
         "_action",
-        "_attempt_started",
         "_authority",
+        "_cors_fields",
         "_cut_by_route",
         "_deadline",
+        "_destination",
         "_flags",
         "_held",
         "_path",
         "_tried",
+        "attempt_started",
         "attempts",
         "can_replay",
         "details",
@@ -81,8 +92,10 @@ class Exchange:
         self.response_levels: tuple[HeaderOps, ...] = ()
         self.attempts = 0
         self.details = "via_upstream"
-        self.started = self._attempt_started = published.clock.monotonic()
+        self.started = self.attempt_started = published.clock.monotonic()
         self._action = _NOTHING
+        self._cors_fields: Headers | None = None
+        self._destination = _NOWHERE
         self._path: str | None = None
         self._authority: str | None = None
         self._deadline = _NEVER
@@ -98,25 +111,41 @@ class Exchange:
 
     def steps(self) -> Steps:
         """Run the exchange; returns the upstream's response or the mesh's own reply."""
+        reply: Reply | None
         try:
             reply = self._route()
             if reply is None and self._action.fault is not None:
                 reply = yield from self._inject(self._action.fault)
+            if reply is None and self._action.cors is not None:
+                reply = self._share(self._action.cors)
             if reply is None:
-                reply = self._mutate() or (yield from self._forward())
+                reply = self._mutate()
+            if reply is None:
+                reply = yield from self._forward()
         except BaseException:
             self._flag("DC")
             self.details = "downstream_remote_disconnect"
             if ExchangeFinished in self.published.observers:
-                self._report(0)
+                self.published.notify(exchange_finished(self, 0))
             raise
         if type(reply) is LocalReply:
             self.details = reply.details
-            if self.response_levels:
-                reply.mutate(lambda headers: apply_levels(self.response_levels, headers, self.request))
+            if self.changes_response:
+                reply.mutate(self.mutate_response)
         if ExchangeFinished in self.published.observers:
-            self._report(reply.status)
+            self.published.notify(exchange_finished(self, reply.status))
         return reply
+
+    def mutate_response(self, headers: Headers) -> None:
+        """Apply the route's operations and its CORS policy to the header fields of a response, in place."""
+        apply_levels(self.response_levels, headers, self.request, now=self.published.clock.time())
+        if self._cors_fields is not None:
+            headers.update(self._cors_fields)
+
+    @property
+    def changes_response(self) -> bool:
+        """Whether :meth:`mutate_response` would do anything."""
+        return bool(self.response_levels) or self._cors_fields is not None
 
     def finish(self) -> None:
         """The response's body is over, or nobody wants it any more. Safe to call again."""
@@ -127,16 +156,23 @@ class Exchange:
     # -- route, fault, mutate --------------------------------------------------------------------
 
     def _route(self) -> LocalReply | None:
-        """Find the route; a reply unless it forwards."""
+        """Find the route and draw its destination; a reply unless it forwards."""
         request = self.request
         host = self.published.find_host(request)
         route = self.route = host.match(request) if host is not None else None
         if route is None:
             return self._refuse(404, "", "route_not_found", "NR")
         action = route.action
-        if type(action) is not Forward:
+        if not isinstance(action, Forward):
+            self.response_levels = action.response_levels
             return configured_reply(action, request)
         self._action = action
+        destination = self._destination = action.destinations[0]
+        if len(action.destinations) > 1:
+            draw = self.published.chance.random() * action.sums[-1]
+            destination = self._destination = action.destinations[bisect_right(action.sums, draw)]
+        self.response_levels = destination.response_levels
+        self.live = self.published.clusters.get(destination.cluster)
         return None
 
     def _inject(self, fault: Fault) -> _Waits:
@@ -155,20 +191,24 @@ class Exchange:
                 published.notify(FaultInjected(host=host, route=name, kind="abort", status=reply.status))
         return reply
 
+    def _share(self, cors: Cors) -> LocalReply | None:
+        """Answer a CORS preflight; remember what the response to an allowed request gets."""
+        request = self.request
+        if is_preflight(request):
+            headers = preflight_headers(cors, request)
+            return None if headers is None else LocalReply(200, b"", tuple(headers.items()), "cors", refusal=False)
+        if cors_allows(cors, request):
+            self._cors_fields = cors_headers(cors, request)
+        return None
+
     def _mutate(self) -> LocalReply | None:
-        """Choose the destination and change the request for it, in place; a reply if there is no such cluster."""
-        action, request, headers = self._action, self.request, self.headers
-        destination = action.destinations[0]
-        if len(action.destinations) > 1:
-            draw = self.published.chance.random() * action.sums[-1]
-            destination = action.destinations[bisect_right(action.sums, draw)]
-        self.response_levels = destination.response_levels
-        self.live = self.published.clusters.get(destination.cluster)
+        """Change the request for its destination, in place; a reply if there is no such cluster."""
+        action, destination, request, headers = self._action, self._destination, self.request, self.headers
         if self.live is None:
             return self._refuse(503, "", "cluster_not_found", "NC")
         set_exchange_headers(request, headers, self.published.chance)
         if destination.request_levels:
-            apply_levels(destination.request_levels, headers, request)
+            apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
         self._authority = destination.host_rewrite
         if action.rewrite is not None:
             path = rewrite_path(action.rewrite, request.path)
@@ -186,7 +226,7 @@ class Exchange:
             self._deadline = self.published.clock.monotonic() + action.timeout
         is_retry = False
         while True:
-            refused = self._pick(live, is_retry)
+            refused = self._pick(live, is_retry=is_retry)
             if refused is not None:
                 return refused
             try:
@@ -206,7 +246,7 @@ class Exchange:
             if expired is not None:
                 return expired
 
-    def _pick(self, live: LiveCluster, is_retry: bool) -> LocalReply | None:
+    def _pick(self, live: LiveCluster, *, is_retry: bool) -> LocalReply | None:
         """Take an endpoint and count the request in; a reply if there is none or no room."""
         state, events = live.state, None
         with state.lock:
@@ -254,7 +294,7 @@ class Exchange:
                 timeout, self._cut_by_route = left, True
         set_attempt_headers(self.headers, attempt, timeout)
         if AttemptFinished in published.observers:
-            self._attempt_started = published.clock.monotonic()
+            self.attempt_started = published.clock.monotonic()
         endpoint = self.endpoint.endpoint if self.endpoint is not None else None
         return Send(live.cluster, endpoint, attempt, timeout, self._path, self._authority)
 
@@ -268,7 +308,7 @@ class Exchange:
             if event is not None:
                 published.notify(event)
         if AttemptFinished in published.observers:
-            self._report_attempt(live, outcome)
+            published.notify(attempt_finished(self, outcome))
         if type(outcome) is Failure and outcome.kind is FailureKind.TIMEOUT:
             outcome.detail = "response_timeout" if self._cut_by_route else "upstream_per_try_timeout"
             if self._cut_by_route:
@@ -351,31 +391,3 @@ class Exchange:
         if self._flags is None:
             self._flags = set()
         self._flags.add(flag)
-
-    def _report_attempt(self, live: LiveCluster, outcome: Outcome) -> None:
-        now = self.published.clock.monotonic()
-        event = AttemptFinished(
-            cluster=live.cluster.name,
-            endpoint=self.endpoint.key if self.endpoint is not None else "",
-            attempt=self.attempts,
-            status=outcome.status if type(outcome) is Response else 0,
-            failure=outcome.kind.value if type(outcome) is Failure else "",
-            duration=now - self._attempt_started,
-        )
-        self.published.notify(event)
-
-    def _report(self, status: int) -> None:
-        published = self.published
-        event = ExchangeFinished(
-            host=self.request.authority,
-            method=self.request.method,
-            status=status,
-            duration=published.clock.monotonic() - self.started,
-            attempts=self.attempts,
-            flags=self.flags,
-            details=self.details,
-            route=self.route.name if self.route is not None else "",
-            cluster=self.live.cluster.name if self.live is not None else "",
-            endpoint=self.endpoint.key if self.endpoint is not None else "",
-        )
-        published.notify(event)

@@ -26,10 +26,12 @@ def abort_reply(fault: Fault, request: RequestHead, chance: Chance) -> LocalRepl
     if abort is None or not _hit(abort.ratio, chance):
         return None
     if abort.grpc_status is not None:
-        if is_grpc(request):
-            return grpc_reply(abort.grpc_status, _BODY, _DETAILS)
-        headers = (("grpc-status", str(abort.grpc_status)),)
-        return local_reply(request, 200, _BODY, _DETAILS, headers=headers)
+        # To a request that is not gRPC, Envoy answers a plain 200 with the body alone (observed on 1.39.3).
+        return (
+            grpc_reply(abort.grpc_status, _BODY, _DETAILS)
+            if is_grpc(request)
+            else local_reply(request, 200, _BODY, _DETAILS)
+        )
     assert abort.http_status is not None
     return local_reply(request, abort.http_status, _BODY, _DETAILS)
 

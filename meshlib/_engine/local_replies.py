@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import quote
 
 from meshlib._engine.commands import LocalReply
-from meshlib._engine.mutations import apply_levels, redirect_location
+from meshlib._engine.mutations import redirect_location
 from meshlib._http import Failure, FailureKind, RequestHead
 from meshlib._snapshot.routes import DirectResponse, Redirect
 
@@ -78,25 +78,24 @@ def grpc_reply(
     error: BaseException | None = None,
 ) -> LocalReply:
     """A trailers-only gRPC response."""
-    fields = (("content-type", "application/grpc"), ("grpc-status", str(grpc_status)))
+    fields: tuple[tuple[str, str], ...] = (("content-type", "application/grpc"), ("grpc-status", str(grpc_status)))
     if message:
         fields += (("grpc-message", quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")),)
     return LocalReply(200, b"", (*fields, *headers), details, refusal=refusal, error=error)
 
 
 def configured_reply(action: Redirect | DirectResponse, request: RequestHead) -> LocalReply:
-    """What a redirect or a direct response answers, header operations applied."""
-    headers: tuple[tuple[str, str], ...]
+    """What a redirect or a direct response answers, before the route's header operations."""
     if type(action) is Redirect:
-        body, headers = b"", (("location", redirect_location(action, request)),)
-    else:
-        assert isinstance(action, DirectResponse)
-        body = action.body
-        headers = (("content-length", str(len(body))), ("content-type", "text/plain")) if body else ()
-    reply = LocalReply(action.status, body, headers, "direct_response", refusal=False)
-    if action.response_levels:
-        reply.mutate(lambda fields: apply_levels(action.response_levels, fields, request))
-    return reply
+        location = ("location", redirect_location(action, request))
+        return LocalReply(action.status, b"", (location,), "direct_response", refusal=False)
+    assert isinstance(action, DirectResponse)
+    body = action.body
+    if is_grpc(request):
+        status = GRPC_STATUS_OF_HTTP.get(action.status, 2)
+        return grpc_reply(status, body.decode("utf-8", "replace"), "direct_response", refusal=False)
+    headers = (("content-length", str(len(body))), ("content-type", "text/plain")) if body else ()
+    return LocalReply(action.status, body, headers, "direct_response", refusal=False)
 
 
 def reset_reply(request: RequestHead, failure: Failure, *, retried: bool) -> tuple[LocalReply, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Final
 
 from multidict import CIMultiDict
@@ -11,7 +11,15 @@ from multidict import CIMultiDict
 from meshlib._http import Headers, HeadersView, RequestHead
 from meshlib._snapshot.routes import Cors, HeaderOps, HeaderValue, Redirect, Rewrite
 
-__all__ = ["apply_levels", "cors_allows", "cors_headers", "is_preflight", "preflight_headers", "redirect_location", "rewrite_path"]
+__all__ = [
+    "apply_levels",
+    "cors_allows",
+    "cors_headers",
+    "is_preflight",
+    "preflight_headers",
+    "redirect_location",
+    "rewrite_path",
+]
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
@@ -87,7 +95,7 @@ PSEUDO: Final[dict[str, Callable[[RequestHead], str]]] = {
 
 def start_time(now: float, form: str) -> str:
     """The time as Envoy prints it: ISO with milliseconds, or a strftime form."""
-    moment = datetime.fromtimestamp(now, timezone.utc)
+    moment = datetime.fromtimestamp(now, UTC)
     if form:
         return moment.strftime(form)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

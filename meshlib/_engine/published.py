@@ -64,5 +64,5 @@ class Published:
         for observer in self.observers.get(type(event), ()):
             try:
                 observer(event)
-            except Exception as error:  # an observer's fault must not become the caller's
+            except Exception as error:  # noqa: BLE001 - an observer's fault must not become the caller's
                 self.on_observer_error(observer, error)

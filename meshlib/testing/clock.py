@@ -13,9 +13,11 @@ class VirtualClock:
         self._epoch = epoch
 
     def monotonic(self) -> float:
+        """Seconds since the clock was made."""
         return self._now
 
     def time(self) -> float:
+        """Unix time: ``epoch`` plus what has passed."""
         return self._epoch + self._now
 
     def advance(self, seconds: float) -> None:

@@ -66,6 +66,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_JumpingSelector(self.clock))
 
     def time(self) -> float:
+        """The clock's."""
         return self.clock.monotonic()
 
 

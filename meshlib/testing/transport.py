@@ -39,6 +39,7 @@ class ScriptedTransport:
         self.discarded = 0
 
     async def send(self, send: Send) -> Outcome:
+        """The next answer, after its delay."""
         answer = self._script.next(send)
         if isinstance(answer, Answer) and answer.delay:
             await asyncio.sleep(answer.delay)
@@ -47,6 +48,7 @@ class ScriptedTransport:
         return _outcome(answer)
 
     async def discard(self, response: Response) -> None:
+        """Count it."""
         self.discarded += 1
 
 
@@ -59,12 +61,14 @@ class SyncScriptedTransport:
         self.discarded = 0
 
     def send(self, send: Send) -> Outcome:
+        """The next answer at once, or a timeout where it would come too late."""
         answer = self._script.next(send)
         if isinstance(answer, Answer) and send.timeout is not None and answer.delay > send.timeout:
             return Failure(FailureKind.TIMEOUT, sent=True)
         return _outcome(answer)
 
     def discard(self, response: Response) -> None:
+        """Count it."""
         self.discarded += 1
 
 

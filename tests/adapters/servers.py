@@ -36,6 +36,7 @@ class Upstream:
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -58,7 +59,9 @@ async def upstream(*script: int, name: str = "", **routes: Handler) -> AsyncIter
 
 
 @asynccontextmanager
-async def raw_server(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
+async def raw_server(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
     """A TCP server that misbehaves as told; yields its port."""
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server:

@@ -13,6 +13,7 @@ from aiohttp import web
 from meshlib._clock import SystemClock
 from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import TrafficPolicy, UpstreamTls
+from meshlib._snapshot.matchers import RouteMatch
 from meshlib._snapshot.routes import (
     DirectResponse,
     HeaderOps,
@@ -21,7 +22,6 @@ from meshlib._snapshot.routes import (
     Route,
     VirtualHost,
 )
-from meshlib._snapshot.matchers import RouteMatch
 from meshlib.adapters.aiohttp import governed_session
 from meshlib.errors import MeshError, RefusedError
 from tests.adapters.servers import closed_port, raw_server, upstream

@@ -9,19 +9,18 @@ import pytest
 from meshlib._drivers import adrive, drive
 from meshlib._engine.commands import LocalReply, Reply
 from meshlib._engine.exchange import Exchange
-from meshlib._http import FailureKind, Response
+from meshlib._http import FailureKind, Headers, Response
 from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import ConnectionPool, RoundRobin, TrafficPolicy
-from meshlib._snapshot.routes import Abort, Delay, Fault, RetryPolicy
+from meshlib._snapshot.matchers import Exact
+from meshlib._snapshot.routes import Abort, Cors, Delay, Fault, RetryPolicy
 from meshlib.events import ExchangeFinished, FaultInjected, RetryScheduled
 from meshlib.testing import Answer, ScriptedTransport, SyncScriptedTransport, VirtualClock, run_virtual
 from tests.mesh_builders import AT_REST, EJECT_FIRST, begin, counters, make_cluster, make_runtime, make_snapshot
 
 RETRY_5XX = RetryPolicy(attempts=2, conditions=frozenset({"5xx"}))
 ON_503 = RetryPolicy(attempts=1, conditions=frozenset({"retriable-status-codes"}), status_codes=frozenset({503}))
-DEFAULT = RetryPolicy(
-    attempts=2, conditions=frozenset("connect-failure refused-stream unavailable cancelled".split())
-)
+DEFAULT = RetryPolicy(attempts=2, conditions=frozenset("connect-failure refused-stream unavailable cancelled".split()))
 RESET = FailureKind.TERMINATION
 REFUSED = FailureKind.CONNECT_FAILURE
 
@@ -69,9 +68,7 @@ def test_retries_follow_the_policy(
         ([FailureKind.CONNECT_TIMEOUT], None, "reset reason: connection timeout"),
     ],
 )
-def test_a_reset_is_answered_in_envoys_words(
-    script: list[FailureKind], retry: RetryPolicy | None, body: str
-) -> None:
+def test_a_reset_is_answered_in_envoys_words(script: list[FailureKind], retry: RetryPolicy | None, body: str) -> None:
     """The body of the 503 names the reason, and whether there was a retry."""
     runtime = make_runtime(make_snapshot(make_cluster(1), retry=retry))
     reply, _ = run(runtime, ScriptedTransport(*script))
@@ -207,6 +204,32 @@ def test_a_fault_delays_then_aborts_and_is_never_retried() -> None:
     assert transport.sends == []
     assert runtime.clock.monotonic() == 7.0
     assert [(event.kind, event.seconds, event.status) for event in seen] == [("delay", 7.0, 0), ("abort", 0.0, 555)]
+
+
+@pytest.mark.parametrize(("content_type", "grpc_status"), [("application/grpc", "14"), ("text/plain", None)])
+def test_a_grpc_abort_is_only_for_grpc_requests(content_type: str, grpc_status: str | None) -> None:
+    """Envoy 1.39.3 answers other requests a plain 200 with the fault's body; response operations apply to both."""
+    fault = Fault(abort=Abort(ratio=1.0, grpc_status=14))
+    runtime = make_runtime(make_snapshot(make_cluster(1), fault=fault))
+    reply, _ = run(runtime, ScriptedTransport(), begin(runtime, method="POST", content_type=content_type))
+    assert isinstance(reply, LocalReply)
+    assert reply.status == 200
+    assert dict(reply.headers).get("grpc-status") == grpc_status
+
+
+def test_a_preflight_is_answered_and_an_actual_request_marked() -> None:
+    """The policy's headers replace the upstream's; a foreign origin gets none."""
+    cors = Cors(origins=(Exact("https://shop.example"),), methods=("GET", "PUT"), max_age=60.0, credentials=True)
+    runtime = make_runtime(make_snapshot(make_cluster(1), cors=cors))
+    asked = {"origin": "https://shop.example", "access_control_request_method": "PUT"}
+    reply, _ = run(runtime, transport := ScriptedTransport(), begin(runtime, method="OPTIONS", **asked))
+    assert isinstance(reply, LocalReply)
+    assert (reply.status, transport.sends) == (200, [])
+    assert dict(reply.headers)["access-control-allow-methods"] == "GET,PUT"
+    for origin, allowed in (("https://shop.example", "https://shop.example"), ("https://evil.example", None)):
+        _, exchange = run(runtime, ScriptedTransport(200), begin(runtime, origin=origin))
+        exchange.mutate_response(fields := Headers())
+        assert fields.get("access-control-allow-origin") == allowed
 
 
 def test_weights_are_half_open_intervals() -> None:

@@ -17,11 +17,12 @@ class Host(Protocol):
 
 
 HostT = TypeVar("HostT", bound=Host)
+HostT_co = TypeVar("HostT_co", bound=Host, covariant=True)
 
 
-class Balancer(Protocol[HostT]):
+class Balancer(Protocol[HostT_co]):
     """Picks among the hosts it was built for. Called under the lock of its cluster."""
 
-    def pick(self) -> HostT | None:
+    def pick(self) -> HostT_co | None:
         """The next host; None if there is none."""
         ...

@@ -14,7 +14,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from meshlib._engine.commands import LocalReply
 from meshlib._engine.exchange import Exchange
-from meshlib._engine.mutations import apply_levels
 
 __all__ = ["MeshResponse", "local_response", "response_class"]
 
@@ -31,9 +30,9 @@ class MeshResponse(aiohttp.ClientResponse):
     def attach(self, exchange: Exchange) -> None:
         """Bind the exchange whose reply this is."""
         self.mesh = exchange
-        if exchange.response_levels:
+        if exchange.changes_response:
             headers = CIMultiDict(self.headers)
-            apply_levels(exchange.response_levels, headers, exchange.request)
+            exchange.mutate_response(headers)
             self._mesh_headers = CIMultiDictProxy(headers)
         if self.status != 101:  # an upgraded connection is over when it is closed
             self.content.on_eof(exchange.finish)
@@ -44,19 +43,21 @@ class MeshResponse(aiohttp.ClientResponse):
         return self._headers if self._mesh_headers is None else self._mesh_headers
 
     def close(self) -> None:
+        """Close the connection; the request is over."""
         super().close()
         if self.mesh is not None:
             self.mesh.finish()
 
     def release(self) -> Any:
+        """Give the connection back; the request is over."""
         if self.mesh is not None:
             self.mesh.finish()
         return super().release()
 
-    def __del__(self) -> None:
+    def __del__(self, *arguments: Any) -> None:
         if self.mesh is not None:
             self.mesh.finish()
-        super().__del__()
+        super().__del__(*arguments)
 
 
 def response_class(base: type[aiohttp.ClientResponse] | None) -> type[MeshResponse]:
@@ -80,7 +81,7 @@ _CONSTRUCTOR = frozenset(inspect.signature(aiohttp.ClientResponse.__init__).para
 def local_response(request: aiohttp.ClientRequest, reply: LocalReply, exchange: Exchange) -> MeshResponse:
     """A response that never was on a wire: the mesh's own reply."""
     loop = asyncio.get_running_loop()
-    offered = {
+    offered: dict[str, Any] = {
         "writer": None,
         "continue100": None,
         "timer": TimerNoop(),

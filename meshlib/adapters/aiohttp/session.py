@@ -22,7 +22,6 @@ from meshlib._drivers import adrive
 from meshlib._engine.commands import LocalReply, Send
 from meshlib._http import Failure, FailureKind, Outcome, RequestHead, Response
 from meshlib._runtime import Runtime
-from meshlib._snapshot.clusters import Endpoint
 from meshlib.adapters.aiohttp.errors import refusal_error
 from meshlib.adapters.aiohttp.response import MeshResponse, local_response, response_class
 from meshlib.errors import MeshError
@@ -48,13 +47,13 @@ class MeshRequest(aiohttp.ClientRequest):
         shown = url.with_fragment(None) if url.raw_fragment else url
         return aiohttp.RequestInfo(shown, self.method, CIMultiDictProxy(self.headers), url)
 
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+    def send(self, conn: Any) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         if not self.governed:
             raise MeshError(
                 f"{self.method} {self.original_url} would leave the process without passing the mesh; "
                 "make requests only through the session's own methods"
             )
-        return await super().send(conn)
+        return super().send(conn)
 
 
 with warnings.catch_warnings():
@@ -82,7 +81,7 @@ def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **argu
     Envoy's body, say), as behind a sidecar; ``raise_on_refusal=True`` raises instead: an
     error that is both a :class:`meshlib.errors.RefusedError` and an aiohttp error.
     """
-    govern = _Governor(runtime, raise_on_refusal)
+    govern = _Governor(runtime, raise_on_refusal=raise_on_refusal)
     arguments["middlewares"] = (*(arguments.get("middlewares") or ()), govern)
     arguments["response_class"] = response_class(arguments.get("response_class"))
     arguments["request_class"] = _request_class(arguments.get("request_class"))
@@ -102,7 +101,7 @@ class _Governor:
 
     __slots__ = ("_aimed", "_raise_on_refusal", "_runtime")
 
-    def __init__(self, runtime: Runtime, raise_on_refusal: bool) -> None:
+    def __init__(self, runtime: Runtime, *, raise_on_refusal: bool) -> None:
         self._runtime = runtime
         self._raise_on_refusal = raise_on_refusal
         self._aimed: Aimed = {}
@@ -155,8 +154,10 @@ class _Transport:
         if mode not in _PLAINTEXT and self._url.scheme == "http":
             # Going out in plaintext where TLS is asked for would be a silent hole.
             return Failure(FailureKind.CONNECT_FAILURE, sent=False, detail=f"TLS origination ({mode}) is not supported")
-        if send.endpoint is not None or send.path is not None:
-            self._aim(send.endpoint, send.path)
+        if send.endpoint is not None:
+            self._aim(send.endpoint.address, send.endpoint.port, send.path)
+        elif send.path is not None or send.cluster.original_port is not None:
+            self._aim(self._url.raw_host or "", send.cluster.original_port or self._url.port or 0, send.path)
         try:
             response = await self._handler(request)
         except (aiohttp.ClientError, OSError) as error:
@@ -168,19 +169,16 @@ class _Transport:
         assert isinstance(handle, aiohttp.ClientResponse)
         handle.release()
 
-    def _aim(self, endpoint: Endpoint | None, path: str | None) -> None:
+    def _aim(self, host: str, port: int, path: str | None) -> None:
         """Point the request at an endpoint, and at another path if it was rewritten."""
         request, url, aimed = self._request, self._url, self._aimed
         if url.scheme == "https" and request.server_hostname is None:
             request.server_hostname = url.raw_host
-        host, port = (url.raw_host or "", url.port or 0) if endpoint is None else (endpoint.address, endpoint.port)
         key = (url, host, port, path)
         target = aimed.get(key)
         if target is None:
             raw_path, _, query = (path or url.raw_path_qs).partition("?")
-            target = URL.build(
-                scheme=url.scheme, host=host, port=port, path=raw_path, query_string=query, encoded=True
-            )
+            target = URL.build(scheme=url.scheme, host=host, port=port, path=raw_path, query_string=query, encoded=True)
             if len(aimed) >= _REMEMBERED_URLS:
                 aimed.clear()
             aimed[key] = target

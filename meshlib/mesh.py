@@ -1,0 +1,281 @@
+"""The façade: one object that reads Istio YAML and governs the calls of this process."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from meshlib._compile import compile_snapshot
+from meshlib._config.load import ConfigSet, Skipped, load
+from meshlib._config.report import Report, report
+from meshlib._explain import Explanation, explain
+from meshlib._http import Headers, RequestHead
+from meshlib._runtime import Runtime
+from meshlib._snapshot.snapshot import Snapshot
+from meshlib.diagnostics import Finding
+from meshlib.errors import ConfigError
+from meshlib.events import ConfigPublished, ConfigRejected, Event, Observer
+from meshlib.sources.environment import workload_from_environment
+from meshlib.sources.files import ConfigInput, expand, watch_paths
+from meshlib.workload import Workload
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from meshlib._clock import Clock
+    from meshlib._random import Chance
+
+__all__ = ["Mesh"]
+
+_log = logging.getLogger("meshlib")
+
+Progress: TypeAlias = Callable[[int, int, int], None]
+
+
+class Mesh:
+    """Istio configuration in force in this process. Make one with :meth:`load`; share it between threads and loops."""
+
+    def __init__(
+        self, loaded: _Loaded, config: ConfigInput, workload: Workload, runtime: Runtime, *, strict: bool
+    ) -> None:
+        self._loaded = loaded
+        self._config = config
+        self._strict = strict
+        self._lock = threading.Lock()
+        self._watch: _Watch | None = None
+        self.workload = workload
+        self.runtime = runtime
+
+    @classmethod
+    def load(
+        cls,
+        config: ConfigInput,
+        *,
+        workload: Workload | None = None,
+        strict: bool = False,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+        progress: Progress | None = None,
+    ) -> Mesh:
+        """Read configuration and put it in force.
+
+        ``config`` is a directory, a file, a glob pattern, YAML text, resources as
+        mappings, or a list of those. ``workload`` says who this process is (default:
+        from the environment, else namespace ``default``). ``strict`` makes a field that
+        meshlib does not apply an error instead of a warning. ``clock`` and ``chance``
+        replace the system's, for tests; ``progress(bytes, total bytes, resources)`` is
+        called now and then.
+
+        Raises :class:`meshlib.errors.ConfigError` with every finding if a resource is
+        not valid, :class:`meshlib.errors.SourceError` if something cannot be read.
+        """
+        me = workload or workload_from_environment(os.environ)
+        loaded = _load(config, me, progress, strict=strict)
+        return cls(loaded, config, me, Runtime(loaded.snapshot, clock=clock, chance=chance), strict=strict)
+
+    # -- configuration ---------------------------------------------------------------------------
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was worth saying about the configuration in force: warnings and notes."""
+        return self._loaded.findings
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The documents of kinds that meshlib does not apply."""
+        return self._loaded.config.skipped
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The compiled configuration in force."""
+        return self.runtime.published.snapshot
+
+    def reload(self) -> None:
+        """Read the same sources again and swap atomically.
+
+        Raises as :meth:`load` does; the configuration before then stays in force, and
+        observers get :class:`meshlib.events.ConfigRejected`.
+        """
+        self.publish(self._config)
+
+    def publish(self, config: ConfigInput) -> None:
+        """Replace the configuration by another; :meth:`reload` and :meth:`watch` then read that one.
+
+        Exchanges that have begun finish on what they began with. Counters, ejections and
+        connections of hosts that are still there are kept.
+        """
+        with self._lock:
+            try:
+                loaded = _load(config, self.workload, None, strict=self._strict)
+            except ConfigError as error:
+                self.runtime.notify(ConfigRejected(findings=error.findings, reason=str(error)))
+                raise
+            except Exception as error:
+                self.runtime.notify(ConfigRejected(findings=(), reason=str(error)))
+                raise
+            self.runtime.publish(loaded.snapshot)
+            self._loaded, self._config = loaded, config
+        warnings = sum(finding.level == "warning" for finding in loaded.findings)
+        count = len(loaded.config.resources)
+        self.runtime.notify(ConfigPublished(version=loaded.snapshot.version, resources=count, warnings=warnings))
+
+    def watch(self, *, interval: float = 2.0) -> None:
+        """Reload whenever the files change, in a background thread, until :meth:`close`.
+
+        ``interval`` is the polling period in seconds where the system gives no
+        notifications. A bad update is logged and reported to observers, and changes nothing.
+        """
+        if self._watch is None:
+            self._watch = _Watch(self, interval)
+        self._watch.start()
+
+    def close(self) -> None:
+        """Stop watching. Sessions made from this mesh go on working."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
+    def report(self) -> Report:
+        """Per resource and field: honoured, approximated or refused; and what was skipped."""
+        return report(self._loaded.config)
+
+    def explain(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, workload: Workload | None = None
+    ) -> Explanation:
+        """What the mesh would do with a request, every rule it tried, and why (not). Sends nothing.
+
+        ``workload`` asks on behalf of another client than this process.
+        """
+        request = request_head(method, url, headers or {})
+        snapshot = self.snapshot
+        if workload is not None and workload != self.workload:
+            snapshot = compile_snapshot(self._loaded.config.resources, workload)
+        return explain(snapshot, request)
+
+    # -- run time ----------------------------------------------------------------------------------
+
+    def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
+        """Call ``observer`` with every event of these kinds (default: all); returns what ends that."""
+        return self.runtime.observe(observer, *kinds)
+
+    def aiohttp(self, *, raise_on_refusal: bool = False, **arguments: Any) -> aiohttp.ClientSession:
+        """A governed :class:`aiohttp.ClientSession`; every argument of ClientSession is accepted.
+
+        A request that the mesh refuses gets the response that Envoy would send, as behind
+        a sidecar. ``raise_on_refusal=True`` raises instead: an error that is both a
+        :class:`meshlib.errors.RefusedError` and an aiohttp error.
+        """
+        from meshlib.adapters.aiohttp import governed_session
+
+        return governed_session(self.runtime, raise_on_refusal=raise_on_refusal, **arguments)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        resources = len(self._loaded.config.resources)
+        return f"<Mesh {self.workload.namespace} resources={resources} {self.snapshot!r}>"
+
+
+class _Loaded:
+    """One configuration, read and compiled."""
+
+    __slots__ = ("config", "findings", "snapshot")
+
+    def __init__(self, config: ConfigSet, snapshot: Snapshot, findings: tuple[Finding, ...]) -> None:
+        self.config = config
+        self.snapshot = snapshot
+        self.findings = findings
+
+
+def _load(config: ConfigInput, workload: Workload, progress: Progress | None, *, strict: bool) -> _Loaded:
+    texts = expand(config)
+    with _no_collection():
+        loaded = load(texts, default_namespace=workload.namespace, progress=progress)
+        findings = list(loaded.findings)
+        _raise_errors(findings)
+        snapshot = compile_snapshot(loaded.resources, workload, findings)
+    if strict:
+        findings += report(loaded).refusals("error")
+    _raise_errors(findings)
+    return _Loaded(loaded, snapshot, tuple(findings))
+
+
+def _raise_errors(findings: Iterable[Finding]) -> None:
+    collected = tuple(findings)
+    if any(finding.level == "error" for finding in collected):
+        raise ConfigError(collected)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Nothing made while loading is garbage: collecting would cost a third of the time and stall requests."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def request_head(method: str, url: str, headers: Mapping[str, str]) -> RequestHead:
+    """The head of a request that a client would make for a URL. Raises ValueError for a relative one."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an absolute http:// or https:// URL")
+    fields = Headers(headers)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    authority = fields.get("host") or parts.netloc.rpartition("@")[2]
+    fields.setdefault("host", authority)
+    return RequestHead(method.upper(), parts.scheme, authority, path, fields, port=port, host=parts.hostname)
+
+
+class _Watch:
+    """The background thread that reloads; started again in a forked child."""
+
+    def __init__(self, mesh: Mesh, interval: float) -> None:
+        self._mesh = mesh
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="meshlib-watch", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        watch_paths(self._mesh._config, self._reload, interval=self._interval, stop=self._stop)
+
+    def _reload(self) -> None:
+        try:
+            self._mesh.reload()
+        except Exception as error:  # noqa: BLE001 - whatever an update holds, the last good one stays
+            _log.error("the new configuration is not usable, the one before stays in force:\n%s", error)
+
+    def _after_fork(self) -> None:
+        if self._thread is not None and not self._stop.is_set():
+            self._stop, self._thread = threading.Event(), None
+            self.start()

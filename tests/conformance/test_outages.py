@@ -1,0 +1,50 @@
+"""What a real Envoy made of 220 outages: the governed client must give the same status, body, flags and attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshlib import Mesh
+from meshlib.events import ExchangeFinished
+from meshlib.testing import VirtualClock, run_virtual
+from tests.conformance.outages import scripted_server
+from tests.corpus import CORPUS, corpus_path, load_corpus
+
+CASES = load_corpus("resilience/outages.json")["cases"] if CORPUS.is_dir() else []
+
+
+def test_the_corpus_is_there() -> None:
+    """One clear skip where it is not."""
+    assert corpus_path("resilience/outages.json").is_file()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_outage(case: dict[str, Any]) -> None:
+    """Through aiohttp, on virtual time."""
+    clock = VirtualClock()
+    got = run_virtual(_play(case, clock), clock)
+    expect = case["expect"]
+    assert got == {name: expect[name] for name in ("status", "body", "attempts", "flags", "upstream_calls")}
+
+
+async def _play(case: dict[str, Any], clock: VirtualClock) -> dict[str, Any]:
+    finished: list[ExchangeFinished] = []
+    async with scripted_server(case["upstream"]) as server:
+        mesh = Mesh.load(case["resources"].replace("PORT", str(server.port)), clock=clock)
+        mesh.observe(finished.append, ExchangeFinished)  # type: ignore[arg-type]
+        request = case["request"]
+        headers = {name: value for name, value in request["headers"].items() if name != "content-length"}
+        async with mesh.aiohttp() as session:
+            body = request.get("body")
+            async with session.request(request["method"], request["url"], headers=headers, data=body) as response:
+                text = await response.text()
+    event = finished[0]
+    return {
+        "status": response.status,
+        "body": text,
+        "attempts": event.attempts,
+        "flags": sorted(event.flags),
+        "upstream_calls": server.calls,
+    }
