@@ -8,7 +8,7 @@ from typing import Protocol
 
 from meshlib._engine.commands import Command, Reply, Send, Steps
 from meshlib._http import Failure, FailureKind, Outcome, Response
-from meshlib._timers import timers_of_loop
+from meshlib._timers import Timers
 
 __all__ = ["AsyncTransport", "SyncTransport", "adrive", "drive"]
 
@@ -33,8 +33,11 @@ class SyncTransport(Protocol):
     def discard(self, response: Response) -> None: ...
 
 
-async def adrive(steps: Steps, transport: AsyncTransport) -> Reply:
-    """Run an exchange on the current event loop. Cancelled at any await, it closes the exchange and passes on."""
+async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None = None) -> Reply:
+    """Run an exchange on the current event loop. Cancelled at any await, it closes the exchange and passes on.
+
+    ``timers`` are those of the loop; who runs many exchanges on one loop keeps them.
+    """
     outcome: Outcome | None = None
     try:
         while True:
@@ -43,7 +46,7 @@ async def adrive(steps: Steps, transport: AsyncTransport) -> Reply:
                 if command.timeout is None:
                     outcome = await transport.send(command)
                 else:
-                    outcome = await _send_in_time(command, command.timeout, transport)
+                    outcome = await _send_in_time(command, command.timeout, transport, timers or Timers())
                 continue
             outcome = None
             assert not isinstance(command, Send)
@@ -54,18 +57,18 @@ async def adrive(steps: Steps, transport: AsyncTransport) -> Reply:
     except StopIteration as done:
         reply: Reply = done.value
         return reply
-    finally:
+    except BaseException:
         steps.close()
+        raise
 
 
-async def _send_in_time(send: Send, seconds: float, transport: AsyncTransport) -> Outcome:
-    timers = timers_of_loop()
+async def _send_in_time(send: Send, seconds: float, transport: AsyncTransport, timers: Timers) -> Outcome:
     entry = timers.start(seconds)
     try:
         return await transport.send(send)
-    except asyncio.CancelledError as error:
+    except asyncio.CancelledError:
         if entry.ended_it():
-            return Failure(FailureKind.TIMEOUT, sent=True, error=error)
+            return Failure(FailureKind.TIMEOUT, sent=True)
         raise
     finally:
         timers.stop(entry)

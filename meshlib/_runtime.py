@@ -12,6 +12,7 @@ from typing import get_args
 from meshlib._clock import Clock, SystemClock
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Observers, Published
+from meshlib._engine.request_headers import RequestIds
 from meshlib._engine.state import LiveCluster, State
 from meshlib._http import Headers, RequestHead
 from meshlib._random import Chance, system_chance
@@ -91,6 +92,7 @@ class Runtime:
     def reset_after_fork(self) -> None:
         """In a forked child: new locks, counters of requests on their way back to zero."""
         self._lock = threading.Lock()
+        self.published.request_ids = RequestIds(self.chance)
         for live in self.published.clusters.values():
             live.state.lock = threading.Lock()
             live.state.active = live.state.retries = 0

@@ -10,10 +10,9 @@ get a loop timer of their own.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 
-__all__ = ["Timers", "timers_of_loop"]
+__all__ = ["Timers"]
 
 _QUEUES = 64
 
@@ -45,12 +44,13 @@ class _Entry:
 
 
 class Timers:
-    """The deadlines of one event loop."""
+    """The deadlines of one event loop; made while it runs."""
 
-    __slots__ = ("_loop", "_queues")
+    __slots__ = ("_loop", "_now", "_queues")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._queues: dict[float, deque[_Entry]] = {}
 
     def start(self, seconds: float) -> _Entry:
@@ -58,7 +58,7 @@ class Timers:
         task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a timeout needs a running task")
-        entry = _Entry(task, self._loop.time() + seconds)
+        entry = _Entry(task, self._now() + seconds)
         queue = self._queues.get(seconds)
         if queue is None:
             if len(self._queues) >= _QUEUES:
@@ -78,29 +78,8 @@ class Timers:
 
     def _fire(self, queue: deque[_Entry]) -> None:
         # The clock may be a hair before the deadline that the loop fired for.
-        now = self._loop.time() + 1e-6
+        now = self._now() + 1e-6
         while queue and (queue[0].task is None or queue[0].deadline <= now):
             queue.popleft().expire()
         if queue:
             self._loop.call_at(queue[0].deadline, self._fire, queue)
-
-
-class _OfThread(threading.local):
-    """The timers of the loop that ran last on this thread: nearly always the one that runs now."""
-
-    loop: asyncio.AbstractEventLoop | None = None
-    timers: Timers | None = None
-
-
-_of_thread = _OfThread()
-
-
-def timers_of_loop() -> Timers:
-    """The timers of the running loop."""
-    loop = asyncio.get_running_loop()
-    timers = _of_thread.timers
-    if timers is None or _of_thread.loop is not loop:
-        # Nested loops on one thread take turns here and share nothing: queues live on through their armed timers.
-        timers = _of_thread.timers = Timers(loop)
-        _of_thread.loop = loop
-    return timers

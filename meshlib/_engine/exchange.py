@@ -206,7 +206,7 @@ class Exchange:
         action, destination, request, headers = self._action, self._destination, self.request, self.headers
         if self.live is None:
             return self._refuse(503, "", "cluster_not_found", "NC")
-        set_exchange_headers(request, headers, self.published.chance)
+        set_exchange_headers(request, headers, self.published.request_ids)
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
         self._authority = destination.host_rewrite

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from meshlib._clock import Clock
+from meshlib._engine.request_headers import RequestIds
 from meshlib._engine.state import LiveCluster
 from meshlib._http import RequestHead
 from meshlib._random import Chance
@@ -28,7 +29,7 @@ class Published:
     what an observer raised, so that no call fails for its listener.
     """
 
-    __slots__ = ("_hosts", "chance", "clock", "clusters", "observers", "on_observer_error", "snapshot")
+    __slots__ = ("_hosts", "chance", "clock", "clusters", "observers", "on_observer_error", "request_ids", "snapshot")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Published:
         self.clusters = clusters
         self.clock = clock
         self.chance = chance
+        self.request_ids = RequestIds(chance)
         self.observers = observers
         self.on_observer_error = on_observer_error
         self._hosts: dict[tuple[int, str, str], VirtualHost | None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 from multidict import istr
@@ -9,7 +10,7 @@ from multidict import istr
 from meshlib._http import Headers, RequestHead
 from meshlib._random import Chance
 
-__all__ = ["set_attempt_headers", "set_exchange_headers"]
+__all__ = ["RequestIds", "set_attempt_headers", "set_exchange_headers"]
 
 # What Envoy removes from a request that is not internal; with Istio's configuration none is.
 _CONTROL: Final = tuple(
@@ -28,13 +29,33 @@ _ATTEMPT_COUNT: Final = istr("x-envoy-attempt-count")
 _EXPECTED_TIMEOUT: Final = istr("x-envoy-expected-rq-timeout-ms")
 
 
-def set_exchange_headers(request: RequestHead, headers: Headers, chance: Chance) -> None:
+class RequestIds:
+    """Random UUIDs (version 4 in form), for a fifth of what uuid.uuid4 costs.
+
+    The first eight digits are drawn for each id, since that is what Envoy samples by;
+    the next twelve are drawn once, and the last twelve count up from a random number.
+    """
+
+    __slots__ = ("_count", "_draw", "_middle")
+
+    def __init__(self, chance: Chance) -> None:
+        self._draw = chance.getrandbits
+        middle = f"{chance.getrandbits(48):012x}"
+        self._middle = f"-{middle[:4]}-4{middle[5:8]}-a{middle[9:]}-"
+        self._count = itertools.count(chance.getrandbits(47))
+
+    def next(self) -> str:
+        """An id that was not given before."""
+        return f"{self._draw(32):08x}{self._middle}{next(self._count):012x}"
+
+
+def set_exchange_headers(request: RequestHead, headers: Headers, ids: RequestIds) -> None:
     """Once an exchange: drop Envoy's control headers, make sure of a request id and of the scheme."""
     if "x-envoy-" in "".join(headers).lower():  # one look at all names: there is hardly ever such a header
         for name in _CONTROL:
             headers.popall(name, None)
     if _REQUEST_ID not in headers:
-        headers[_REQUEST_ID] = _request_id(chance)
+        headers[_REQUEST_ID] = ids.next()
     if _FORWARDED_PROTO not in headers:
         headers[_FORWARDED_PROTO] = request.scheme
 
@@ -44,9 +65,3 @@ def set_attempt_headers(headers: Headers, attempt: int, timeout: float | None) -
     headers[_ATTEMPT_COUNT] = "1" if attempt == 1 else str(attempt)
     if timeout is not None:
         headers[_EXPECTED_TIMEOUT] = str(max(int(timeout * 1000.0), 1))
-
-
-def _request_id(chance: Chance) -> str:
-    """A random UUID (version 4) as text; uuid.uuid4 would cost five times as much and draw from the system."""
-    text = f"{chance.getrandbits(128):032x}"
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -25,17 +25,30 @@ class MeshResponse(aiohttp.ClientResponse):
     """
 
     mesh: Exchange | None = None
+    _on_its_way = False
     _mesh_headers: CIMultiDictProxy[str] | None = None
 
     def attach(self, exchange: Exchange) -> None:
         """Bind the exchange whose reply this is."""
         self.mesh = exchange
+        self._on_its_way = True
         if exchange.changes_response:
             headers = CIMultiDict(self.headers)
             exchange.mutate_response(headers)
             self._mesh_headers = CIMultiDictProxy(headers)
         if self.status != 101:  # an upgraded connection is over when it is closed
-            self.content.on_eof(exchange.finish)
+            self.content.on_eof(self._count_out)
+
+    def _count_out(self) -> None:
+        self._on_its_way = False
+        if self.mesh is not None:
+            self.mesh.finish()
+
+    @property
+    def request_info(self) -> aiohttp.RequestInfo:
+        """The request as the application made it: its URL, not the endpoint's."""
+        info: aiohttp.RequestInfo = super().request_info
+        return info._replace(url=self.url)
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
@@ -45,18 +58,18 @@ class MeshResponse(aiohttp.ClientResponse):
     def close(self) -> None:
         """Close the connection; the request is over."""
         super().close()
-        if self.mesh is not None:
-            self.mesh.finish()
+        if self._on_its_way:
+            self._count_out()
 
     def release(self) -> Any:
         """Give the connection back; the request is over."""
-        if self.mesh is not None:
-            self.mesh.finish()
+        if self._on_its_way:
+            self._count_out()
         return super().release()
 
     def __del__(self, *arguments: Any) -> None:
-        if self.mesh is not None:
-            self.mesh.finish()
+        if self._on_its_way:
+            self._count_out()
         super().__del__(*arguments)
 
 

@@ -15,19 +15,21 @@ from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType
-from multidict import CIMultiDictProxy
+from multidict import istr
 from yarl import URL
 
 from meshlib._drivers import adrive
 from meshlib._engine.commands import LocalReply, Send
 from meshlib._http import Failure, FailureKind, Outcome, RequestHead, Response
 from meshlib._runtime import Runtime
+from meshlib._timers import Timers
 from meshlib.adapters.aiohttp.errors import refusal_error
 from meshlib.adapters.aiohttp.response import MeshResponse, local_response, response_class
 from meshlib.errors import MeshError
 
 __all__ = ["governed_session"]
 
+_HOST = istr("Host")
 _PLAINTEXT = ("AUTO", "DISABLE")
 
 # URLs of endpoints, by the URL that was called: yarl computes the parts of each new URL anew.
@@ -39,13 +41,6 @@ class MeshRequest(aiohttp.ClientRequest):
     """aiohttp's request; refuses to be sent around the mesh."""
 
     governed = False
-
-    @property
-    def request_info(self) -> aiohttp.RequestInfo:
-        """Shown to the application: the URL it called, not the endpoint's."""
-        url = self.original_url
-        shown = url.with_fragment(None) if url.raw_fragment else url
-        return aiohttp.RequestInfo(shown, self.method, CIMultiDictProxy(self.headers), url)
 
     def send(self, conn: Any) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         if not self.governed:
@@ -99,24 +94,22 @@ def _request_class(base: type[aiohttp.ClientRequest] | None) -> type[MeshRequest
 class _Governor:
     """The client middleware: one exchange each time aiohttp enters the chain."""
 
-    __slots__ = ("_aimed", "_raise_on_refusal", "_runtime")
+    __slots__ = ("_aimed", "_raise_on_refusal", "_runtime", "_timers")
 
     def __init__(self, runtime: Runtime, *, raise_on_refusal: bool) -> None:
         self._runtime = runtime
         self._raise_on_refusal = raise_on_refusal
         self._aimed: Aimed = {}
+        self._timers: Timers | None = None
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         assert isinstance(request, MeshRequest)
         request.governed = True
-        url, headers = request.url, request.headers
-        head = RequestHead(
-            request.method, url.scheme, headers.get("Host", ""), url.raw_path_qs, headers,
-            port=url.port or 0, host=url.raw_host,
-        )  # fmt: skip
-        transport = _Transport(request, handler, self._aimed)
-        exchange = self._runtime.begin(head, headers, transport.can_replay)
-        reply = await adrive(exchange.steps(), transport)
+        if self._timers is None:
+            self._timers = Timers()  # a session belongs to one loop
+        governed = _Governed(request, handler, self._aimed)
+        exchange = self._runtime.begin(governed, request.headers, governed.can_replay)
+        reply = await adrive(exchange.steps(), governed, self._timers)
         if type(reply) is Response:
             response = reply.handle
             assert isinstance(response, MeshResponse)
@@ -128,15 +121,20 @@ class _Governor:
         return local_response(request, reply, exchange)
 
 
-class _Transport:
-    """Sends attempts of one request through aiohttp."""
+class _Governed(RequestHead):
+    """One request: its head for the engine, its attempts through aiohttp for the driver."""
 
     __slots__ = ("_aimed", "_handler", "_request", "_url")
 
     def __init__(self, request: MeshRequest, handler: ClientHandlerType, aimed: Aimed) -> None:
+        url = self._url = request.url
+        headers = request.headers
+        host, port = url.raw_host, url.port or 0
+        super().__init__(
+            request.method, url.scheme, headers.get(_HOST, ""), url.raw_path_qs, headers, port=port, host=host
+        )
         self._request = request
         self._handler = handler
-        self._url = request.url
         self._aimed = aimed
 
     def can_replay(self) -> bool:
