@@ -1,0 +1,59 @@
+"""What type checkers see of the public names. Checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_type
+
+import aiohttp
+
+import meshlib
+from meshlib import ConfigError, Finding, Mesh, MeshError, RefusedError, Workload
+from meshlib.events import EndpointEjected, Event
+
+assert_type(meshlib.__version__, str)
+
+workload = Workload(namespace="shop", labels={"app": "web"}, service_account="web")
+assert_type(workload.spiffe_id, str)
+Workload("shop")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+mesh = Mesh.load("mesh/", workload=workload, strict=True)
+assert_type(mesh, Mesh)
+assert_type(Mesh.load(["mesh/", "more.yaml"]), Mesh)
+assert_type(mesh.findings, tuple[Finding, ...])
+assert_type(mesh.reload(), None)
+assert_type(mesh.watch(interval=1.0), None)
+assert_type(str(mesh.report()), str)
+assert_type(str(mesh.explain("GET", "http://reviews:9080/", headers={"end-user": "jason"})), str)
+
+
+def listen(event: Event) -> None:
+    """An observer takes any event."""
+    if isinstance(event, EndpointEjected):
+        assert_type(event.seconds, float)
+
+
+assert_type(mesh.observe(listen), Callable[[], None])
+assert_type(mesh.observe(listen, EndpointEjected), Callable[[], None])
+
+
+async def call() -> None:
+    """A governed session is a session."""
+    async with mesh.aiohttp(timeout=aiohttp.ClientTimeout(total=5), raise_on_refusal=True) as session:
+        assert_type(session, aiohttp.ClientSession)
+        try:
+            async with session.get("http://reviews:9080/") as response:
+                assert_type(response, aiohttp.ClientResponse)
+        except RefusedError as error:
+            assert_type(error.status, int)
+            assert_type(error.flags, tuple[str, ...])
+
+
+def load() -> None:
+    """Errors carry their facts."""
+    try:
+        Mesh.load("mesh/")
+    except ConfigError as error:
+        assert_type(error.findings, tuple[Finding, ...])
+    except MeshError as error:
+        assert_type(error.status_hint, int | None)
