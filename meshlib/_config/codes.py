@@ -1,0 +1,302 @@
+"""Our finding codes: what each one means and what to do about it.
+
+Codes are never reused. Istio's own codes (``IST0101`` …) are not listed here.
+Ranges: 001–019 reading a text, 020–049 decoding a resource, 050–059 sources,
+060–099 compiling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshlib.diagnostics import Finding, Level
+
+__all__ = ["CODES", "CodeInfo", "finding"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeInfo:
+    """A row of the table: default level, title, one sentence of explanation, remedy."""
+
+    level: Level
+    title: str
+    explanation: str
+    remedy: str
+
+
+def _row(level: Level, title: str, explanation: str, remedy: str) -> CodeInfo:
+    return CodeInfo(level=level, title=title, explanation=explanation, remedy=remedy)
+
+
+_READING: dict[str, CodeInfo] = {
+    "MESH001": _row(
+        "error",
+        "not YAML",
+        "The text breaks the syntax of YAML at this place.",
+        "correct the syntax; the rest of this document was not read",
+    ),
+    "MESH002": _row(
+        "error",
+        "not UTF-8",
+        "The text is not valid UTF-8 (or UTF-16 with a byte order mark).",
+        "save the file as UTF-8",
+    ),
+    "MESH003": _row(
+        "error",
+        "forbidden character",
+        "The text holds a character that YAML does not allow, such as NUL or another control character.",
+        "remove the character, or write it as an escape in double quotes",
+    ),
+    "MESH004": _row(
+        "error",
+        "duplicate key",
+        "A mapping has the same key twice; other readers would silently keep one of them.",
+        "remove or rename one of the two keys",
+    ),
+    "MESH005": _row(
+        "error",
+        "unknown alias",
+        "An alias (*name) has no anchor (&name) before it in the same document.",
+        "define the anchor before its use, or quote the text if no alias is meant",
+    ),
+    "MESH006": _row(
+        "error",
+        "merge of something else than a mapping",
+        "A merge key (<<) takes a mapping, an alias of one, or a list of them.",
+        "give the merge key a mapping, or quote the key",
+    ),
+    "MESH007": _row(
+        "error",
+        "nested too deeply",
+        "Mappings and lists are nested deeper than any resource needs.",
+        "flatten the document",
+    ),
+    "MESH008": _row(
+        "error",
+        "alias expansion too large",
+        "Following the aliases of this document would make it grow out of proportion.",
+        "write the repeated parts out, or use fewer aliases of aliases",
+    ),
+    "MESH009": _row(
+        "error",
+        "text too large",
+        "The text is larger than the reader accepts.",
+        "split the text into several files",
+    ),
+    "MESH010": _row(
+        "error",
+        "tag not supported",
+        "Only the tags of YAML's core schema (!!str, !!int, !!float, !!bool, !!null, !!map, !!seq) are read.",
+        "remove the tag",
+    ),
+    "MESH011": _row(
+        "error",
+        "value does not fit its tag",
+        "The value cannot be read as the type its tag asks for.",
+        "correct the value or remove the tag",
+    ),
+    "MESH012": _row(
+        "error",
+        "number without a JSON form",
+        "Infinity and NaN have no JSON form; Kubernetes refuses them.",
+        "write a finite number, or quote the value if text is meant",
+    ),
+    "MESH013": _row(
+        "error",
+        "unsupported key",
+        "A key must be a string, a number or a boolean, as Kubernetes reads it.",
+        "write a plain key",
+    ),
+    "MESH014": _row(
+        "error",
+        "not a resource",
+        "A document or list item is not a mapping, so it is no resource.",
+        "give the document the fields apiVersion, kind, metadata and spec",
+    ),
+    "MESH015": _row(
+        "error",
+        "reading stopped",
+        "The text has more documents or more findings than the reader goes through.",
+        "correct the findings shown, or split the text into several files",
+    ),
+    "MESH016": _row(
+        "warning",
+        "text after the end of a document",
+        "Text that stands behind a complete document is ignored, as Kubernetes does.",
+        "remove the text, or begin a new document with a line '---'",
+    ),
+}
+
+_DECODING: dict[str, CodeInfo] = {
+    "MESH020": _row(
+        "error",
+        "not recognised",
+        "A document has no apiVersion or no kind, so nobody can tell what it is.",
+        "add apiVersion and kind",
+    ),
+    "MESH021": _row(
+        "error",
+        "unknown version",
+        "The group of this kind is not served in this version.",
+        "write one of the served versions",
+    ),
+    "MESH022": _row(
+        "error",
+        "kind and group do not fit",
+        "The kind does not exist in this API group.",
+        "correct apiVersion or kind",
+    ),
+    "MESH023": _row(
+        "error",
+        "unknown field",
+        "The field does not exist at this place; Istio would refuse it too.",
+        "correct the name, or remove the field",
+    ),
+    "MESH024": _row(
+        "error",
+        "wrong type",
+        "The value is of another type than the field takes; texts and numbers are not interchangeable.",
+        "write a value of the expected type",
+    ),
+    "MESH025": _row(
+        "error",
+        "required field missing",
+        "The object cannot do without this field.",
+        "add the field",
+    ),
+    "MESH026": _row(
+        "error",
+        "value not allowed",
+        "The value is out of range, too long, or not of the form that the field takes.",
+        "write a value that is allowed",
+    ),
+    "MESH027": _row(
+        "error",
+        "not one of the choices",
+        "The field takes one of a few constants; upper and lower case matter.",
+        "write one of the choices",
+    ),
+    "MESH028": _row(
+        "error",
+        "fields exclude each other",
+        "Each field is right by itself, but together they make no sense.",
+        "keep one of them",
+    ),
+    "MESH029": _row(
+        "info",
+        "kind not used",
+        "The document is of a kind that is not applied here; everything else is.",
+        "nothing to do",
+    ),
+    "MESH030": _row(
+        "warning",
+        "a field that Istio rejects",
+        "The field is an extension of meshlib. It is honoured here, but Istio refuses the resource.",
+        "write it where Istio has it, if the same files go to a cluster",
+    ),
+    "MESH031": _row(
+        "warning",
+        "field not applied",
+        "The field is understood, but has no effect here yet.",
+        "remove it, or accept that it does nothing here",
+    ),
+    "MESH032": _row(
+        "warning",
+        "mesh configuration under another key",
+        "Istio reads the mesh configuration from the key mesh of the ConfigMap istio.",
+        "rename the key to mesh",
+    ),
+    "MESH033": _row(
+        "warning",
+        "no name",
+        "The object has no metadata.name; the API server refuses it.",
+        "add metadata.name",
+    ),
+    "MESH034": _row(
+        "warning",
+        "defined twice",
+        "The same object is defined at two places; as in a cluster, the later one wins.",
+        "remove or rename one of the two",
+    ),
+    "MESH035": _row(
+        "warning",
+        "Kubernetes object not understood",
+        "The object does not have the shape that Kubernetes gives it, so it is left out.",
+        "compare it with the Kubernetes API",
+    ),
+    "MESH036": _row(
+        "error",
+        "too many errors",
+        "The document has more errors than are worth listing.",
+        "correct the first ones and try again",
+    ),
+}
+
+_COMPILING: dict[str, CodeInfo] = {
+    "MESH060": _row(
+        "info",
+        "endpoints not known",
+        "No EndpointSlice, Endpoints or Pod of the configuration tells the endpoints of this Service.",
+        "none needed inside the cluster; elsewhere add the EndpointSlice, or a ServiceEntry for the host",
+    ),
+    "MESH061": _row(
+        "warning",
+        "regular expression not usable",
+        "RE2 refuses the expression, or it needs RE2 and google-re2 is not installed; the rule is left out.",
+        "correct the expression, or install proxyless-mesh[re2]",
+    ),
+    "MESH062": _row(
+        "warning",
+        "header value not usable",
+        "The value holds a format operator that is not supported here; the rule is left out.",
+        "use %REQ(name)%, %START_TIME%, %PROTOCOL% or plain text; a percent sign is written %%",
+    ),
+    "MESH063": _row(
+        "warning",
+        "rule without usable action",
+        "Envoy could not be given this rule; it is left out.",
+        "correct the rule as the message says",
+    ),
+    "MESH064": _row(
+        "warning",
+        "fault not supported",
+        "Istio knows this kind of fault but no data plane injects it; it is left out.",
+        "use fixedDelay for a delay, httpStatus or grpcStatus for an abort",
+    ),
+    "MESH065": _row(
+        "info",
+        "endpoints of a subset not known",
+        "Nothing in the configuration tells which endpoints carry the labels of the subset, so it is empty (503 UH).",
+        "add the Pods or EndpointSlices of the Service, or a ServiceEntry with labelled endpoints",
+    ),
+}
+
+CODES: dict[str, CodeInfo] = {**_READING, **_DECODING, **_COMPILING}
+"""All our codes, by code."""
+
+
+def finding(
+    code: str,
+    message: str,
+    *,
+    file: str = "",
+    line: int = 0,
+    column: int = 0,
+    resource: str = "",
+    field: str = "",
+    hint: str = "",
+    level: Level | None = None,
+) -> Finding:
+    """A finding of ``code`` with the table's level and remedy unless others are given."""
+    info = CODES[code]
+    return Finding(
+        code=code,
+        level=level or info.level,
+        message=message,
+        resource=resource,
+        file=file,
+        line=line,
+        column=column,
+        field=field,
+        hint=hint or info.remedy,
+    )

@@ -1,0 +1,164 @@
+"""The support matrix as rules: path, status, note. The longest rule that covers a field decides.
+
+Everything that reads the matrix reads it from here: warnings at load, strict mode,
+``Mesh.report()``, ``meshlib fields`` and the documentation. A change of what meshlib
+does is a change of one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+__all__ = ["RULES", "Rule", "StatusName"]
+
+StatusName: TypeAlias = Literal["honoured", "approximated", "refused"]
+Rule: TypeAlias = tuple[str, StatusName, str]
+
+_PLANNED: Final = "not implemented yet"
+_NO_LISTENER: Final = "a client in the process has no TCP listener whose connections could be routed"
+_EXTENSION: Final = "meshlib's own: Istio rejects the field; use VirtualService"
+_PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
+
+_VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
+    ("spec", "honoured", ""),
+    ("spec.http[].mirror", "refused", _PLANNED),
+    ("spec.http[].mirrors", "refused", _PLANNED),
+    ("spec.http[].mirrorPercent", "refused", _PLANNED),
+    ("spec.http[].mirror_percent", "refused", _PLANNED),
+    ("spec.http[].mirrorPercentage", "refused", _PLANNED),
+    ("spec.http[].corsPolicy", "refused", _PLANNED),
+    ("spec.http[].match[].statPrefix", "refused", "names Envoy statistics, which do not exist here"),
+    ("spec.http[].fault.abort.http2Error", "refused", "Istio refuses it too: not supported yet"),
+    ("spec.http[].fault.delay.exponentialDelay", "refused", "Istio refuses it too: not supported yet"),
+    ("spec.tcp", "refused", _NO_LISTENER),
+    ("spec.tls", "refused", _NO_LISTENER),
+)
+
+
+def _traffic_policy(prefix: str) -> tuple[Rule, ...]:
+    """Rules of one trafficPolicy and of its port levels."""
+    ports = f"{prefix}.portLevelSettings[]"
+    return (
+        *_port_policy(prefix),
+        *_port_policy(ports),
+        (f"{prefix}.tunnel", "refused", "tunnels are made by proxies"),
+        (f"{prefix}.proxyProtocol", "refused", "client libraries cannot send a PROXY header"),
+        (f"{prefix}.retryBudget", "refused", _PLANNED),
+        (f"{prefix}.timeout", "honoured", f"{_EXTENSION} http.timeout"),
+        (f"{prefix}.retryPolicy", "honoured", f"{_EXTENSION} http.retries"),
+    )
+
+
+def _port_policy(prefix: str) -> tuple[Rule, ...]:
+    """Rules of what can be set for a host, a subset or a port."""
+    balancer = f"{prefix}.loadBalancer"
+    outlier = f"{prefix}.outlierDetection"
+    return (
+        (balancer, "refused", _PLANNED),
+        (f"{balancer}.simple", "honoured", "ROUND_ROBIN, LEAST_REQUEST and RANDOM"),
+        (f"{prefix}.connectionPool", "refused", _PLANNED),
+        (outlier, "refused", _PLANNED),
+        (f"{outlier}.consecutive5xxErrors", "honoured", ""),
+        (f"{outlier}.consecutiveGatewayErrors", "honoured", ""),
+        (f"{outlier}.interval", "honoured", ""),
+        (f"{outlier}.baseEjectionTime", "honoured", ""),
+        (f"{outlier}.maxEjectionPercent", "honoured", ""),
+        (f"{prefix}.tls", "refused", _PLANNED),
+    )
+
+
+_DESTINATION_RULE: Final[tuple[Rule, ...]] = (
+    ("spec", "honoured", ""),
+    *_traffic_policy("spec.trafficPolicy"),
+    *_traffic_policy("spec.subsets[].trafficPolicy"),
+)
+
+_SERVICE_ENTRY: Final[tuple[Rule, ...]] = (
+    ("spec", "honoured", ""),
+    (
+        "spec.resolution",
+        "approximated",
+        "names of DNS services are resolved by the client library",
+    ),
+    ("spec.subjectAltNames", "refused", _PLANNED),
+    ("spec.endpoints[].locality", "refused", _PLANNED),
+    ("spec.endpoints[].network", "refused", "there is no gateway between networks here"),
+)
+
+_SIDECAR: Final[tuple[Rule, ...]] = (
+    ("spec", "honoured", ""),
+    ("spec.ingress", "refused", "inbound ports belong to the application itself"),
+    ("spec.inboundConnectionPool", "refused", _PLANNED),
+    ("spec.egress[].bind", "refused", "there is no listener to bind"),
+    ("spec.egress[].captureMode", "refused", "nothing is captured: calls are made through meshlib"),
+    ("spec.outboundTrafficPolicy.egressProxy", "refused", _PLANNED),
+)
+
+_GATEWAY: Final[tuple[Rule, ...]] = (
+    ("spec", "honoured", "for explain and for VirtualServices bound to the gateway"),
+    ("spec.servers[].tls", "refused", _PLANNED),
+    ("spec.servers[].tls.httpsRedirect", "honoured", ""),
+    ("spec.servers[].bind", "refused", "there is no listener to bind"),
+    ("spec.servers[].defaultEndpoint", "refused", "ignored by Istio too"),
+    ("spec.servers[].port.targetPort", "refused", "ignored by Istio too"),
+)
+
+_MESH_CONFIG: Final[tuple[Rule, ...]] = (
+    ("", "refused", _PROXY_ONLY),
+    ("outboundTrafficPolicy.mode", "honoured", ""),
+    ("defaultHttpRetryPolicy", "honoured", ""),
+    ("defaultServiceExportTo", "honoured", ""),
+    ("defaultVirtualServiceExportTo", "honoured", ""),
+    ("defaultDestinationRuleExportTo", "honoured", ""),
+    ("rootNamespace", "honoured", ""),
+    ("trustDomain", "honoured", ""),
+    ("trustDomainAliases", "refused", _PLANNED),
+    ("connectTimeout", "honoured", ""),
+    ("localityLbSetting", "refused", _PLANNED),
+    ("zoneAwareLbSetting", "refused", _PLANNED),
+    ("pathNormalization", "refused", _PLANNED),
+    ("extensionProviders", "refused", _PLANNED),
+    ("defaultProviders", "refused", _PLANNED),
+    ("defaultTrafficPolicy", "refused", _PLANNED),
+    ("enableAutoMtls", "refused", _PLANNED),
+    ("enableTracing", "refused", _PLANNED),
+    ("accessLogFile", "refused", _PLANNED),
+    ("accessLogFormat", "refused", _PLANNED),
+    ("accessLogEncoding", "refused", _PLANNED),
+    ("caCertificates", "refused", _PLANNED),
+    ("meshMTLS", "refused", _PLANNED),
+    ("tlsDefaults", "refused", _PLANNED),
+    ("h2UpgradePolicy", "refused", _PLANNED),
+    ("tcpKeepalive", "refused", _PLANNED),
+    ("serviceSettings", "refused", _PLANNED),
+    ("defaultConfig.proxyHeaders", "refused", _PLANNED),
+    ("defaultConfig.gatewayTopology", "refused", _PLANNED),
+    ("defaultConfig.tracing", "refused", _PLANNED),
+)
+
+RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
+    "VirtualService": _VIRTUAL_SERVICE,
+    "DestinationRule": _DESTINATION_RULE,
+    "ServiceEntry": _SERVICE_ENTRY,
+    "WorkloadEntry": (
+        ("spec", "honoured", ""),
+        ("spec.locality", "refused", _PLANNED),
+        ("spec.network", "refused", "there is no gateway between networks here"),
+    ),
+    "WorkloadGroup": (("spec", "refused", "instances register through a control plane; write WorkloadEntry"),),
+    "Gateway": _GATEWAY,
+    "Sidecar": _SIDECAR,
+    "PeerAuthentication": (("spec", "refused", _PLANNED),),
+    "RequestAuthentication": (("spec", "refused", _PLANNED),),
+    "AuthorizationPolicy": (("spec", "refused", _PLANNED),),
+    "Telemetry": (("spec", "refused", _PLANNED),),
+    "ProxyConfig": (("spec", "refused", _PROXY_ONLY),),
+    "EnvoyFilter": (("spec", "refused", "patches of Envoy's configuration have no meaning without Envoy"),),
+    "WasmPlugin": (("spec", "refused", "there is no proxy that could run the plugin"),),
+    "TrafficExtension": (("spec", "refused", "there is no proxy that could run the extension"),),
+    "ClientPolicy": (("spec", "refused", _PLANNED),),
+    "ServerPolicy": (("spec", "refused", _PLANNED),),
+    "MeshConfig": _MESH_CONFIG,
+}
+"""The rules of each kind; the first one covers all of it."""
