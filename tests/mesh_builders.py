@@ -9,7 +9,7 @@ from meshlib._random import Chance, system_chance
 from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import Cluster, Endpoint, OutlierDetection, TrafficPolicy
 from meshlib._snapshot.matchers import RouteMatch
-from meshlib._snapshot.routes import Forward, Route, RouteTable, VirtualHost, WeightedDestination
+from meshlib._snapshot.routes import Forward, HeaderOps, Route, RouteTable, VirtualHost, WeightedDestination
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.testing import VirtualClock
 
@@ -23,9 +23,12 @@ def make_cluster(*ports: int, policy: TrafficPolicy | None = None, name: str = N
     )
 
 
-def make_snapshot(*clusters: Cluster, **action: object) -> Snapshot:
+def make_snapshot(*clusters: Cluster, response_levels: tuple[HeaderOps, ...] = (), **action: object) -> Snapshot:
     """Every path of ``http://reviews:9080`` goes to the clusters in equal shares; ``action`` as in Forward."""
-    targets = tuple(WeightedDestination(cluster=one.name, host=one.host, port=one.port) for one in clusters)
+    targets = tuple(
+        WeightedDestination(cluster=one.name, host=one.host, port=one.port, response_levels=response_levels)
+        for one in clusters
+    )
     forward = Forward(destinations=targets, sums=tuple(range(1, len(targets) + 1)), **action)  # type: ignore[arg-type]
     route = Route(match=RouteMatch(), action=forward, name="all")
     host = VirtualHost(name="reviews", domains=("reviews",), routes=(route,))

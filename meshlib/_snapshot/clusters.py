@@ -6,11 +6,12 @@ written, only because it is off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
-from collections.abc import Mapping
+import msgspec
 
 __all__ = [
     "UNLIMITED",
@@ -50,8 +51,7 @@ class Locality:
         return "/".join((self.region, self.zone, self.subzone)).rstrip("/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One address of a cluster. ``priority`` is the failover tier, 0 first; ``weight`` at least 1.
 
     ``address`` is an IP address, a host name to resolve, or ``unix:///path``
@@ -62,7 +62,7 @@ class Endpoint:
     address: str
     port: int
     weight: int = 1
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = {}
     locality: Locality = Locality()
     priority: int = 0
     healthy: bool = True
@@ -150,6 +150,8 @@ class ConnectionPool:
     max_concurrent_streams: int = 2**31 - 1
     h2_upgrade: bool = False
     use_client_protocol: bool = False
+    http2_keepalive: tuple[float, float] | None = None
+    """Interval and timeout of HTTP/2 pings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,9 +218,12 @@ class TrafficPolicy:
     proxy_protocol: Literal["V1", "V2"] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """A destination that requests can be sent to: host, port and subset with their endpoints."""
+class Cluster(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A destination that requests can be sent to: host, port and subset with their endpoints.
+
+    ``original_port`` replaces the dialled port where the discovery is ORIGINAL.
+    ``origin`` names the DestinationRule behind the policy, if there is one.
+    """
 
     name: str
     host: str
@@ -231,6 +236,13 @@ class Cluster:
     endpoints: tuple[Endpoint, ...] = ()
     policy: TrafficPolicy = TrafficPolicy()
     origin: str = ""
+    original_port: int | None = None
+    subset_labels: Mapping[str, str] = {}
+
+    @property
+    def default_sni(self) -> str:
+        """The server name of mesh mTLS where the policy names none: ``outbound_.80_.v1_.host``."""
+        return f"outbound_.{self.port}_.{self.subset}_.{self.host}"
 
     def __repr__(self) -> str:
         subset = f"/{self.subset}" if self.subset else ""

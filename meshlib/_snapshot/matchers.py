@@ -4,12 +4,16 @@ Every predicate has ``matches(request)`` for the hot path and ``describe()`` for
 ``explain``, which names the first condition that did not hold. Static conditions
 (port, source labels, source namespace, gateways) are decided when the snapshot is
 compiled and never reach this file.
+
+Structs instead of dataclasses: a mesh has tens of thousands of these, they are made
+fifteen times faster and are nothing to the garbage collector.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+import msgspec
 
 from meshlib._http import HeadersView, RequestHead
 
@@ -25,7 +29,9 @@ __all__ = [
     "Regex",
     "RegexProgram",
     "RouteMatch",
+    "ServerNameMatch",
     "TextMatcher",
+    "TextSubstitution",
     "UriMatch",
     "header_values",
 ]
@@ -45,11 +51,22 @@ class RegexProgram(Protocol):
 
     pattern: str
 
-    def matches(self, text: str) -> bool: ...
+    def matches(self, text: str) -> bool:
+        """True if the whole text matches."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Exact:
+class TextSubstitution(Protocol):
+    """A compiled RE2 expression with what replaces each of its occurrences."""
+
+    pattern: str
+
+    def apply(self, text: str) -> str:
+        """The text with every occurrence replaced."""
+        ...
+
+
+class Exact(msgspec.Struct, frozen=True, gc=False):
     """The text equals ``value``."""
 
     value: str
@@ -62,8 +79,7 @@ class Exact:
         return f"exact {self.value!r}"
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(msgspec.Struct, frozen=True, gc=False):
     """The text starts with ``value``, as plain characters: ``/foo`` matches ``/foobar``."""
 
     value: str
@@ -76,8 +92,7 @@ class Prefix:
         return f"prefix {self.value!r}"
 
 
-@dataclass(frozen=True, slots=True)
-class Regex:
+class Regex(msgspec.Struct, frozen=True, gc=False):
     """The whole text matches an RE2 expression."""
 
     program: RegexProgram
@@ -89,8 +104,7 @@ class Regex:
         return f"regex {self.program.pattern!r}"
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(msgspec.Struct, frozen=True, gc=False):
     """Any text at all, even the empty one: the field only has to be there."""
 
     def matches(self, text: str) -> bool:
@@ -111,8 +125,7 @@ class Predicate(Protocol):
     def describe(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class UriMatch:
+class UriMatch(msgspec.Struct, frozen=True, gc=False):
     """The raw path, query and fragment removed."""
 
     text: TextMatcher
@@ -124,22 +137,21 @@ class UriMatch:
         return f"uri {self.text.describe()}"
 
 
-@dataclass(frozen=True, slots=True)
-class PseudoMatch:
-    """``method``, ``scheme`` or ``authority``; the authority includes a port if the caller wrote one."""
+class PseudoMatch(msgspec.Struct, frozen=True, gc=False):
+    """``method``, ``scheme``, ``authority`` or ``path``; the authority includes a port if the caller wrote one."""
 
     name: str
     text: TextMatcher
+    invert: bool = False
 
     def matches(self, request: RequestHead) -> bool:
-        return self.text.matches(getattr(request, self.name))
+        return self.text.matches(getattr(request, self.name)) is not self.invert
 
     def describe(self) -> str:
-        return f"{self.name} {self.text.describe()}"
+        return f"{'not ' if self.invert else ''}{self.name} {self.text.describe()}"
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderMatch:
+class HeaderMatch(msgspec.Struct, frozen=True, gc=False):
     """A header field. One matching value among several is enough.
 
     ``invert`` is ``withoutHeaders``: no value may match, and a missing field counts
@@ -162,8 +174,7 @@ class HeaderMatch:
         return f"{'without header' if self.invert else 'header'} {self.name} {self.text.describe()}"
 
 
-@dataclass(frozen=True, slots=True)
-class QueryMatch:
+class QueryMatch(msgspec.Struct, frozen=True, gc=False):
     """A query parameter: first occurrence, raw value (not percent-decoded); missing never matches."""
 
     name: str
@@ -180,8 +191,7 @@ class QueryMatch:
         return f"query parameter {self.name} {self.text.describe()}"
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimMatch:
+class ClaimMatch(msgspec.Struct, frozen=True, gc=False):
     """A claim of the verified token, at gateways only (``@request.auth.claims…``).
 
     ``path`` is the nested claim; a list claim matches if one of its strings does.
@@ -202,6 +212,19 @@ class ClaimMatch:
 
     def describe(self) -> str:
         return f"{'without claim' if self.invert else 'claim'} {'.'.join(self.path)} {self.text.describe()}"
+
+
+class ServerNameMatch(msgspec.Struct, frozen=True, gc=False):
+    """The name that the client dialled, as its TLS handshake tells it; ``*.suffix`` stands for any name within."""
+
+    names: tuple[str, ...]
+
+    def matches(self, request: RequestHead) -> bool:
+        host = request.host.lower().rpartition(":")[0] if ":" in request.host else request.host.lower()
+        return any(host.endswith(name[1:]) if name.startswith("*") else host == name for name in self.names)
+
+    def describe(self) -> str:
+        return f"server name {' or '.join(self.names)}"
 
 
 class RouteMatch:

@@ -8,10 +8,13 @@ changed endpoint does not rebuild a route.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
 
 from meshlib._http import RequestHead
-from meshlib._snapshot.matchers import RouteMatch, TextMatcher
+from meshlib._snapshot.matchers import RouteMatch, TextMatcher, TextSubstitution
+from meshlib._snapshot.route_index import RouteIndex
 
 __all__ = [
     "Abort",
@@ -19,11 +22,13 @@ __all__ = [
     "Cors",
     "Delay",
     "DirectResponse",
+    "Dropped",
     "Fault",
     "Forward",
     "HashKey",
     "HeaderOps",
     "HeaderValue",
+    "HostTable",
     "Mirror",
     "Origin",
     "Redirect",
@@ -31,13 +36,13 @@ __all__ = [
     "Rewrite",
     "Route",
     "RouteTable",
+    "ServerNameTable",
     "VirtualHost",
     "WeightedDestination",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where a compiled thing was written: for explain and for errors."""
 
     resource: str
@@ -50,8 +55,7 @@ class Origin:
         return f"{self.resource}{': ' + self.field if self.field else ''}{place}"
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderValue:
+class HeaderValue(msgspec.Struct, frozen=True, gc=False):
     """A header value with Envoy's format operators resolved at compile time.
 
     ``parts`` alternates literals (str) and operators; a constant has one literal.
@@ -61,8 +65,7 @@ class HeaderValue:
     parts: tuple[str | tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderOps:
+class HeaderOps(msgspec.Struct, frozen=True, gc=False):
     """One level of header operations, run as: all removes, all sets, all adds. Names in lower case, sorted."""
 
     remove: tuple[str, ...] = ()
@@ -70,8 +73,7 @@ class HeaderOps:
     add: tuple[tuple[str, HeaderValue], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightedDestination:
+class WeightedDestination(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One target of a route. ``levels`` are run in order; ``host_rewrite`` replaces the Host header."""
 
     cluster: str
@@ -84,8 +86,7 @@ class WeightedDestination:
     host_rewrite: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Retries as data. ``attempts`` counts *re*-tries; durations in seconds.
 
     ``conditions`` are retryOn tokens, ``status_codes`` the codes among them; a retry
@@ -101,29 +102,27 @@ class RetryPolicy:
     remote_localities: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewrite:
-    """Change of the path before it is sent: ``path`` literally for the matched part, or a regex substitution.
+class Rewrite(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Change of the path before it is sent: ``path`` literally for the matched part, or a substitution.
 
-    ``matched`` tells what ``path`` replaces: the whole path, or its first ``cut`` characters.
+    ``path`` replaces the first ``cut`` characters of the path, or the whole path if
+    ``cut`` is None; the query always stays.
     """
 
     path: str | None = None
     cut: int | None = None
-    regex: object | None = None
+    regex: TextSubstitution | None = None
     substitution: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delay:
+class Delay(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Wait ``seconds`` before the request goes on; ``ratio`` 0–1 of the requests."""
 
     seconds: float
     ratio: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Abort:
+class Abort(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Answer in place of the upstream; exactly one status is set; ``ratio`` 0–1 of the requests."""
 
     ratio: float
@@ -131,16 +130,14 @@ class Abort:
     grpc_status: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Injected failure: the delay first, then the abort, drawn independently."""
 
     delay: Delay | None = None
     abort: Abort | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
+class Mirror(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A copy whose reply is dropped; ``ratio`` 0–1 of the requests."""
 
     cluster: str
@@ -150,8 +147,7 @@ class Mirror:
     ratio: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HashKey:
+class HashKey(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a consistent hash depends on. ``ttl`` (seconds) is for cookies: None never issues one."""
 
     kind: Literal["header", "cookie", "source_ip", "query"]
@@ -161,8 +157,7 @@ class HashKey:
     attributes: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cors:
+class Cors(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A CORS policy. ``forward_unmatched`` is unmatchedPreflights FORWARD (the default)."""
 
     origins: tuple[TextMatcher, ...]
@@ -174,8 +169,7 @@ class Cors:
     forward_unmatched: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Send the request to one of the destinations.
 
     ``sums`` are the cumulative weights: one draw in ``[0, sums[-1])`` chooses.
@@ -193,9 +187,11 @@ class Forward:
     hash_keys: tuple[HashKey, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redirect:
-    """Answer with a Location. ``port`` None keeps or strips the port by Envoy's rules (semantics 2.6)."""
+class Redirect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Answer with a Location. ``port`` None keeps or strips the port by Envoy's rules (semantics 2.6).
+
+    ``keep_port`` keeps the Host header whole, as a gateway's ``httpsRedirect`` does.
+    """
 
     status: int = 301
     scheme: str | None = None
@@ -204,12 +200,11 @@ class Redirect:
     path: str | None = None
     prefix_rewrite: str | None = None
     prefix_cut: int = 0
-    tls_listener: bool = False
+    keep_port: bool = False
     response_levels: tuple[HeaderOps, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectResponse:
+class DirectResponse(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Answer with a fixed status and body."""
 
     status: int
@@ -220,8 +215,7 @@ class DirectResponse:
 Action: TypeAlias = Forward | Redirect | DirectResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A matcher and its action. ``name`` as Envoy logs it (``rule`` or ``rule.match``)."""
 
     match: RouteMatch
@@ -230,39 +224,59 @@ class Route:
     origin: Origin = Origin("default")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualHost:
-    """Compiled routes for a set of host patterns. First match wins; none is 404 NR."""
+class Dropped(msgspec.Struct, frozen=True, gc=False):
+    """A rule that a VirtualService has, but not for this workload or port: explain tells why.
+
+    ``before`` is the number of routes that stand before it.
+    """
+
+    origin: Origin
+    reason: str
+    before: int = 0
+
+
+class VirtualHost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Compiled routes for a set of host patterns. First match wins; none is 404 NR.
+
+    ``index`` is there when the routes are many: it finds the first match without
+    trying them all. ``dropped`` are the rules left out when this was compiled.
+    """
 
     name: str
     domains: tuple[str, ...]
     routes: tuple[Route, ...]
     origin: Origin = Origin("default")
+    index: RouteIndex[Route] | None = None
+    dropped: tuple[Dropped, ...] = ()
 
     def match(self, request: RequestHead) -> Route | None:
         """The first route that matches."""
+        if self.index is not None:
+            return self.index.first(request)
         for route in self.routes:
             if route.match.matches(request):
                 return route
         return None
 
 
+V = TypeVar("V")
+
+
 @dataclass(frozen=True, slots=True)
-class RouteTable:
-    """The virtual hosts of one listener (one port), by host pattern.
+class HostTable(Generic[V]):
+    """Values by host pattern, looked up as Envoy does.
 
     Exact names by dict; ``*.suffix`` by a dict of suffixes (``.suffix``), looked up
-    from the longest; partial wildcards (``*suffix``) by length; then ``*``.
-    Host names are in lower case.
+    from the longest; then ``*``. Host names are in lower case.
     """
 
-    exact: dict[str, VirtualHost] = field(default_factory=dict)
-    suffixes: dict[str, VirtualHost] = field(default_factory=dict)
+    exact: dict[str, V] = field(default_factory=dict)
+    suffixes: dict[str, V] = field(default_factory=dict)
     suffix_lengths: tuple[int, ...] = ()
-    catch_all: VirtualHost | None = None
+    catch_all: V | None = None
 
-    def find(self, host: str) -> VirtualHost | None:
-        """The virtual host for a Host header value without its port."""
+    def find(self, host: str) -> V | None:
+        """The value for a host name without its port."""
         found = self.exact.get(host)
         if found is not None:
             return found
@@ -271,3 +285,15 @@ class RouteTable:
             if length < len(host) and (found := self.suffixes.get(host[-length:])) is not None:
                 return found
         return self.catch_all
+
+
+class RouteTable(HostTable[VirtualHost]):
+    """The virtual hosts of one listener (one port), by host pattern."""
+
+    __slots__ = ()
+
+
+class ServerNameTable(HostTable[RouteTable]):
+    """The route tables of one port of a gateway that speaks TLS, by server name (SNI)."""
+
+    __slots__ = ()

@@ -355,17 +355,16 @@ async def test_response_header_operations_are_applied_to_upstream_and_local_repl
     """The application sees what the route says; a reply without route is left alone."""
     levels = (HeaderOps(remove=("server",), set=(("x-mesh", HeaderValue(("yes",))),)),)
     async with upstream() as server:
-        snapshot = make_snapshot(make_cluster(server.port))
-        action = snapshot.tables[9080].exact["reviews"].routes[0].action
-        object.__setattr__(action.destinations[0], "response_levels", levels)  # type: ignore[union-attr]
-        runtime = make_runtime(snapshot, clock=SystemClock())
+        runtime = runtime_for(server.port, response_levels=levels)
         async with governed_session(runtime) as session:
             async with session.get("http://reviews:9080/") as reply:
                 assert reply.headers["x-mesh"] == "yes"
                 assert "server" not in reply.headers
-            runtime.publish(make_snapshot(make_cluster()))
+            runtime.publish(make_snapshot(make_cluster(), response_levels=levels))
             async with session.get("http://reviews:9080/") as reply:
-                assert reply.status == 503
+                assert (reply.status, reply.headers["x-mesh"]) == (503, "yes")
+            async with session.get("http://unknown:9080/") as reply:
+                assert "x-mesh" not in reply.headers
 
 
 async def test_a_direct_response_and_a_rewritten_authority() -> None:

@@ -1,0 +1,37 @@
+"""The resources of a configuration by kind, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+from meshlib.model.base import Spec
+from meshlib.model.resource import Metadata, Resource
+
+__all__ = ["Entry", "Index"]
+
+S = TypeVar("S", bound=Spec)
+
+
+class Entry(NamedTuple, Generic[S]):
+    """A resource with its metadata and spec at hand: a compact resource unpacks them at each look."""
+
+    resource: Resource
+    meta: Metadata
+    spec: S
+
+
+class Index:
+    """Resources by kind."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self._by_kind: dict[str, list[Resource]] = {}
+        for resource in resources:
+            self._by_kind.setdefault(resource.kind, []).append(resource)
+
+    def of(self, kind: str, spec: type[S]) -> Iterator[Entry[S]]:
+        """The resources of a kind whose spec is of the class."""
+        for resource in self._by_kind.get(kind, ()):
+            contents = resource.contents
+            if isinstance(contents.spec, spec):
+                yield Entry(resource, contents.metadata, contents.spec)

@@ -1,0 +1,131 @@
+"""From resources to a snapshot for one workload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meshlib._compile.clusters import DYNAMIC, PASSTHROUGH, Destinations
+from meshlib._compile.context import ClusterKeys, RouteContext
+from meshlib._compile.destination_rules import DestinationRules
+from meshlib._compile.destinations import resolve_target
+from meshlib._compile.findings import Findings
+from meshlib._compile.gateways import GatewayTables
+from meshlib._compile.host_tables import virtual_host
+from meshlib._compile.index import Index
+from meshlib._compile.mesh import mesh_settings
+from meshlib._compile.mtls import PeerModes
+from meshlib._compile.registry import Registry
+from meshlib._compile.tables import SidecarTables, as_written
+from meshlib._compile.virtual_services import VirtualServices
+from meshlib._compile.visibility import View, gateway_view, sidecar_view
+from meshlib._snapshot.clusters import Cluster, Discovery, TrafficPolicy, UpstreamTls
+from meshlib._snapshot.matchers import RouteMatch
+from meshlib._snapshot.routes import (
+    Action,
+    DirectResponse,
+    Forward,
+    Origin,
+    Route,
+    RouteTable,
+    VirtualHost,
+    WeightedDestination,
+)
+from meshlib._snapshot.snapshot import Snapshot
+from meshlib.diagnostics import Finding
+from meshlib.model.resource import Resource
+from meshlib.workload import Workload
+
+__all__ = ["Config", "compile_snapshot"]
+
+
+class Config:
+    """The resources of a mesh, made ready once; each workload is compiled from it."""
+
+    def __init__(self, resources: Sequence[Resource]) -> None:
+        self.index = Index(resources)
+        self.mesh = mesh_settings(self.index)
+        self.registry = Registry(self.index, self.mesh)
+        self.rules = VirtualServices(self.index, self.mesh)
+        self.destination_rules = DestinationRules(self.index, self.mesh)
+        self.peers = PeerModes(self.index, self.mesh)
+
+    def compile(self, workload: Workload, findings: list[Finding] | None = None, version: str = "") -> Snapshot:
+        """The snapshot of one workload; findings of level info and warning are appended."""
+        collected, keys = Findings(findings), ClusterKeys()
+        view = gateway_view(self.registry, workload) if workload.gateway else self._sidecar_view(workload)
+        destinations = Destinations(
+            view.services, self.destination_rules, self.peers, self.mesh, workload, keys, collected
+        )
+        context = RouteContext(
+            namespace=workload.namespace,
+            labels=workload.labels,
+            mesh=self.mesh,
+            findings=collected,
+            locate=as_written,
+            rules=bool(self.destination_rules),
+            keys=keys,
+            find_hash=destinations.find_hash,
+            find_defaults=destinations.find_defaults,
+        )
+        clusters = destinations.clusters()
+        if workload.gateway:
+            gateway = GatewayTables(self.index, self.registry, self.rules, view.services, context, workload)
+            tables, servers = gateway.build()
+            return Snapshot(tables=tables, servers=servers, clusters=clusters, version=version)
+        unlisted = unlisted_host(view, context)
+        if view.outbound_mode == "ALLOW_ANY_DYNAMIC_DNS":
+            clusters[DYNAMIC] = dynamic_cluster()
+        tables = SidecarTables(
+            view,
+            context,
+            find_default_hash=destinations.find_default_hash,
+            takes_http=destinations.takes_http,
+            catch_all=unlisted,
+        ).build()
+        return Snapshot(tables=tables, unlisted=RouteTable(catch_all=unlisted), clusters=clusters, version=version)
+
+    def _sidecar_view(self, workload: Workload) -> View:
+        return sidecar_view(self.index, self.registry, self.rules, self.mesh, workload)
+
+
+def compile_snapshot(
+    resources: Sequence[Resource], workload: Workload, findings: list[Finding] | None = None
+) -> Snapshot:
+    """The snapshot of ``workload``: everything its requests are decided from.
+
+    What is doubtful is appended to ``findings``. For several workloads of one mesh,
+    :class:`Config` does the common work once.
+    """
+    return Config(resources).compile(workload, findings)
+
+
+def unlisted_host(view: View, context: RouteContext) -> VirtualHost:
+    """What answers for hosts that no rule and no service knows (semantics 5.4)."""
+    if view.outbound_mode == "ALLOW_ANY_DYNAMIC_DNS":
+        return catch_all("allow_any_dynamic_dns", forward_to(DYNAMIC))
+    if view.outbound_mode != "ALLOW_ANY":
+        return catch_all("block_all", DirectResponse(status=502))
+    if view.egress_proxy is None:
+        return catch_all("allow_any", forward_to(PASSTHROUGH))
+    target = resolve_target(view.egress_proxy, view.egress_proxy_namespace, context)
+    port = target.named_port or 0
+    key, _ = context.cluster_key(target.host, port, target.subset)
+    return catch_all("allow_any", forward_to(key, target.host, port, target.subset))
+
+
+def forward_to(cluster: str, host: str = "", port: int = 0, subset: str = "") -> Forward:
+    """Send everything to one cluster, without timeout and without retries."""
+    destination = WeightedDestination(cluster=cluster, host=host, port=port, subset=subset)
+    return Forward(destinations=(destination,), sums=(1,))
+
+
+def catch_all(name: str, action: Action) -> VirtualHost:
+    """A virtual host for everything else, named as its only route."""
+    route = Route(match=RouteMatch(), action=action, name=name, origin=Origin("outboundTrafficPolicy"))
+    return virtual_host(name, ("*",), (route,), route.origin)
+
+
+def dynamic_cluster() -> Cluster:
+    """The cluster that resolves the Host header of each request."""
+    policy = TrafficPolicy(tls=UpstreamTls(mode="DISABLE"))
+    return Cluster(name=DYNAMIC, host="", port=0, external=True, discovery=Discovery.DYNAMIC, policy=policy)

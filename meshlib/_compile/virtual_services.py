@@ -1,0 +1,226 @@
+"""VirtualServices with full names, their delegates merged in, in the order of precedence (semantics 1.5, 1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from meshlib._compile.delegates import merge_route
+from meshlib._compile.hosts import gateway_key, resolve
+from meshlib._compile.index import Entry, Index
+from meshlib._compile.mesh import MeshSettings, Visibility, export_set
+from meshlib._compile.order import by_age
+from meshlib._snapshot.routes import Dropped, Origin
+from meshlib.model.destination import Destination
+from meshlib.model.resource import Resource
+from meshlib.model.virtual_service import HTTPRoute, VirtualServiceSpec
+
+__all__ = ["BoundVirtualService", "Rule", "VirtualServices"]
+
+MESH: Final = ("mesh",)
+
+
+class Rule:
+    """One HTTP rule. ``namespace`` is where its short names belong."""
+
+    __slots__ = ("namespace", "origin", "route")
+
+    def __init__(self, route: HTTPRoute, namespace: str, origin: Origin) -> None:
+        self.route = route
+        self.namespace = namespace
+        self.origin = origin
+
+
+class BoundVirtualService(msgspec.Struct, eq=False, gc=False):
+    """A VirtualService as routing sees it: full host names in lower case, gateways as ``namespace/name``."""
+
+    resource: Resource
+    name: str
+    namespace: str
+    spec: VirtualServiceSpec
+    hosts: tuple[str, ...]
+    gateways: tuple[str, ...]
+    export_to: Visibility
+    rules: Sequence[Rule]
+    dropped: Sequence[Dropped]
+
+    @property
+    def origin(self) -> Origin:
+        """Where it begins: its first rule, if it has one."""
+        return self.rules[0].origin if self.rules else Origin(self.name, "", self.resource.file, self.resource.line)
+
+    @property
+    def depends_on_port(self) -> bool:
+        """True if its HTTP routes differ from port to port."""
+        return any(
+            any(match.port for match in rule.route.match)
+            or any(destination.port is None for destination in http_destinations(rule.route))
+            or rule.route.redirect is not None
+            for rule in self.rules
+        )
+
+    def destinations(self, namespace: str) -> set[tuple[str, int]]:
+        """Hosts and ports (0: unset) that its rules send to, apart from rules for other source namespaces only."""
+        found: set[tuple[str, int]] = set()
+        for rule in self.rules:
+            wanted = [match.source_namespace for match in rule.route.match if match.source_namespace]
+            if not wanted or namespace in wanted:
+                found.update(target(item, rule.namespace) for item in http_destinations(rule.route))
+        for section in (self.spec.tls, self.spec.tcp):
+            for route in section:
+                found.update(target(item.destination, self.namespace) for item in route.route)
+        return found
+
+
+def full_name(host: str, namespace: str) -> str:
+    """A host of a VirtualService, resolved and in lower case; the text itself if it is that already."""
+    resolved = resolve(host, namespace)
+    lower = resolved.lower()
+    return resolved if resolved == lower else lower
+
+
+def target(destination: Destination, namespace: str) -> tuple[str, int]:
+    """Host and port of a destination, 0 if it names no port."""
+    port = destination.port
+    return resolve(destination.host, namespace), (port.number or 0) if port is not None else 0
+
+
+def http_destinations(route: HTTPRoute) -> Iterable[Destination]:
+    """All destinations of a rule, mirrors too."""
+    mirror = () if route.mirror is None else (route.mirror,)
+    return chain((item.destination for item in route.route), mirror, (item.destination for item in route.mirrors))
+
+
+class VirtualServices:
+    """All VirtualServices with hosts, oldest first, by the gateway they are bound to."""
+
+    def __init__(self, index: Index, mesh: MeshSettings) -> None:
+        found = sorted(index.of("VirtualService", VirtualServiceSpec), key=by_age)
+        self._default = mesh.virtual_service_export
+        self._delegates = {
+            (entry.meta.namespace, entry.meta.name): entry for entry in found if not entry.spec.hosts
+        }
+        self._by_gateway: dict[str, list[BoundVirtualService]] = {}
+        for entry in found:
+            if entry.spec.hosts:
+                bound = self._bind(entry)
+                for gateway in bound.gateways:
+                    self._by_gateway.setdefault(gateway, []).append(bound)
+
+    def for_gateway(self, gateway: str, namespace: str) -> list[BoundVirtualService]:
+        """Those bound to a gateway (``mesh`` for sidecars) that a workload of the namespace sees.
+
+        First those private to its namespace, then those exported to it by name, then the public ones.
+        """
+        private: list[BoundVirtualService] = []
+        exported: list[BoundVirtualService] = []
+        public: list[BoundVirtualService] = []
+        for service in self._by_gateway.get(gateway, ()):
+            export_to = service.export_to
+            if "*" in export_to:
+                public.append(service)
+            elif "~" not in export_to and namespace in export_to:
+                (private if service.namespace == namespace else exported).append(service)
+        return private + exported + public
+
+    def _bind(self, entry: Entry[VirtualServiceSpec]) -> BoundVirtualService:
+        spec, namespace = entry.spec, entry.meta.namespace
+        dropped: list[Dropped] = []
+        name = f"VirtualService {namespace}/{entry.meta.name}"
+        return BoundVirtualService(
+            resource=entry.resource,
+            name=name,
+            namespace=namespace,
+            spec=spec,
+            hosts=tuple([full_name(host, namespace) for host in spec.hosts]),
+            gateways=tuple(dict.fromkeys([gateway_key(gate, namespace) for gate in spec.gateways])) or MESH,
+            export_to=export_set(spec.export_to, namespace, self._default) if spec.export_to else self._unset(namespace),
+            rules=self._rules(entry, name, dropped),
+            dropped=dropped,
+        )
+
+    def _unset(self, namespace: str) -> Visibility:
+        """The namespaces that see a VirtualService which does not say so."""
+        return export_set((), namespace, self._default) if "." in self._default else self._default
+
+    def _rules(self, entry: Entry[VirtualServiceSpec], name: str, dropped: list[Dropped]) -> list[Rule]:
+        """The rules in order, each rule with a delegate replaced by those of the delegate."""
+        namespace = entry.meta.namespace
+        rules: list[Rule] = []
+        for route, origin in zip(entry.spec.http, rule_origins(entry, name), strict=True):
+            if route.delegate is None:
+                rules.append(Rule(route, namespace, origin))
+                continue
+            merged = self._delegated(route, namespace, origin)
+            if isinstance(merged, Dropped):
+                dropped.append(merged)
+            else:
+                rules.extend(merged)
+        return rules
+
+    def _delegated(self, root: HTTPRoute, namespace: str, origin: Origin) -> list[Rule] | Dropped:
+        """The rules of the delegate, merged with the root's rule; those in conflict with it are left out."""
+        assert root.delegate is not None
+        place = root.delegate.namespace or namespace
+        name = f"{place}/{root.delegate.name or ''}"
+        leaf = self._delegates.get((place, root.delegate.name or ""))
+        if leaf is None:
+            return Dropped(origin, f"its delegate {name} does not exist")
+        visible = export_set(leaf.spec.export_to, place, self._default)
+        if not visible & {"*", namespace}:
+            return Dropped(origin, f"its delegate {name} is not exported to namespace {namespace}")
+        rules: list[Rule] = []
+        root = with_full_names(root, namespace)
+        for route, leaf_origin in zip(leaf.spec.http, rule_origins(leaf, f"VirtualService {name}"), strict=True):
+            merged = merge_route(root, with_full_names(route, place))
+            if merged is not None:
+                rules.append(Rule(merged, place, leaf_origin))
+        return rules
+
+
+def rule_origins(entry: Entry[VirtualServiceSpec], name: str) -> list[Origin]:
+    """Where each HTTP rule of a VirtualService is written."""
+    resource = entry.resource
+    lines = resource.rule_lines.get("http", ())
+    file, line, known = resource.file, resource.line, len(lines)
+    return [
+        Origin(name, rule_field(number), file, lines[number] if number < known else line)
+        for number in range(len(entry.spec.http))
+    ]
+
+
+@lru_cache(maxsize=4096)
+def rule_field(number: int) -> str:
+    """The field of a rule; one text for all rules with the same number."""
+    return f"spec.http[{number}]"
+
+
+def with_full_names(route: HTTPRoute, namespace: str) -> HTTPRoute:
+    """A rule whose names mean the same wherever it is merged to."""
+    changes: dict[str, object] = {}
+    if route.route:
+        changes["route"] = tuple(
+            replace(item, destination=full_destination(item.destination, namespace)) for item in route.route
+        )
+    if route.mirror is not None:
+        changes["mirror"] = full_destination(route.mirror, namespace)
+    if route.mirrors:
+        changes["mirrors"] = tuple(
+            replace(item, destination=full_destination(item.destination, namespace)) for item in route.mirrors
+        )
+    if any(match.gateways for match in route.match):
+        changes["match"] = tuple(
+            replace(match, gateways=tuple(gateway_key(name, namespace) for name in match.gateways))
+            for match in route.match
+        )
+    return replace(route, **changes)
+
+
+def full_destination(destination: Destination, namespace: str) -> Destination:
+    """A destination whose host is no short name."""
+    return replace(destination, host=resolve(destination.host, namespace))
