@@ -1,0 +1,1 @@
+"""Bookinfo on loopback, governed by its Istio YAML: ``meshlib demo``."""

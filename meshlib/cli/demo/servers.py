@@ -1,0 +1,179 @@
+"""The four services of Bookinfo as real HTTP servers on loopback, each version with several endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+__all__ = ["CALLERS", "BookinfoServers", "Server", "Sessions"]
+
+REPLICAS: Final = MappingProxyType(
+    {
+        ("productpage", "v1"): 2,
+        ("details", "v1"): 2,
+        ("reviews", "v1"): 4,
+        ("reviews", "v2"): 2,
+        ("reviews", "v3"): 2,
+        ("ratings", "v1"): 2,
+    }
+)
+"""How many servers each version of each service has."""
+
+CALLERS: Final = ("productpage", "reviews")
+"""The services that call other services, and so need a governed session."""
+
+BOOK: Final = MappingProxyType({"title": "The Comedy of Errors", "year": 1595, "pages": 200, "language": "English"})
+STARS: Final = MappingProxyType({"Reviewer1": 5, "Reviewer2": 4})
+
+Sessions: TypeAlias = Mapping[str, aiohttp.ClientSession]
+"""The governed client session of each caller, by service."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Server:
+    """One endpoint of a service. ``is_broken`` makes it answer 503.
+
+    ``served`` counts the requests that reached it, ``refused`` those that it answered with 503.
+    """
+
+    service: str
+    version: str
+    number: int
+    port: int = 0
+    is_broken: bool = False
+    served: int = 0
+    refused: int = 0
+
+    @property
+    def name(self) -> str:
+        """``reviews-v1-2``, also the name of its Pod."""
+        return f"{self.service}-{self.version}-{self.number}"
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:port``."""
+        return f"127.0.0.1:{self.port}"
+
+
+class BookinfoServers:
+    """All servers of the demo, started and stopped together.
+
+    The services call each other through ``sessions``. They are set after the start,
+    because a session's configuration names the ports of the servers.
+    """
+
+    def __init__(self) -> None:
+        self.servers: tuple[Server, ...] = tuple(
+            Server(service=service, version=version, number=number)
+            for (service, version), count in REPLICAS.items()
+            for number in range(1, count + 1)
+        )
+        self.sessions: Sessions = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            for server in self.servers:
+                await self._start(server)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self, server: Server) -> None:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", _counted(server, _SERVICES[server.service](server, self)))
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        server.port = runner.addresses[0][1]
+
+    def __repr__(self) -> str:
+        broken = sum(server.is_broken for server in self.servers)
+        return f"<BookinfoServers servers={len(self.servers)} broken={broken}>"
+
+
+def _counted(server: Server, handler: Handler) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        server.served += 1
+        if server.is_broken:
+            server.refused += 1
+            return web.Response(status=503, text="out of order")
+        return await handler(request)
+
+    return handle
+
+
+def _productpage(server: Server, bookinfo: BookinfoServers) -> Handler:
+    async def productpage(request: web.Request) -> web.StreamResponse:
+        session, headers = bookinfo.sessions["productpage"], _forwarded(request)
+        details, reviews = await asyncio.gather(
+            _ask(session, "http://details:9080/details/0", headers),
+            _ask(session, "http://reviews:9080/reviews/0", headers),
+        )
+        return web.json_response({"server": server.name, "details": details, "reviews": reviews})
+
+    return productpage
+
+
+def _details(server: Server, _: BookinfoServers) -> Handler:
+    async def details(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"server": server.name, **BOOK})
+
+    return details
+
+
+def _reviews(server: Server, bookinfo: BookinfoServers) -> Handler:
+    async def reviews(request: web.Request) -> web.StreamResponse:
+        answer: dict[str, object] = {"server": server.name, "version": server.version}
+        if server.version != "v1":
+            url = "http://ratings:9080/ratings/0"
+            answer["ratings"] = await _ask(bookinfo.sessions["reviews"], url, _forwarded(request))
+        return web.json_response(answer)
+
+    return reviews
+
+
+def _ratings(server: Server, _: BookinfoServers) -> Handler:
+    async def ratings(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"server": server.name, "stars": dict(STARS)})
+
+    return ratings
+
+
+_SERVICES: Final[Mapping[str, Callable[[Server, BookinfoServers], Handler]]] = {
+    "productpage": _productpage,
+    "details": _details,
+    "reviews": _reviews,
+    "ratings": _ratings,
+}
+
+
+def _forwarded(request: web.Request) -> dict[str, str]:
+    """The headers that a service hands on: who the visitor is, and the id that ties the calls of one page together."""
+    names = ("end-user", "x-request-id")
+    return {name: request.headers[name] for name in names if name in request.headers}
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """What the other service answered: its JSON and ``status``, which is 0 if there was no answer."""
+    try:
+        async with session.get(url, headers=headers) as response:
+            body = await response.json() if response.status == 200 else {}
+            return {**body, "status": response.status}
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return {"status": 0, "error": str(error)}

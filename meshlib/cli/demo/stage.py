@@ -1,0 +1,135 @@
+"""One run of the demo: servers, meshes, traffic and the drill, from the first port to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from meshlib.cli.demo.claims import Claim, judge
+from meshlib.cli.demo.expectations import Expected, expect
+from meshlib.cli.demo.ledger import EVERYONE, Ledger
+from meshlib.cli.demo.outage import OutageDrill
+from meshlib.cli.demo.registry import registry_yaml
+from meshlib.cli.demo.servers import CALLERS, BookinfoServers, Server
+from meshlib.cli.demo.visitors import Visitors
+from meshlib.events import EndpointEjected, EndpointUnejected, FaultInjected, RetryScheduled
+from meshlib.mesh import Mesh
+from meshlib.sources.files import ConfigInput
+from meshlib.workload import Workload
+
+__all__ = ["CLIENT", "Stage"]
+
+CLIENT: Final = "client"
+"""The workload of the visitors."""
+_BOOKINFO: Final = Path(__file__).with_name("bookinfo")
+_DRAIN: Final = 10.0
+"""Seconds that the last visitors may take to get their answer."""
+_GRACE: Final = 3.0
+"""Seconds that the end of the run waits for an ejected server to come back."""
+
+
+class Stage:
+    """Everything of one run.
+
+    ``seconds`` 0 means until it is stopped; ``config`` None the demo's own traffic
+    rules; ``seed`` decides every draw of the meshes; ``interrupted`` ends the run early
+    once it is set: what is in flight then is answered first.
+    """
+
+    def __init__(
+        self, *, seconds: float, interrupted: asyncio.Event, config: Path | None = None, seed: int = 0
+    ) -> None:
+        self.seconds = seconds
+        self._config = config
+        self._seed = seed
+        self.bookinfo = BookinfoServers()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._ended: float | None = None
+        self._interrupted = interrupted
+        self._closing = asyncio.Event()
+        names: dict[str, str] = {}
+        self._names = names
+        self.ledger = Ledger(lambda: self.elapsed, lambda address: names.get(address, address))
+        self.expected: Expected = {}
+        self.outages: Sequence[Server] = ()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of traffic so far."""
+        return (self._ended or self._loop.time()) - self._began
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """All servers, in the order of the services."""
+        return self.bookinfo.servers
+
+    def claims(self) -> list[Claim]:
+        """The claims as they stand now."""
+        return judge(self.ledger, self.expected, self.outages, is_whole=not self._interrupted.is_set())
+
+    async def run(self) -> None:
+        """Start the servers, let the visitors come, and return when the last one has an answer."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.bookinfo)
+            self._names.update({server.address: server.name for server in self.servers})
+            meshes = self._load_meshes()
+            self.expected = expect({caller: mesh.snapshot for caller, mesh in meshes.items()})
+            sessions = {caller: await stack.enter_async_context(mesh.aiohttp()) for caller, mesh in meshes.items()}
+            self.bookinfo.sessions = sessions
+            visitors = Visitors(sessions[CLIENT], self.ledger, self._closing)
+            self._began = self._loop.time()
+            await self._play(visitors)
+
+    def _load_meshes(self) -> Mapping[str, Mesh]:
+        """One mesh for each workload, as each would have in its own process."""
+        # The Services and their endpoints are always the demo's own: only it knows the ports.
+        config: list[ConfigInput] = [
+            _BOOKINFO / "services.yaml",
+            self._config or _BOOKINFO / "traffic",
+            registry_yaml(self.servers),
+        ]
+        meshes = {}
+        for app in (CLIENT, *CALLERS):
+            workload = Workload(labels={"app": app, "version": "v1"}, service_account=f"bookinfo-{app}")
+            mesh = meshes[app] = Mesh.load(config, workload=workload, chance=Random(self._seed))
+            mesh.observe(self.ledger.observe, EndpointEjected, EndpointUnejected, FaultInjected, RetryScheduled)
+        warnings = sum(finding.level == "warning" for finding in meshes[CLIENT].findings)
+        if warnings:
+            self.ledger.note(f"{warnings} warnings in the configuration; meshlib validate lists them")
+        return meshes
+
+    async def _play(self, visitors: Visitors) -> None:
+        drill = OutageDrill(self.servers, self.expected["reviews", EVERYONE], self.ledger)
+        self.outages = drill.outages
+        start = min(0.15 * self.seconds, 1.5) if self.seconds else 1.5
+        outages = asyncio.create_task(drill.run(start=start, pause=4.0, is_late=self._is_late))
+        traffic = asyncio.create_task(visitors.run())
+        stopped = asyncio.create_task(self._interrupted.wait())
+        tasks = (outages, traffic, stopped)
+        try:
+            first = asyncio.FIRST_COMPLETED
+            done, _ = await asyncio.wait({traffic, stopped}, timeout=self.seconds or None, return_when=first)
+            if not done:
+                await drill.finish(_GRACE)
+            self._closing.set()
+            await asyncio.wait({traffic}, timeout=_DRAIN)
+        finally:
+            self._ended = self._loop.time()
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def _is_late(self) -> bool:
+        """Too late for one more outage to be seen through."""
+        return bool(self.seconds) and self.elapsed > max(0.4 * self.seconds, self.seconds - 4.0)
+
+    def __repr__(self) -> str:
+        return f"<Stage elapsed={self.elapsed:.1f} {self.ledger!r}>"
