@@ -23,7 +23,7 @@ from meshlib.diagnostics import Finding
 from meshlib.errors import ConfigError
 from meshlib.events import ConfigPublished, ConfigRejected, Event, Observer
 from meshlib.sources.environment import workload_from_environment
-from meshlib.sources.files import ConfigInput, expand, watch_paths
+from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, watch_paths
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
@@ -192,15 +192,19 @@ class Mesh:
 class _Loaded:
     """One configuration, read and compiled."""
 
-    __slots__ = ("config", "findings", "snapshot")
+    __slots__ = ("config", "findings", "fingerprint", "snapshot")
 
-    def __init__(self, config: ConfigSet, snapshot: Snapshot, findings: tuple[Finding, ...]) -> None:
+    def __init__(
+        self, config: ConfigSet, snapshot: Snapshot, findings: tuple[Finding, ...], fingerprint: Fingerprint
+    ) -> None:
         self.config = config
         self.snapshot = snapshot
         self.findings = findings
+        self.fingerprint = fingerprint
 
 
 def _load(config: ConfigInput, workload: Workload, progress: Progress | None, *, strict: bool) -> _Loaded:
+    read = fingerprint(config)  # before reading: a change meanwhile is then a change, not missed
     texts = expand(config)
     with _no_collection():
         loaded = load(texts, default_namespace=workload.namespace, progress=progress)
@@ -210,7 +214,7 @@ def _load(config: ConfigInput, workload: Workload, progress: Progress | None, *,
     if strict:
         findings += report(loaded).refusals("error")
     _raise_errors(findings)
-    return _Loaded(loaded, snapshot, tuple(findings))
+    return _Loaded(loaded, snapshot, tuple(findings), read)
 
 
 def _raise_errors(findings: Iterable[Finding]) -> None:
@@ -267,7 +271,10 @@ class _Watch:
             thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        watch_paths(self._mesh._config, self._reload, interval=self._interval, stop=self._stop)
+        mesh = self._mesh
+        watch_paths(
+            mesh._config, self._reload, interval=self._interval, stop=self._stop, known=mesh._loaded.fingerprint
+        )
 
     def _reload(self) -> None:
         try:

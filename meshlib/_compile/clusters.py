@@ -160,8 +160,11 @@ class Destinations:
         if subset is not None and subset.labels:
             wanted = subset.labels.items()
             endpoints = tuple(endpoint for endpoint in endpoints if wanted <= endpoint.labels.items())
-        if not service.known:
-            discovery, endpoints = self._unknown(service, port, subset, discovery)
+        if policy.outlier is not None and policy.outlier.min_health_percent:
+            # Below that share of healthy endpoints all of them are used: so none may be there that is not ready.
+            endpoints = tuple(endpoint for endpoint in endpoints if endpoint.healthy)
+        if not service.known and discovery is not Discovery.ORIGINAL:
+            discovery, endpoints = self._unknown(service, port, subset)
         if discovery in (Discovery.DNS, Discovery.LOGICAL_DNS) and not endpoints:
             # Envoy takes no such cluster; requests find none (503 NC).
             return None
@@ -191,7 +194,7 @@ class Destinations:
         return DISCOVERY[service.resolution]
 
     def _unknown(
-        self, service: Service, port: ServicePort, subset: Subset | None, discovery: Discovery
+        self, service: Service, port: ServicePort, subset: Subset | None
     ) -> tuple[Discovery, tuple[Endpoint, ...]]:
         """A Service whose endpoints nothing tells: its own name is asked; its subsets stay empty."""
         origin = Origin(service.origin)
@@ -201,8 +204,6 @@ class Destinations:
                 origin,
                 f"nothing in the configuration tells the endpoints of {service.host}; its name is resolved by DNS",
             )
-            if discovery is Discovery.ORIGINAL:
-                return discovery, (Endpoint(address=service.host, port=port.number),)
             return Discovery.DNS, (Endpoint(address=service.host, port=port.number),)
         self._findings.add(
             "MESH065",

@@ -108,9 +108,13 @@ class GatewayTables:
             if servers[0].protocol in HTTP_KINDS:
                 tables[port] = self._http_table(servers, port)
             elif servers[0].server.tls is None:
-                tables[port] = self._tcp_table(servers, port)
+                if (table := self._tcp_table(servers, port)) is not None:
+                    tables[port] = table
             else:
-                names[port] = self._tls_table(servers, port)
+                found = self._tls_table(servers, port)
+                # A port without any way to go is not listened on.
+                if found.exact or found.suffixes or found.catch_all is not None:
+                    names[port] = found
         return tables, names
 
     def _bound(self, server: BoundServer) -> list[BoundVirtualService]:
@@ -142,8 +146,10 @@ class GatewayTables:
                 routes, dropped = compiled[key]
                 if routes:
                     collect(collected, shared, routes, dropped, rule.origin, redirects=server.redirects)
-            for host in server.plain_hosts() if server.redirects else ():
-                collected.setdefault(host.lower(), Collected(origin=server.origin)).redirects = True
+            for host in server.hosts if server.redirects else ():
+                # Hosts with a namespace are redirected only where a VirtualService serves them: so does Istio.
+                if "/" not in host:
+                    collected.setdefault(host.lower(), Collected(origin=server.origin)).redirects = True
         claims: DomainClaims[VirtualHost] = DomainClaims()
         for host, found in collected.items():
             claims.claim(host, finished(host, found))
@@ -160,7 +166,7 @@ class GatewayTables:
                 continue
             is_https = server.protocol == "HTTPS"
             table = self._http_table([server], port) if is_https else self._tcp_table([server], port)
-            for host in server.plain_hosts():
+            for host in server.plain_hosts() if table is not None else ():
                 claims.claim(host.lower(), table)
         return server_name_table(claims)
 
@@ -176,8 +182,8 @@ class GatewayTables:
                         for name in match.sni_hosts:
                             claims.claim(name.lower(), single_route_table(made, name))
 
-    def _tcp_table(self, servers: Iterable[BoundServer], port: int) -> RouteTable:
-        """A port without HTTP: the first TCP rule that applies takes every connection."""
+    def _tcp_table(self, servers: Iterable[BoundServer], port: int) -> RouteTable | None:
+        """A port without HTTP: the first TCP rule that applies takes every connection. None if no rule does."""
         for server in servers:
             for rule in self._bound(server) if not server.passes_tls else ():
                 if not self._serves(server, rule):
@@ -190,7 +196,7 @@ class GatewayTables:
                     ):
                         made = connection_route(rule, "tcp", number, (), route.route, context)
                         return single_route_table(made, "*")
-        return route_table(DomainClaims())
+        return None
 
     def _serves(self, server: BoundServer, rule: BoundVirtualService) -> bool:
         """True if a VirtualService has a host of the server."""

@@ -129,6 +129,11 @@ def entry_services(
             origin=f"ServiceEntry {meta.namespace}/{meta.name}",
             addresses=tuple(filter(None, map(single_address, spec.addresses))),
             accounts=spec.subject_alt_names,
+            traits=(
+                frozenset(spec.export_to),
+                frozenset(meta.labels.items()),
+                frozenset(spec.workload_selector.labels.items()) if spec.workload_selector is not None else None,
+            ),
         )
         sources.fill_entry(service, spec)
         services.append(service)

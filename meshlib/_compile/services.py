@@ -62,6 +62,7 @@ class Service:
     ``external`` is outside the mesh; ``accounts`` are the names its certificates may
     carry; ``alias_of`` is what an ExternalName service stands for, ``aliases`` the other
     way round. ``known`` is false if nothing in the configuration tells its endpoints.
+    ``traits`` is what two parts of a service must have in common to be put together.
     """
 
     host: str
@@ -80,6 +81,7 @@ class Service:
     aliases: tuple[str, ...] = ()
     endpoints: dict[int, tuple[Endpoint, ...]] = field(default_factory=dict)
     known: bool = True
+    traits: object = None
 
     def port(self, number: int) -> ServicePort | None:
         """The port with this number."""

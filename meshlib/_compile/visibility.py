@@ -284,6 +284,7 @@ def add_service(found: dict[str, Service], service: Service) -> None:
         and known.namespace == service.namespace
         and known.resolution is service.resolution
         and known.kubernetes == service.kubernetes
+        and known.traits == service.traits
     ):
         numbers = {port.number for port in known.ports}
         more = tuple(port for port in service.ports if port.number not in numbers)

@@ -11,7 +11,7 @@ from meshlib._config.codes import finding
 from meshlib._config.decode import decode
 from meshlib._config.reader import expand_lists, read
 from meshlib.diagnostics import Finding
-from meshlib.model.resource import Resource, Skipped
+from meshlib.model.resource import Resource, Skipped, compact_all
 
 __all__ = ["ConfigSet", "Progress", "Skipped", "Text", "load"]
 
@@ -43,8 +43,8 @@ class ConfigSet:
     skipped: tuple[Skipped, ...] = ()
 
     def compact(self) -> ConfigSet:
-        """The same, with resources that keep their contents as bytes: for after compiling, when few are looked at."""
-        return dataclasses.replace(self, resources=tuple(resource.compact() for resource in self.resources))
+        """The same, with packed resources: for after compiling, when few of them are looked at again."""
+        return dataclasses.replace(self, resources=compact_all(self.resources))
 
     def __repr__(self) -> str:
         errors = sum(entry.level == "error" for entry in self.findings)

@@ -30,6 +30,7 @@ _LARGEST: Final = LINE  # then every column fits its half of a mark
 _DEPTH: Final = 60
 _CACHED: Final = 50_000
 _ODD: Final = re.compile(r"[^\n -~]")
+_ODD_VALUE: Final = re.compile(r": [|>&*!]")  # found here sooner than line by line
 _HEADER: Final = re.compile(r"---(?: +#[^\n]*| *)(?:\n|\Z)")
 _LINES: Final = re.compile(r"( *)(- )?(?:([A-Za-z_][A-Za-z0-9_./-]*):(?: |$))?(.*)\n?", re.MULTILINE)
 _QUOTED: Final = re.compile(r"""(?:"([^"\\]*)"|'([^']*)') *(?: #.*)?""")
@@ -101,7 +102,7 @@ def _json(text: str) -> Scalar:
 
 def read_plain(text: str, cache: PlainCache) -> tuple[dict[str, Any], Place] | None:
     """The mapping in ``text`` with its places; empty if there is nothing, None if it is not plain."""
-    if len(text) >= _LARGEST or _ODD.search(text):
+    if len(text) >= _LARGEST or _ODD.search(text) or _ODD_VALUE.search(text):
         return None
     header = _HEADER.match(text)
     first = 0

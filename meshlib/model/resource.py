@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
 from typing import Final, NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ from meshlib.model.base import EMPTY, Spec
 from meshlib.model.hooks import decode_hook, encode_hook
 from meshlib.model.kinds import KINDS, spec_class
 
-__all__ = ["NO_LINES", "Metadata", "Resource", "RuleLines", "Skipped"]
+__all__ = ["NO_LINES", "Metadata", "Resource", "RuleLines", "Skipped", "compact_all"]
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False, omit_defaults=True):
@@ -63,12 +64,13 @@ class RuleLines(Mapping[str, tuple[int, ...]]):
 
 
 NO_LINES: Final = RuleLines({})
-_Packed: TypeAlias = tuple[Metadata, Spec, dict[str, list[int]]]
+_Decoded: TypeAlias = tuple[Metadata, Spec, dict[str, list[int]]]
+_WINDOW: Final = -12
 _set = object.__setattr__
 
 
 class Contents(NamedTuple):
-    """What a compact resource keeps as bytes."""
+    """What a compact resource keeps packed."""
 
     metadata: Metadata
     spec: Spec
@@ -91,7 +93,7 @@ class Resource:
     version: str
     file: str
     line: int
-    _contents: Contents | bytes
+    _contents: Contents | Packed
 
     def __init__(
         self,
@@ -143,19 +145,23 @@ class Resource:
         """``metadata.namespace``."""
         return self.metadata.namespace
 
-    def compact(self) -> Resource:
-        """An equal resource that keeps its contents as bytes: a third of the memory, some µs at each use.
+    def compact(self, dictionary: bytes = b"") -> Resource:
+        """An equal resource that keeps its contents packed: a tenth of the memory, some µs at each use.
 
         For resources that are kept only in case somebody asks; a few that were used
-        last stay open.
+        last stay open. ``dictionary`` is the packed form of a similar resource:
+        what both have is stored once. See :func:`compact_all`.
         """
         contents = self._contents
-        if isinstance(contents, bytes):
+        if isinstance(contents, Packed):
             return self
+        return self._packed(pack(contents), dictionary)
+
+    def _packed(self, plain: bytes, dictionary: bytes) -> Resource:
         copy: Resource = object.__new__(Resource)
         for name in ("kind", "group", "version", "file", "line"):
             _set(copy, name, getattr(self, name))
-        _set(copy, "_contents", pack(contents))
+        _set(copy, "_contents", Packed(compress(plain, dictionary), dictionary))
         return copy
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -181,21 +187,46 @@ class Resource:
         return f"<{self}{place}>"
 
 
+class Packed(msgspec.Struct, frozen=True, gc=False):
+    """Compressed contents, with the dictionary they were compressed by."""
+
+    data: bytes
+    dictionary: bytes
+
+
+def compact_all(resources: Iterable[Resource]) -> tuple[Resource, ...]:
+    """The resources, packed; the first one of each kind is the dictionary of the others."""
+    dictionaries: dict[tuple[str, str], bytes] = {}
+    packed: list[Resource] = []
+    for resource in resources:
+        plain = pack(resource.contents)
+        dictionary = dictionaries.setdefault((resource.group, resource.kind), plain)
+        packed.append(resource._packed(plain, dictionary))
+    return tuple(packed)
+
+
 def pack(contents: Contents) -> bytes:
     """Contents as MessagePack; absent fields take no room."""
     lines = {section: list(numbers) for section, numbers in contents.rule_lines.items()}
     return msgspec.msgpack.encode((contents.metadata, contents.spec, lines), enc_hook=encode_hook)
 
 
+def compress(plain: bytes, dictionary: bytes) -> bytes:
+    """Raw deflate in a small window: contents are short, and the set-up must be cheap."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, _WINDOW, 4, zdict=dictionary)
+    return packer.compress(plain) + packer.flush()
+
+
 @lru_cache(maxsize=128)
-def unpack(group: str, kind: str, packed: bytes) -> Contents:
+def unpack(group: str, kind: str, packed: Packed) -> Contents:
     """The contents again."""
-    metadata, spec, lines = decoder(group, kind).decode(packed)
+    plain = zlib.decompressobj(_WINDOW, zdict=packed.dictionary).decompress(packed.data)
+    metadata, spec, lines = decoder(group, kind).decode(plain)
     return Contents(metadata, spec, RuleLines(lines) if lines else NO_LINES)
 
 
 @cache
-def decoder(group: str, kind: str) -> msgspec.msgpack.Decoder[_Packed]:
+def decoder(group: str, kind: str) -> msgspec.msgpack.Decoder[_Decoded]:
     """The decoder of one kind."""
     types = (Metadata, spec_class(KINDS[group, kind]), dict[str, list[int]])
     return msgspec.msgpack.Decoder(tuple.__class_getitem__(types), dec_hook=decode_hook)

@@ -234,24 +234,32 @@ def _paths(config: ConfigInput) -> Iterator[tuple[str, bool]]:
             yield from _paths(part)
 
 
-def watch_paths(config: ConfigInput, on_change: Callable[[], None], *, interval: float, stop: threading.Event) -> None:
+def watch_paths(
+    config: ConfigInput,
+    on_change: Callable[[], None],
+    *,
+    interval: float,
+    stop: threading.Event,
+    known: Fingerprint | None = None,
+) -> None:
     """Call ``on_change`` after every change of the files of ``config``, until ``stop`` is set.
 
     Blocks: run it in a thread of its own. Changes are noticed at once where watchfiles is
     installed and the file system tells of them, else within ``interval`` seconds. A burst of
     changes is one call. An error of ``on_change``, or files that vanish for a while, end nothing.
+    ``known`` is the fingerprint of what was read, so that no change before the first look is missed.
     Returns at once when ``config`` names no files.
     """
     paths = [path for path, _ in _paths(config)]
     if not paths:
         return
-    known = fingerprint(config)
+    known = fingerprint(config) if known is None else known
     wait = _Notified(paths, interval, stop) if _has_watchfiles() else None
     while not stop.is_set():
-        if wait is None or not wait():
-            stop.wait(interval)
         current = fingerprint(config)
-        if current == known or stop.is_set():
+        if current == known:
+            if wait is None or not wait():
+                stop.wait(interval)
             continue
         known = _settled(config, current, stop)
         try:
