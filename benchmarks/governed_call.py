@@ -2,7 +2,7 @@
 
 All variants call through the same mechanism (memory_client.py) and the same kind of connector. The governed session
 is what ``mesh.aiohttp()`` gives: a route with weights, two subsets, three endpoints, retries, a timeout, outlier
-detection, and one observer that counts every exchange, as metrics do.
+detection, and one observer that counts every exchange: a stand-in for metrics, without prometheus_client or a span.
 
 Calls to one URL are what caches of URLs are good at, in aiohttp, yarl and meshlib alike. So there is a second pair,
 bare and governed, whose calls go round 100,000 paths, as calls for single objects do; there no cache helps.

@@ -65,13 +65,16 @@ async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None 
 async def _send_in_time(send: Send, seconds: float, transport: AsyncTransport, timers: Timers) -> Outcome:
     entry = timers.start(seconds)
     try:
-        return await transport.send(send)
+        outcome = await transport.send(send)
     except asyncio.CancelledError:
-        if entry.ended_it():
+        if timers.stop(entry):
             return Failure(FailureKind.TIMEOUT, sent=True)
         raise
-    finally:
+    except BaseException:
         timers.stop(entry)
+        raise
+    timers.stop(entry)
+    return outcome
 
 
 def drive(steps: Steps, transport: SyncTransport) -> Reply:

@@ -35,13 +35,6 @@ class _Entry:
             self.expired = True
             task.cancel()
 
-    def ended_it(self) -> bool:
-        """Whether a CancelledError that came up is this deadline's, and nobody else's on top (as asyncio.timeout)."""
-        if not self.expired:
-            return False
-        task = asyncio.current_task()
-        return task is not None and task.uncancel() <= self.cancelling
-
 
 class Timers:
     """The deadlines of one event loop; made while it runs."""
@@ -70,11 +63,19 @@ class Timers:
         queue.append(entry)
         return entry
 
-    def stop(self, entry: _Entry) -> None:
-        """The attempt is over."""
+    def stop(self, entry: _Entry) -> bool:
+        """The attempt is over, however it ended; whether a cancellation of it was this deadline's alone.
+
+        A deadline that fired takes its cancellation back in any case, as asyncio.timeout
+        does: the task may have ended in another way before it got to it.
+        """
         entry.task = None
         if entry.timer is not None:
             entry.timer.cancel()
+        if not entry.expired:
+            return False
+        task = asyncio.current_task(self._loop)
+        return task is not None and task.uncancel() <= entry.cancelling
 
     def _fire(self, queue: deque[_Entry]) -> None:
         # The clock may be a hair before the deadline that the loop fired for.

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from meshlib._compile.context import ClusterKeys, DestinationDefaults
 from meshlib._compile.destination_rules import DestinationRules, MergedRule
 from meshlib._compile.findings import Findings
 from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.mtls import PeerModes
-from meshlib._compile.policies import PolicyTraits, compile_policy, consistent_hash_of, default_hash, effective
-from meshlib._compile.services import Resolution, Service, ServicePort, is_http
+from meshlib._compile.policies import (
+    PolicyTraits,
+    compile_policy,
+    consistent_hash_of,
+    declared_tls,
+    default_hash,
+    effective,
+)
+from meshlib._compile.services import SNIFFED, Resolution, Service, ServicePort, is_http
 from meshlib._snapshot.clusters import Cluster, Discovery, Endpoint, Passthrough, TrafficPolicy, UpstreamTls
 from meshlib._snapshot.routes import Origin
 from meshlib.model.destination_rule import Subset
@@ -27,6 +36,8 @@ DYNAMIC: Final = "AllowAnyDynamicDNSCluster"
 DISABLED: Final = UpstreamTls(mode="DISABLE")
 AUTOMATIC: Final = UpstreamTls(mode="AUTO")
 MESH: Final = UpstreamTls(mode="ISTIO_MUTUAL")
+
+DYNAMIC_PROTOCOLS: Final = frozenset({"HTTP", "HTTP2", "GRPC", "TLS"})
 
 DISCOVERY: Final = {
     Resolution.STATIC: Discovery.STATIC,
@@ -128,6 +139,13 @@ class Destinations:
 
     def _of_port(self, service: Service, port: ServicePort) -> Iterator[Cluster]:
         rule = self.rule(service.host)
+        if service.resolution is Resolution.DYNAMIC_DNS:
+            # The name decides alone: there is nothing to have subsets of, and no other protocols can tell it.
+            if port.protocol in DYNAMIC_PROTOCOLS:
+                cluster = self._cluster(service, port, rule, None, (), original=False)
+                if cluster is not None:
+                    yield cluster
+            return
         endpoints = service.endpoints.get(port.number, ())
         subsets: list[Subset | None] = [None, *(rule.subsets.values() if rule is not None else ())]
         original = self._is_original(service, port, rule)
@@ -138,6 +156,8 @@ class Destinations:
 
     def _is_original(self, service: Service, port: ServicePort, rule: MergedRule | None) -> bool:
         """True if requests go to the dialled address. The subsets of a service follow it in this."""
+        if service.resolution is Resolution.DYNAMIC_DNS:
+            return False
         if service.resolution is Resolution.NONE and not self._workload.gateway:
             return True
         balancer = effective(rule, "", port.number, self._mesh).load_balancer if rule is not None else None
@@ -160,6 +180,9 @@ class Destinations:
         if subset is not None and subset.labels:
             wanted = subset.labels.items()
             endpoints = tuple(endpoint for endpoint in endpoints if wanted <= endpoint.labels.items())
+        if policy.tls.mode == "AUTO" and (declared := declared_tls(rule, name, port.number)) is not None:
+            offered = declared == "ISTIO_MUTUAL"
+            endpoints = tuple(replace(endpoint, mesh_tls=offered) for endpoint in endpoints)
         if policy.outlier is not None and policy.outlier.min_health_percent:
             # Below that share of healthy endpoints all of them are used: so none may be there that is not ready.
             endpoints = tuple(endpoint for endpoint in endpoints if endpoint.healthy)
@@ -186,7 +209,7 @@ class Destinations:
         )
 
     def _discovery(self, service: Service, policy: TrafficPolicy) -> Discovery:
-        if isinstance(policy.balancer, Passthrough):
+        if isinstance(policy.balancer, Passthrough) and service.resolution is not Resolution.DYNAMIC_DNS:
             return Discovery.ORIGINAL
         if service.resolution is Resolution.NONE and self._workload.gateway:
             # Nothing was dialled at a gateway: it needs the endpoints.
@@ -228,6 +251,7 @@ class Destinations:
             tls=self._tls(service, rule, subset, endpoints, original=original),
             accounts=service.accounts if not service.kubernetes else (),
             is_http=is_http(port.protocol),
+            follows_client=port.protocol == SNIFFED and not self._workload.gateway,
             is_original=original,
         )
         wanted = subset if rule is not None and subset in rule.subsets else ""

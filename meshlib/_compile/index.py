@@ -1,4 +1,4 @@
-"""The resources of a configuration by kind, opened once."""
+"""The resources of a configuration by kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Spec)
 
 
 class Entry(NamedTuple, Generic[S]):
-    """A resource with its metadata and spec at hand: a compact resource unpacks them at each look."""
+    """A resource with its metadata and its spec, typed."""
 
     resource: Resource
     meta: Metadata
@@ -32,6 +32,5 @@ class Index:
     def of(self, kind: str, spec: type[S]) -> Iterator[Entry[S]]:
         """The resources of a kind whose spec is of the class."""
         for resource in self._by_kind.get(kind, ()):
-            contents = resource.contents
-            if isinstance(contents.spec, spec):
-                yield Entry(resource, contents.metadata, contents.spec)
+            if isinstance(resource.spec, spec):
+                yield Entry(resource, resource.metadata, resource.spec)

@@ -31,7 +31,7 @@ from meshlib._snapshot.clusters import (
 from meshlib.model import traffic_policy as model
 from meshlib.model.load_balancer import ConsistentHashLB, LoadBalancerSettings
 
-__all__ = ["Blocks", "PolicyTraits", "compile_policy", "consistent_hash_of", "default_hash", "effective"]
+__all__ = ["Blocks", "PolicyTraits", "compile_policy", "consistent_hash_of", "declared_tls", "default_hash", "effective"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +54,15 @@ class PolicyTraits:
     """What of a destination, beside its rule, decides about its policy.
 
     ``tls`` is the mode where no rule sets one; ``accounts`` the names accepted in place
-    of unset subjectAltNames; ``is_http`` whether the port is declared HTTP;
-    ``is_original`` whether requests go to the dialled address, so that nothing is picked.
+    of unset subjectAltNames; ``is_http`` whether the port is declared HTTP, and
+    ``follows_client`` whether the protocol of the caller is kept because the port declares
+    none; ``is_original`` whether requests go to the dialled address, so that nothing is picked.
     """
 
     tls: UpstreamTls = UpstreamTls()
     accounts: tuple[str, ...] = ()
     is_http: bool = True
+    follows_client: bool = False
     is_original: bool = False
 
 
@@ -118,6 +120,23 @@ def port_entry(policy: model.TrafficPolicy | None, port: int) -> model.PortTraff
     return None
 
 
+def declared_tls(rule: MergedRule | None, subset: str, port: int) -> str | None:
+    """The TLS mode that a rule writes anywhere for a port: unlike other blocks it shines through port-level entries.
+
+    Istio asks this when it decides which endpoints are offered mesh mTLS.
+    """
+    if rule is None:
+        return None
+    chosen = rule.subsets.get(subset) if subset else None
+    policies = [chosen.traffic_policy if chosen is not None else None, rule.policy]
+    for policy in policies:
+        entry = port_entry(policy, port)
+        for settings in (entry.tls if entry is not None else None, policy.tls if policy is not None else None):
+            if settings is not None:
+                return settings.mode or "DISABLE"
+    return None
+
+
 def consistent_hash_of(rule: MergedRule | None, subset: str, port: int | None) -> ConsistentHashLB | None:
     """What the routes to a destination hash by. Port-level entries count only if the destination names its port."""
     if rule is None:
@@ -160,7 +179,7 @@ def compile_policy(blocks: Blocks, traits: PolicyTraits, mesh: MeshSettings) -> 
     protocol = blocks.proxy_protocol
     return TrafficPolicy(
         balancer=Passthrough() if traits.is_original else balancer(blocks.load_balancer),
-        connection_pool=connection_pool(blocks.connection_pool, mesh, is_http=traits.is_http),
+        connection_pool=connection_pool(blocks.connection_pool, mesh, traits),
         outlier=outlier(blocks.outlier_detection),
         tls=upstream_tls(blocks.tls, traits),
         retry_budget=None
@@ -214,7 +233,7 @@ def warmup(settings: LoadBalancerSettings) -> Warmup | None:
 
 
 def connection_pool(
-    settings: model.ConnectionPoolSettings | None, mesh: MeshSettings, *, is_http: bool
+    settings: model.ConnectionPoolSettings | None, mesh: MeshSettings, traits: PolicyTraits
 ) -> ConnectionPool:
     """Limits; zero means unset."""
     tcp = (settings.tcp if settings else None) or model.TCPSettings()
@@ -233,7 +252,7 @@ def connection_pool(
         max_retries=limit(http.max_retries),
         idle_timeout=3600.0 if idle is None else float(idle) or None,
         max_concurrent_streams=http.max_concurrent_streams or 2**31 - 1,
-        h2_upgrade=upgrades(http, mesh, is_http=is_http),
+        h2_upgrade=not traits.follows_client and upgrades(http, mesh, is_http=traits.is_http),
         use_client_protocol=bool(http.use_client_protocol),
         http2_keepalive=None if pings is None else (float(pings.interval or 0.0), float(pings.timeout or 0.0)),
     )

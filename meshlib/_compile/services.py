@@ -10,7 +10,7 @@ from meshlib._compile.mesh import Visibility
 from meshlib._compile.order import Age
 from meshlib._snapshot.clusters import Endpoint
 
-__all__ = ["PASSTHROUGH_PORTS", "Resolution", "Service", "ServicePort", "is_http", "parse_protocol", "port_protocol"]
+__all__ = ["PASSTHROUGH_PORTS", "SNIFFED", "Resolution", "Service", "ServicePort", "is_http", "parse_protocol", "port_protocol"]
 
 SNIFFED: Final = "UnsupportedProtocol"
 """A port whose protocol is not declared: HTTP or TCP, as its bytes tell."""

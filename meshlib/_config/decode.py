@@ -78,13 +78,13 @@ class _Decoding:
         header = identify(value)
         metadata, problems = self._metadata(value, header.kind if isinstance(header, Known) else None)
         match header:
+            case Known(kind, version):
+                return self._known(kind, version, metadata, problems)
             case Mistake(code, field, message, hint):
                 self._note(Problem(code, (field,), message, hint))
                 return None
             case Foreign(reason):
                 return self._skip(value["kind"], metadata, reason)
-            case Known(kind, version):
-                return self._known(kind, version, metadata, problems)
 
     def _metadata(self, value: Mapping[str, Any], kind: Kind | None) -> tuple[Metadata, list[Problem]]:
         name = value.get("kind")

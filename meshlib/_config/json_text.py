@@ -34,15 +34,16 @@ class Start:
 def read_json(text: str, limits: Limits) -> Iterator[tuple[Any, Start]]:
     """The JSON values of ``text``, one after another; raises ValueError for what is no JSON we accept."""
     decoder = json.JSONDecoder(object_pairs_hook=_mapping, parse_constant=_refuse, strict=True)
-    line, begin, seen = 0, 0, 0
+    line = line_start = begin = seen = 0
     while True:
         while begin < len(text) and text[begin] in _SPACE:
             begin += 1
         breaks = list(BREAK.finditer(text, seen, begin))
-        line, seen = line + len(breaks), begin
+        if breaks:
+            line, line_start = line + len(breaks), breaks[-1].end()
         if begin == len(text):
             return
-        column = begin - (text.rfind("\n", 0, begin) + 1)
+        column, seen = begin - line_start, begin
         try:
             value, begin = decoder.raw_decode(text, begin)
         except RecursionError as error:

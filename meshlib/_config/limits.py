@@ -15,6 +15,7 @@ class Limits:
     """Caps that keep reading bounded: sizes in characters, documents and nodes in numbers.
 
     ``nodes`` counts the nodes of one document, ``expanded`` those that aliases add to it.
+    Plain documents, which are read by line, stay below the defaults by their size.
     """
 
     text: int = 64 << 20

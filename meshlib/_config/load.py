@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -11,7 +10,7 @@ from meshlib._config.codes import finding
 from meshlib._config.decode import decode
 from meshlib._config.reader import expand_lists, read
 from meshlib.diagnostics import Finding
-from meshlib.model.resource import Resource, Skipped, compact_all
+from meshlib.model.resource import Resource, Skipped
 
 __all__ = ["ConfigSet", "Progress", "Skipped", "Text", "load"]
 
@@ -41,10 +40,6 @@ class ConfigSet:
     resources: tuple[Resource, ...] = ()
     findings: tuple[Finding, ...] = ()
     skipped: tuple[Skipped, ...] = ()
-
-    def compact(self) -> ConfigSet:
-        """The same, with packed resources: for after compiling, when few of them are looked at again."""
-        return dataclasses.replace(self, resources=compact_all(self.resources))
 
     def __repr__(self) -> str:
         errors = sum(entry.level == "error" for entry in self.findings)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
+from itertools import count, islice
 from typing import Any, TypeAlias
 
 import yaml
@@ -83,7 +83,7 @@ class _Reading:
             self._note_text("MESH009", f"the text has {len(raw)} characters, more than {self.limits.text}")
             return
         text = _decode(raw)
-        if text.count("%TAG ") > 100:
+        if text.count("\n%TAG") > 100:
             self._note_text("MESH001", "the text has more than 100 %TAG directives")
             return
         text, stand_ins = _with_stand_ins(text)
@@ -142,7 +142,7 @@ class _Reading:
         if isinstance(failure, AbortError) or len(text) > JSON_SIZE or not _JSON_START.match(text):
             return None
         try:
-            values = read_json(text.translate(stand_ins), self.limits)
+            values = islice(read_json(text.translate(stand_ins), self.limits), self.limits.documents + 1)
             return [Document(value, start, self.file, line) for value, start in values]
         except ValueError:
             return None

@@ -1,8 +1,7 @@
-"""How our own scalar types are read and written: msgspec asks for each value of a type it does not know."""
+"""How our own scalar types are read: msgspec asks for each value of a type it does not know."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,9 +15,9 @@ from meshlib.model.scalars import (
     duration,
     fine_duration,
 )
-from meshlib.model.strings import ExactMatch, PrefixMatch, RegexMatch, StringMatch, string_match
+from meshlib.model.strings import StringMatch, string_match
 
-__all__ = ["PARSERS", "decode_hook", "encode_hook"]
+__all__ = ["PARSERS", "decode_hook"]
 
 PARSERS: Final[Mapping[type, Callable[[Any], object]]] = {
     Duration: duration,
@@ -34,22 +33,3 @@ def decode_hook(kind: type, value: Any) -> object:
     if kind is not StringMatch and type(value) is not str:
         raise TypeError("expected a string")
     return PARSERS[kind](value)
-
-
-def encode_hook(value: object) -> object:
-    """A value of one of our types as it could be written."""
-    match value:
-        case AnyDuration():
-            return f"{round(value * 1e9)}ns"
-        case ExactMatch(value=text):
-            return {"exact": text}
-        case PrefixMatch(value=text):
-            return {"prefix": text}
-        case RegexMatch(value=text):
-            return {"regex": text}
-        case Base64():
-            return base64.b64encode(value).decode("ascii")
-        case StringMatch():
-            return {}
-        case _:
-            raise NotImplementedError(f"{type(value).__name__} has no written form")

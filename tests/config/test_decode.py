@@ -217,12 +217,12 @@ def test_our_extension_of_destination_rules_is_honoured_with_a_warning() -> None
 
 
 def test_a_refused_field_is_a_warning_at_its_place() -> None:
-    """Only the top of what is refused is named, and the resource stays."""
-    config = load_text(virtual_service("{corsPolicy: {maxAge: 1s}, match: [{uri: {exact: /}, statPrefix: a}]}"))
+    """Each is named, and the resource stays."""
+    config = load_text(virtual_service("{match: [{statPrefix: b}, {uri: {exact: /}, statPrefix: a}]}"))
     warnings = [(one.level, one.code, one.field, one.line) for one in config.findings]
     assert sorted(warnings) == [
-        ("warning", "MESH031", "spec.http[0].corsPolicy", 7),
         ("warning", "MESH031", "spec.http[0].match[0].statPrefix", 7),
+        ("warning", "MESH031", "spec.http[0].match[1].statPrefix", 7),
     ]
     assert len(config.resources) == 1
 

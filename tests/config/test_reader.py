@@ -142,7 +142,7 @@ def test_empty_documents_are_skipped(text: str | bytes) -> None:
         (b"a: 1\nb: \xff\n", (2, 4), "MESH002", "0xff"),
         (b"a: \xc3", (1, 4), "MESH002", "0xc3"),
         ("[" * 101, (1, 101), "MESH007", "100"),
-        ("%TAG !a! b\n" * 101, (0, 0), "MESH001", "%TAG"),
+        ("%TAG !a! b\n" * 102, (0, 0), "MESH001", "%TAG"),
     ],
 )
 def test_each_fault_is_one_finding_with_its_place(

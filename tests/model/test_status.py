@@ -34,7 +34,7 @@ def test_every_refusal_has_a_reason(kind: str) -> None:
 
 ROWS = [
     ("VirtualService", "spec.http[].timeout", "honoured"),
-    ("VirtualService", "spec.http[].corsPolicy.maxAge", "refused"),
+    ("VirtualService", "spec.http[].corsPolicy.maxAge", "honoured"),
     ("VirtualService", "spec.http[].mirror_percent", "refused"),
     ("VirtualService", "spec.tcp[].match[].port", "refused"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection", "approximated"),

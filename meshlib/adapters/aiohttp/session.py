@@ -110,6 +110,7 @@ class _Governor:
         governed = _Governed(request, handler, self._aimed)
         exchange = self._runtime.begin(governed, request.headers, governed.can_replay)
         reply = await adrive(exchange.steps(), governed, self._timers)
+        governed.let_go()
         if type(reply) is Response:
             response = reply.handle
             assert isinstance(response, MeshResponse)
@@ -136,6 +137,10 @@ class _Governed(RequestHead):
         self._request = request
         self._handler = handler
         self._aimed = aimed
+
+    def let_go(self) -> None:
+        """Nothing more is sent: no cycle from the response through here to its request is left to the collector."""
+        del self._request, self._handler
 
     def can_replay(self) -> bool:
         """Bytes and seekable files can be sent again, a consumed stream cannot."""
