@@ -63,7 +63,6 @@ BUDGETS: Final = (
     Budget("prefix routes 1 → 10,000: decision", "decision by prefix routes", at_most=1.5),
     Budget("endpoints 10 → 100,000: pick", "pick by endpoints", at_most=2),
     Budget("load 10,000 VirtualServices ÷ bare parse", "load ÷ parse", at_most=1.3),
-    Budget("the same, documents that are not plain", "load ÷ parse, not plain", at_most=1.3),
     Budget("load 10,000 VirtualServices", "load", at_most=3, unit="s"),
     Budget("kept for each VirtualService", "kept for each VirtualService", at_most=2, unit="kB"),
     Budget("import meshlib: added to a bare start", "import meshlib", at_most=60, unit="ms"),

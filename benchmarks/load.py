@@ -6,9 +6,6 @@ starts with the text in memory and everything imported.
 The resources are VirtualServices alone, each with a host of its own, two routes and two subsets: no Service or
 DestinationRule stands beside them, so routes are compiled but no clusters.
 
-Most YAML of a mesh is plain (one pair or item a line, no block scalars, no anchors), and meshlib reads such documents
-without the YAML parser. What the others cost is measured too: the same resources, each with a block scalar in it.
-
 ``Mesh.load`` switches garbage collection off while it works; the bare parse gets the same favour.
 
 Kept memory is counted twice: the Python objects alive afterwards (tracemalloc, in a process that is not timed, over a
@@ -44,7 +41,7 @@ kind: VirtualService
 metadata:
   name: service-{number:05d}
   namespace: team-{team:03d}
-{annotations}spec:
+spec:
   hosts:
   - service-{number:05d}.team-{team:03d}.svc.cluster.local
   http:
@@ -73,19 +70,13 @@ metadata:
         subset: v2
       weight: {rest}
 """
-NOTE = """\
-  annotations:
-    note: |
-      Changed by the release job.
-"""
-PARSE, AGAIN, LOAD, LOAD_ODD = "parse", "parse again", "Mesh.load", "Mesh.load, not plain"
+PARSE, AGAIN, LOAD = "parse", "parse again", "Mesh.load"
 
 
-def generate(count: int, *, plain: bool = True) -> str:
+def generate(count: int) -> str:
     """``count`` different VirtualServices of some 700 bytes each, as one multi-document text."""
     return "---\n".join(
         DOCUMENT.format(
-            annotations="" if plain else NOTE,
             number=number,
             team=number % 200,
             version=number % 3,
@@ -128,14 +119,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _measure(file: Path, *, rounds: int, count: int) -> None:
-    odd = file.with_name("odd.yaml")
-    odd.write_text(generate(count, plain=False), encoding="utf-8")
     resident: list[float] = []
     variants = {
         PARSE: _timed("parse", file),
         AGAIN: _timed("parse", file),
         LOAD: _timed("load", file, resident),
-        LOAD_ODD: _timed("load", odd),
     }
     comparison = compare_processes("load", variants, rounds=rounds, unit=Unit.SECONDS, again=AGAIN)
     emit(comparison)
@@ -153,7 +141,6 @@ def _measure(file: Path, *, rounds: int, count: int) -> None:
         )
     )
     emit_figure("load ÷ parse", comparison.ratio(LOAD), "×", noise=abs(comparison.ratio(AGAIN).value - 1))
-    emit_figure("load ÷ parse, not plain", comparison.ratio(LOAD_ODD), "×")
     emit_figure("load", comparison.median(LOAD), "s", noise=comparison.noise)
     emit_figure("kept for each VirtualService", kept / 1000, "kB")
 

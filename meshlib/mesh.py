@@ -25,8 +25,8 @@ from meshlib._snapshot.snapshot import Snapshot
 from meshlib.diagnostics import Finding
 from meshlib.errors import ConfigError
 from meshlib.events import ConfigPublished, ConfigRejected, Event, Observer
-from meshlib.sources.environment import workload_from_environment
 from meshlib.sources import SourceText
+from meshlib.sources.environment import workload_from_environment
 from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, watch_paths
 from meshlib.workload import Workload
 
@@ -202,7 +202,12 @@ class _Loaded:
     __slots__ = ("_namespace", "_texts", "findings", "fingerprint", "resources", "skipped", "snapshot")
 
     def __init__(
-        self, config: ConfigSet, texts: Iterable[SourceText], namespace: str, snapshot: Snapshot, fingerprint: Fingerprint
+        self,
+        config: ConfigSet,
+        texts: Iterable[SourceText],
+        namespace: str,
+        snapshot: Snapshot,
+        fingerprint: Fingerprint,
     ) -> None:
         self.resources = len(config.resources)
         self.skipped = config.skipped

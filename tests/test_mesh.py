@@ -70,7 +70,7 @@ def test_all_errors_of_all_files_are_raised_at_once(tmp_path: Path) -> None:
     errors = [finding for finding in error.value.findings if finding.level == "error"]
     assert {Path(finding.file).name for finding in errors} == {"a.yaml", "b.yaml"}
     assert all(finding.line and finding.hint for finding in errors)
-    assert 'route' in str(error.value)
+    assert "route" in str(error.value)
 
 
 def test_a_missing_path_is_a_source_error(tmp_path: Path) -> None:

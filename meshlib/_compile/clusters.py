@@ -125,7 +125,11 @@ class Destinations:
         """All clusters by key, with the one for unknown hosts."""
         found = {
             PASSTHROUGH: Cluster(
-                name=PASSTHROUGH, host="", port=0, external=True, discovery=Discovery.ORIGINAL,
+                name=PASSTHROUGH,
+                host="",
+                port=0,
+                external=True,
+                discovery=Discovery.ORIGINAL,
                 policy=TrafficPolicy(tls=DISABLED),
             )
         }

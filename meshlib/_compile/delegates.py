@@ -96,7 +96,11 @@ def has_conflict(root: HTTPMatchRequest, leaf: HTTPMatchRequest) -> bool:
 def pairs(root: HTTPMatchRequest, leaf: HTTPMatchRequest) -> Iterator[tuple[StringMatch | None, StringMatch | None]]:
     """The text conditions of both on the same thing."""
     plain = ((getattr(root, name), getattr(leaf, name)) for name in PLAIN)
-    maps = ((root.headers, leaf.headers), (root.without_headers, leaf.without_headers), (root.query_params, leaf.query_params))
+    maps = (
+        (root.headers, leaf.headers),
+        (root.without_headers, leaf.without_headers),
+        (root.query_params, leaf.query_params),
+    )
     return chain(plain, ((outer.get(key), inner[key]) for outer, inner in maps for key in inner))
 
 

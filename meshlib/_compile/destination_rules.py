@@ -108,7 +108,7 @@ def merged_rule(entry: Entry[DestinationRuleSpec]) -> MergedRule:
     for subset in spec.subsets:
         subsets.setdefault(subset.name, subset)
     return MergedRule(
-        host=resolve(spec.host, namespace).lower(),
+        host=resolve(spec.host, namespace),
         namespace=namespace,
         export_to=frozenset(spec.export_to) if selector is None else frozenset("."),
         selector=None if selector is None else selector.match_labels,

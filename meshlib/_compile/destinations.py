@@ -15,18 +15,24 @@ __all__ = ["Target", "hash_key", "resolve_target"]
 
 
 class Target(NamedTuple):
-    """A destination with its port decided; ``named_port`` is the port it names itself, if it does."""
+    """A destination with its port decided.
+
+    ``named_port`` is the port it names itself, if it does; ``written_host`` its full host
+    before an ExternalName service was followed: DestinationRules are sought under it.
+    """
 
     cluster: str
     host: str
     port: int
     subset: str
     named_port: int | None
+    written_host: str
 
 
 def resolve_target(destination: Destination, namespace: str, context: RouteContext) -> Target:
     """The cluster of a destination. Without a port it is that of a single-port service, else the dialled one."""
-    host, own_port = context.locate(resolve(destination.host, namespace))
+    written_host = resolve(destination.host, namespace)
+    host, own_port = context.locate(written_host)
     named = None
     if destination.port is not None:
         port = named = destination.port.number or 0
@@ -34,7 +40,7 @@ def resolve_target(destination: Destination, namespace: str, context: RouteConte
         port = context.port if own_port is None else own_port
     subset = intern(destination.subset) if destination.subset else ""
     key, host = context.cluster_key(host, port, subset)
-    return Target(key, host, port, subset, named)
+    return Target(key, host, port, subset, named, written_host)
 
 
 def hash_key(settings: ConsistentHashLB) -> HashKey | None:

@@ -58,9 +58,7 @@ class EndpointSources:
         for port in service.ports:
             service.endpoints[port.number] = tuple(endpoint for number, endpoint in found if number == port.number)
 
-    def _of_slices(
-        self, service: Service, slices: list[kubernetes.EndpointSliceSpec]
-    ) -> list[tuple[int, Endpoint]]:
+    def _of_slices(self, service: Service, slices: list[kubernetes.EndpointSliceSpec]) -> list[tuple[int, Endpoint]]:
         found: dict[tuple[int, str], tuple[int, Endpoint]] = {}
         has_ipv4 = any(item.address_type == "IPv4" for item in slices)
         for item in slices:
@@ -107,7 +105,9 @@ class EndpointSources:
             # Kubernetes knows addresses only; names and sockets are for ServiceEntries.
             if is_address(entry.address):
                 for port in service.ports:
-                    target = entry.ports.get(port.name) or (port.target if isinstance(port.target, int) else port.number)
+                    target = entry.ports.get(port.name) or (
+                        port.target if isinstance(port.target, int) else port.number
+                    )
                     yield port.number, self._workloads.endpoint(entry.address, target, entry, healthy=entry.healthy)
 
     # -- ServiceEntries ----------------------------------------------------------------------------

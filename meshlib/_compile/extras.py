@@ -85,7 +85,9 @@ def add_mirror(
     if ratio > 0.0:
         target = resolve_target(destination, namespace, context)
         found.append(
-            Mirror(cluster=target.cluster, host=target.host, port=target.port, subset=target.subset, ratio=min(ratio, 1.0))
+            Mirror(
+                cluster=target.cluster, host=target.host, port=target.port, subset=target.subset, ratio=min(ratio, 1.0)
+            )
         )
 
 

@@ -10,8 +10,8 @@ from msgspec.structs import replace as restructured
 
 from meshlib._compile.context import RouteContext
 from meshlib._compile.host_tables import DomainClaims, route_table, server_name_table, virtual_host
-from meshlib._compile.index import Index
 from meshlib._compile.hosts import intersect, overlaps
+from meshlib._compile.index import Index
 from meshlib._compile.matches import is_catch_all_route
 from meshlib._compile.opaque import connection_route, matches_connection
 from meshlib._compile.order import by_age
@@ -166,8 +166,9 @@ class GatewayTables:
                 continue
             is_https = server.protocol == "HTTPS"
             table = self._http_table([server], port) if is_https else self._tcp_table([server], port)
-            for host in server.plain_hosts() if table is not None else ():
-                claims.claim(host.lower(), table)
+            if table is not None:
+                for host in server.plain_hosts():
+                    claims.claim(host.lower(), table)
         return server_name_table(claims)
 
     def _claim_passing(self, claims: DomainClaims[RouteTable], server: BoundServer, port: int) -> None:

@@ -108,7 +108,9 @@ def header_value(text: str) -> HeaderValue:
         if found[0] == "%%":
             add_literal(parts, "%")
         elif found[0] == "%":
-            raise HeaderFormatError(f"the percent sign at {found.start()} begins no operator; write %% for a percent sign")
+            raise HeaderFormatError(
+                f"the percent sign at {found.start()} begins no operator; write %% for a percent sign"
+            )
         else:
             parts.append(operator(found[1], found[2], found[3] or ""))
     add_literal(parts, text[end:])

@@ -39,10 +39,14 @@ def service_host(name: str, namespace: str) -> str:
 
 
 def resolve(host: str, namespace: str) -> str:
-    """The full name of a host written in a resource of ``namespace``; only a bare name is extended."""
-    if not host or "." in host or host == "*" or is_address(host):
-        return host
-    return f"{host}.{namespace}{SERVICE_SUFFIX}" if namespace else f"{host}{SERVICE_SUFFIX}"
+    """The full name, in lower case, of a host written in a resource of ``namespace``; only a bare name is extended."""
+    lower = host.lower()
+    if lower == host:
+        # The text itself: there may be many of it, and it is compared often.
+        lower = host
+    if "." in lower or not lower or lower == "*" or is_address(lower):
+        return lower
+    return f"{lower}.{namespace}{SERVICE_SUFFIX}" if namespace else f"{lower}{SERVICE_SUFFIX}"
 
 
 def gateway_key(name: str, namespace: str) -> str:

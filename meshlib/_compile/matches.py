@@ -27,12 +27,26 @@ from meshlib._snapshot.matchers import (
 from meshlib.model.strings import ExactMatch, PrefixMatch, RegexMatch, StringMatch
 from meshlib.model.virtual_service import HTTPMatchRequest
 
-__all__ = ["claim_path", "compile_match", "is_catch_all", "is_catch_all_route", "is_static", "static_mismatch", "text_matcher"]
+__all__ = [
+    "claim_path",
+    "compile_match",
+    "is_catch_all",
+    "is_catch_all_route",
+    "is_static",
+    "static_mismatch",
+    "text_matcher",
+]
 
 EVERYTHING: Final = RouteMatch()
 PRESENT: Final = Present()
 CLAIMS: Final = "@request.auth.claims"
-PSEUDO: Final = {":method": "method", ":scheme": "scheme", ":authority": "authority", "host": "authority", ":path": "path"}
+PSEUDO: Final = {
+    ":method": "method",
+    ":scheme": "scheme",
+    ":authority": "authority",
+    "host": "authority",
+    ":path": "path",
+}
 
 
 def is_static(match: HTTPMatchRequest) -> bool:
@@ -41,7 +55,12 @@ def is_static(match: HTTPMatchRequest) -> bool:
 
 
 def static_mismatch(
-    match: HTTPMatchRequest, *, port: int, gateway: str, namespace: str, labels: Mapping[str, str],
+    match: HTTPMatchRequest,
+    *,
+    port: int,
+    gateway: str,
+    namespace: str,
+    labels: Mapping[str, str],
     gateway_key: Callable[[str], str],
 ) -> str | None:
     """Why a match can never hold for this workload and port; None if it can.
@@ -103,7 +122,7 @@ def header_predicate(name: str, text: StringMatch | None, *, invert: bool) -> Pr
 
 def claim_path(name: str) -> tuple[str, ...] | None:
     """The nested claim that a header key names: ``@request.auth.claims.a.b`` or ``@request.auth.claims[a][b]``."""
-    if not name[: len(CLAIMS)].lower() == CLAIMS:
+    if name[: len(CLAIMS)].lower() != CLAIMS:
         return None
     rest = name[len(CLAIMS) :]
     if rest.startswith(".") and len(rest) > 1:

@@ -28,7 +28,9 @@ def opaque_routes(
         return routes
     key, _ = context.cluster_key(service.host, port.number, "")
     destination = WeightedDestination(cluster=key, host=service.host, port=port.number)
-    return [Route(match=RouteMatch(), action=Forward(destinations=(destination,), sums=(1,)), origin=Origin(service.origin))]
+    return [
+        Route(match=RouteMatch(), action=Forward(destinations=(destination,), sums=(1,)), origin=Origin(service.origin))
+    ]
 
 
 def tls_routes(rules: Iterable[BoundVirtualService], context: RouteContext) -> Iterator[Route]:
@@ -87,7 +89,8 @@ def connection_route(
 ) -> Route:
     """One TLS or TCP rule: its destinations by weight, nothing else."""
     weighted = [(item, item.weight) for item in destinations if item.weight] if len(destinations) > 1 else []
-    weighted = weighted or [(destinations[0], 1)]
+    # A single destination takes everything, whatever its weight.
+    weighted = weighted or [(item, 1) for item in destinations[:1]]
     targets = [(resolve_target(item.destination, rule.namespace, context), weight) for item, weight in weighted]
     lines = rule.resource.rule_lines.get(section, ())
     line = lines[number] if number < len(lines) else rule.resource.line

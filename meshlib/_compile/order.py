@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from meshlib._compile.index import Entry
@@ -28,4 +28,4 @@ def age_of(meta: Metadata) -> Age:
 
 def created(moment: datetime) -> float:
     """A creation time as a number."""
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

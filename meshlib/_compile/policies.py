@@ -31,7 +31,15 @@ from meshlib._snapshot.clusters import (
 from meshlib.model import traffic_policy as model
 from meshlib.model.load_balancer import ConsistentHashLB, LoadBalancerSettings
 
-__all__ = ["Blocks", "PolicyTraits", "compile_policy", "consistent_hash_of", "declared_tls", "default_hash", "effective"]
+__all__ = [
+    "Blocks",
+    "PolicyTraits",
+    "compile_policy",
+    "consistent_hash_of",
+    "declared_tls",
+    "default_hash",
+    "effective",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

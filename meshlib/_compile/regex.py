@@ -10,20 +10,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Final, Protocol
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final, Protocol
 
 from meshlib._compile.regex_automaton import Automaton
 from meshlib._compile.regex_syntax import RegexSyntaxError, emit, is_plain, parse
 from meshlib._snapshot.matchers import RegexProgram
 
-try:
-    import re2
-except ImportError:
-    re2 = None
-
 __all__ = ["HAS_RE2", "RegexError", "Substitution", "compile_regex", "compile_substitution"]
 
-HAS_RE2: Final = re2 is not None
+
+def find_re2() -> ModuleType | None:
+    """google-re2, if it is installed."""
+    try:
+        return import_module("re2")
+    except ImportError:
+        return None
+
+
+RE2: Final = find_re2()
+HAS_RE2: Final = RE2 is not None
 
 # As Istio's validation; it keeps the automaton small too.
 MAX_LENGTH: Final = 1024
@@ -40,7 +47,7 @@ class Match(Protocol):
 
     def span(self) -> tuple[int, int]: ...
 
-    def group(self, index: int) -> str | None: ...
+    def group(self, index: int, /) -> str | None: ...
 
 
 class Program:
@@ -105,8 +112,8 @@ def compile_regex(pattern: str) -> RegexProgram:
     """The program of an RE2 expression. Raises RegexError if RE2 would refuse it."""
     if len(pattern) > MAX_LENGTH:
         raise RegexError(f"the expression has {len(pattern)} characters, more than the {MAX_LENGTH} that Istio allows")
-    if re2 is not None:
-        return Program(pattern, re2_pattern(pattern).fullmatch)
+    if RE2 is not None:
+        return Program(pattern, re2_pattern(RE2, pattern).fullmatch)
     try:
         tree = parse(pattern)
     except RegexSyntaxError as error:
@@ -118,9 +125,9 @@ def compile_regex(pattern: str) -> RegexProgram:
 
 @lru_cache(maxsize=1024)
 def compile_substitution(pattern: str, replacement: str) -> Substitution:
-    """The substitution of an expression by a text with ``\\0`` … ``\\9``. Raises RegexError."""
-    if re2 is not None:
-        compiled = re2_pattern(pattern)
+    """The substitution of an expression by a text that may name its groups. Raises RegexError."""
+    if RE2 is not None:
+        compiled = re2_pattern(RE2, pattern)
         return Substitution(pattern, replacement_parts(replacement, compiled.groups), compiled.search)
     try:
         tree = parse(pattern)
@@ -132,19 +139,19 @@ def compile_substitution(pattern: str, replacement: str) -> Substitution:
     return Substitution(pattern, replacement_parts(replacement, program.groups), program.search)
 
 
-def re2_pattern(pattern: str) -> re2._Regexp:  # type: ignore[name-defined]
+def re2_pattern(module: ModuleType, pattern: str) -> Any:
     """The expression compiled by google-re2, quietly."""
-    options = re2.Options()
+    options = module.Options()
     options.log_errors = False
     try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
+        return module.compile(pattern, options)
+    except module.error as error:
         detail = error.args[0] if error.args else error
         raise RegexError(detail.decode() if isinstance(detail, bytes) else str(detail)) from None
 
 
 def replacement_parts(text: str, groups: int) -> tuple[str | int, ...]:
-    """A replacement as literals and group numbers; ``\\\\`` is a backslash, any other escape an error."""
+    """A replacement as literals and group numbers: a backslash escapes a digit or itself, nothing else."""
     parts: list[str | int] = []
     end = 0
     for escape in GROUP.finditer(text):

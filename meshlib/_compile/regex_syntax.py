@@ -2,8 +2,8 @@
 
 ``parse`` makes a tree of an expression and refuses what RE2 refuses: look-around,
 back-references, possessive repeats, repeats over 1000. Classes are ASCII. ``emit``
-writes a tree for Python's ``re``, whose meaning differs in details (``$`` is the end
-of the text, ``\\s`` has no vertical tab). ``is_plain`` tells whether ``re``, which
+writes a tree for Python's ``re``, whose meaning differs in details (the dollar is the
+end of the text, white space has no vertical tab). ``is_plain`` tells whether ``re``, which
 backtracks, runs a tree in linear time.
 """
 
@@ -13,13 +13,24 @@ import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-__all__ = ["Alternate", "Assert", "Chars", "Concat", "Group", "Node", "RegexSyntaxError", "Repeat", "emit", "is_plain", "parse"]
+from meshlib._compile.regex_ranges import LAST, PERL, POSIX, Ranges, fold, meet, merge, negate
 
-Ranges: TypeAlias = tuple[tuple[int, int], ...]
+__all__ = [
+    "Alternate",
+    "Assert",
+    "Chars",
+    "Concat",
+    "Group",
+    "Node",
+    "RegexSyntaxError",
+    "Repeat",
+    "emit",
+    "is_plain",
+    "parse",
+]
 
 # RE2 gives up on longer repeats.
 MAX_REPEAT: Final = 1000
-LAST: Final = 0x10FFFF
 
 
 class RegexSyntaxError(ValueError):
@@ -35,7 +46,7 @@ class Chars:
 
 @dataclass(frozen=True, slots=True)
 class Assert:
-    """A place in the text: ``\\A``, ``\\Z``, ``\\b``, ``\\B``, ``^`` and ``$`` of a line."""
+    """A place in the text: its begin, its end, a word border or none, or one of a line."""
 
     kind: str
 
@@ -73,26 +84,6 @@ class Group:
 
 Node: TypeAlias = Chars | Assert | Concat | Alternate | Repeat | Group
 
-SPACE: Final[Ranges] = ((9, 10), (12, 13), (32, 32))
-DIGIT: Final[Ranges] = ((48, 57),)
-WORD: Final[Ranges] = ((48, 57), (65, 90), (95, 95), (97, 122))
-PERL: Final = {"d": DIGIT, "s": SPACE, "w": WORD}
-POSIX: Final[dict[str, Ranges]] = {
-    "alnum": ((48, 57), (65, 90), (97, 122)),
-    "alpha": ((65, 90), (97, 122)),
-    "ascii": ((0, 127),),
-    "blank": ((9, 9), (32, 32)),
-    "cntrl": ((0, 31), (127, 127)),
-    "digit": DIGIT,
-    "graph": ((33, 126),),
-    "lower": ((97, 122),),
-    "print": ((32, 126),),
-    "punct": ((33, 47), (58, 64), (91, 96), (123, 126)),
-    "space": ((9, 13), (32, 32)),
-    "upper": ((65, 90),),
-    "word": WORD,
-    "xdigit": ((48, 57), (65, 70), (97, 102)),
-}
 ASSERTIONS: Final = {"A": r"\A", "z": r"\Z", "b": r"\b", "B": r"\B"}
 ESCAPES: Final = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v"}
 REPEAT: Final = re.compile(r"\{(\d+)(?:(,)(\d*))?\}")
@@ -228,7 +219,7 @@ class Parser:
         return node
 
     def quoted(self) -> list[Node]:
-        """``\\Q…\\E``: literal characters; a repeat behind it is for the last one."""
+        """Literal characters between Q and E; a repeat behind them is for the last one."""
         text, _, _ = self.pattern[self.at + 2 :].partition("\\E")
         self.at = min(self.at + 4 + len(text), len(self.pattern))
         nodes: list[Node] = [self.literal(char) for char in text]
@@ -311,41 +302,6 @@ class Parser:
         return char
 
 
-def merge(ranges: Ranges) -> Ranges:
-    """Ranges sorted, those that touch made one."""
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(ranges):
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-        else:
-            merged.append((low, high))
-    return tuple(merged)
-
-
-def negate(ranges: Ranges) -> Ranges:
-    """All characters outside the ranges."""
-    gaps: list[tuple[int, int]] = []
-    begin = 0
-    for low, high in ranges:
-        if begin < low:
-            gaps.append((begin, low - 1))
-        begin = high + 1
-    if begin <= LAST:
-        gaps.append((begin, LAST))
-    return tuple(gaps)
-
-
-def fold(ranges: Ranges) -> Ranges:
-    """The ranges with the other case of every ASCII letter in them."""
-    more: list[tuple[int, int]] = list(ranges)
-    for low, high in ranges:
-        for first, last, shift in ((65, 90, 32), (97, 122, -32)):
-            begin, end = max(low, first), min(high, last)
-            if begin <= end:
-                more.append((begin + shift, end + shift))
-    return merge(tuple(more))
-
-
 def emit(node: Node) -> str:
     """The tree as an expression for ``re``; capturing groups keep their numbers."""
     match node:
@@ -388,8 +344,3 @@ def flatten(node: Node) -> list[Node]:
     if isinstance(node, Concat):
         return [atom for item in node.items for atom in flatten(item)]
     return [node]
-
-
-def meet(some: Ranges, others: Ranges) -> bool:
-    """True if the ranges share a character."""
-    return any(low <= last and first <= high for low, high in some for first, last in others)

@@ -82,7 +82,9 @@ def kubernetes_service(
         resolution=Resolution.ALIAS if external_name else Resolution.NONE if headless else Resolution.STATIC,
         kubernetes=True,
         external=bool(external_name),
-        export_to=export_set(map(str.strip, annotated.split(",")) if annotated else (), meta.namespace, mesh.service_export),
+        export_to=export_set(
+            map(str.strip, annotated.split(",")) if annotated else (), meta.namespace, mesh.service_export
+        ),
         age=age_of(meta),
         origin=f"Service {meta.namespace}/{meta.name}",
         addresses=virtual_addresses(spec) if not headless else (),

@@ -37,6 +37,7 @@ from meshlib._snapshot.routes import (
     Route,
     WeightedDestination,
 )
+from meshlib.model.load_balancer import ConsistentHashLB
 from meshlib.model.traffic_policy import RetryPolicy as ExtensionRetry
 from meshlib.model.virtual_service import HTTPMatchRequest, HTTPRedirect, HTTPRetry, HTTPRewrite, HTTPRoute
 
@@ -85,9 +86,7 @@ def mismatch(match: HTTPMatchRequest, rule: Rule, context: RouteContext) -> str 
     )
 
 
-def add_route(
-    routes: list[Route], rule: Rule, match: HTTPMatchRequest | None, context: RouteContext
-) -> str | None:
+def add_route(routes: list[Route], rule: Rule, match: HTTPMatchRequest | None, context: RouteContext) -> str | None:
     """Append the route of one match of a rule; a reason if it cannot be made."""
     try:
         compiled = compile_match(match)
@@ -151,11 +150,9 @@ def compile_forward(rule: Rule, headers: CompiledHeaders, match: RouteMatch, con
     route = rule.route
     rewrite = route.rewrite
     authority = (rewrite.authority if rewrite is not None else None) or headers.authority
-    destinations = compile_destinations(rule, headers, authority, context)
-    hashed = [context.find_hash(item.host, item.subset, port) for item, port in destinations] if context.rules else []
-    is_hashed = len(route.route) == 1 and any(hashed)
-    targets = tuple([item for item, _ in destinations])
-    timeout, retry = limits(route, targets, context, hashed=is_hashed)
+    destinations, hashed = compile_destinations(rule, headers, authority, context)
+    targets = tuple(destinations)
+    timeout, retry = limits(route, targets, context, hashed=len(route.route) == 1 and bool(hashed))
     return Forward(
         destinations=targets,
         sums=ONE if len(targets) == 1 else cumulative(tuple([item.weight for item in targets])),
@@ -165,7 +162,7 @@ def compile_forward(rule: Rule, headers: CompiledHeaders, match: RouteMatch, con
         fault=None if route.fault is None else compile_fault(route.fault, rule.origin, context.findings),
         cors=None if route.cors_policy is None else compile_cors(route.cors_policy),
         mirrors=compile_mirrors(route, rule.namespace, context),
-        hash_keys=tuple([key for item in hashed if item is not None and (key := hash_key(item)) is not None]),
+        hash_keys=tuple([key for item in hashed if (key := hash_key(item)) is not None]),
     )
 
 
@@ -180,38 +177,41 @@ def cumulative(weights: tuple[int, ...]) -> tuple[int, ...]:
 
 def compile_destinations(
     rule: Rule, headers: CompiledHeaders, authority: str, context: RouteContext
-) -> list[tuple[WeightedDestination, int | None]]:
-    """The targets of a rule, each with the port it names itself.
+) -> tuple[list[WeightedDestination], list[ConsistentHashLB]]:
+    """The targets of a rule, and what they are hashed by.
 
     With several targets a weight of zero takes one out; with a single one weights mean nothing.
     """
     written = rule.route.route
     several = len(written) > 1
-    found: list[tuple[WeightedDestination, int | None]] = []
+    found: list[WeightedDestination] = []
+    hashed: list[ConsistentHashLB] = []
     for item in written:
         weight = (item.weight or 0) if several else 1
-        if weight:
-            target = resolve_target(item.destination, rule.namespace, context)
-            own = compile_headers(item.headers)
-            request, response = levels(own, headers, several=several)
-            found.append(
-                (
-                    WeightedDestination(
-                        cluster=target.cluster,
-                        host=target.host,
-                        port=target.port,
-                        subset=target.subset,
-                        weight=weight,
-                        request_levels=request,
-                        response_levels=response,
-                        host_rewrite=authority or own.authority or None,
-                    ),
-                    target.named_port,
-                )
+        if not weight:
+            continue
+        target = resolve_target(item.destination, rule.namespace, context)
+        own = compile_headers(item.headers)
+        request, response = levels(own, headers, several=several)
+        found.append(
+            WeightedDestination(
+                cluster=target.cluster,
+                host=target.host,
+                port=target.port,
+                subset=target.subset,
+                weight=weight,
+                request_levels=request,
+                response_levels=response,
+                host_rewrite=authority or own.authority or None,
             )
+        )
+        if context.rules:
+            settings = context.find_hash(target.written_host, target.subset, target.named_port)
+            if settings is not None:
+                hashed.append(settings)
     if not found:
         raise UnusableRuleError("it has no destination with a weight above 0")
-    return found
+    return found, hashed
 
 
 def levels(

@@ -10,7 +10,16 @@ from meshlib._compile.mesh import Visibility
 from meshlib._compile.order import Age
 from meshlib._snapshot.clusters import Endpoint
 
-__all__ = ["PASSTHROUGH_PORTS", "SNIFFED", "Resolution", "Service", "ServicePort", "is_http", "parse_protocol", "port_protocol"]
+__all__ = [
+    "PASSTHROUGH_PORTS",
+    "SNIFFED",
+    "Resolution",
+    "Service",
+    "ServicePort",
+    "is_http",
+    "parse_protocol",
+    "port_protocol",
+]
 
 SNIFFED: Final = "UnsupportedProtocol"
 """A port whose protocol is not declared: HTTP or TCP, as its bytes tell."""
@@ -18,8 +27,7 @@ SNIFFED: Final = "UnsupportedProtocol"
 HTTP_KINDS: Final = frozenset({"HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-Web"})
 
 PROTOCOLS: Final = {
-    name.lower(): name
-    for name in "TCP UDP GRPC GRPC-Web HTTP HTTP_PROXY HTTP2 HTTPS TLS Mongo Redis MySQL".split()
+    name.lower(): name for name in "TCP UDP GRPC GRPC-Web HTTP HTTP_PROXY HTTP2 HTTPS TLS Mongo Redis MySQL".split()
 }
 
 # Kubernetes' own names for application protocols.

@@ -25,7 +25,16 @@ from meshlib._compile.services import Resolution, Service, ServicePort
 from meshlib._compile.virtual_services import BoundVirtualService
 from meshlib._compile.visibility import EgressListener, View
 from meshlib._snapshot.matchers import RouteMatch
-from meshlib._snapshot.routes import Dropped, Forward, HashKey, Origin, Route, RouteTable, VirtualHost, WeightedDestination
+from meshlib._snapshot.routes import (
+    Dropped,
+    Forward,
+    HashKey,
+    Origin,
+    Route,
+    RouteTable,
+    VirtualHost,
+    WeightedDestination,
+)
 from meshlib.model.load_balancer import ConsistentHashLB
 
 __all__ = ["SidecarTables"]
@@ -84,9 +93,10 @@ class SidecarTables:
             wrapper for rule in rules if (wrapper := self._wrap(rule, listener, services, http, context)) is not None
         ]
         taken = {service.host for wrapper in wrappers for service in wrapper.services}
-        for host in sorted(http.keys() - taken):
-            if http[host].resolution is not Resolution.ALIAS:
-                wrappers.append(Wrapper((self._default_route(http[host], context),), [http[host]], [], Origin(http[host].origin)))
+        rest = [http[host] for host in sorted(http.keys() - taken) if http[host].resolution is not Resolution.ALIAS]
+        wrappers += [
+            Wrapper((self._default_route(service, context),), [service], [], Origin(service.origin)) for service in rest
+        ]
         claims: DomainClaims[VirtualHost] = DomainClaims()
         known = {service.host for wrapper in wrappers for service in wrapper.services}
         for wrapper in wrappers:

@@ -77,13 +77,6 @@ class BoundVirtualService(msgspec.Struct, eq=False, gc=False):
         return found
 
 
-def full_name(host: str, namespace: str) -> str:
-    """A host of a VirtualService, resolved and in lower case; the text itself if it is that already."""
-    resolved = resolve(host, namespace)
-    lower = resolved.lower()
-    return resolved if resolved == lower else lower
-
-
 def target(destination: Destination, namespace: str) -> tuple[str, int]:
     """Host and port of a destination, 0 if it names no port."""
     port = destination.port
@@ -102,9 +95,7 @@ class VirtualServices:
     def __init__(self, index: Index, mesh: MeshSettings) -> None:
         found = sorted(index.of("VirtualService", VirtualServiceSpec), key=by_age)
         self._default = mesh.virtual_service_export
-        self._delegates = {
-            (entry.meta.namespace, entry.meta.name): entry for entry in found if not entry.spec.hosts
-        }
+        self._delegates = {(entry.meta.namespace, entry.meta.name): entry for entry in found if not entry.spec.hosts}
         self._by_gateway: dict[str, list[BoundVirtualService]] = {}
         for entry in found:
             if entry.spec.hosts:
@@ -137,9 +128,11 @@ class VirtualServices:
             name=name,
             namespace=namespace,
             spec=spec,
-            hosts=tuple([full_name(host, namespace) for host in spec.hosts]),
+            hosts=tuple([resolve(host, namespace) for host in spec.hosts]),
             gateways=tuple(dict.fromkeys([gateway_key(gate, namespace) for gate in spec.gateways])) or MESH,
-            export_to=export_set(spec.export_to, namespace, self._default) if spec.export_to else self._unset(namespace),
+            export_to=export_set(spec.export_to, namespace, self._default)
+            if spec.export_to
+            else self._unset(namespace),
             rules=self._rules(entry, name, dropped),
             dropped=dropped,
         )

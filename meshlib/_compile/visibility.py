@@ -171,9 +171,7 @@ def host_filters(hosts: Iterable[str], namespace: str) -> dict[str, HostFilter]:
     return filters
 
 
-def import_services(
-    services: Iterable[Service], filters: Mapping[str, HostFilter], port: int | None
-) -> list[Service]:
+def import_services(services: Iterable[Service], filters: Mapping[str, HostFilter], port: int | None) -> list[Service]:
     """The services whose host is imported, cut down to one port if the listener has one."""
     found: list[Service] = []
     everywhere = filters.get(EVERYWHERE)
@@ -247,17 +245,17 @@ def imported_services(listeners: Iterable[EgressListener], registry: Registry, n
             for host, port in rule.destinations(namespace):
                 wanted.setdefault(host, set()).add(port)
             for host, ports in wanted.items():
-                service = best_service(registry.named(host), namespace)
-                if service is None:
+                best = best_service(registry.named(host), namespace)
+                if best is None:
                     continue
-                cut = at_port(service, listener.port) if listener.port else at_ports(service, ports)
+                cut = at_port(best, listener.port) if listener.port else at_ports(best, ports)
                 if cut is not None:
                     add_service(found, cut)
     return found
 
 
 def best_service(places: Mapping[str, Service], namespace: str) -> Service | None:
-    """The service that a VirtualService means by a host: of the workload's namespace, else Kubernetes', else the oldest."""
+    """The service that a host means: of the workload's namespace, else Kubernetes' own, else the oldest."""
     if namespace in places:
         return places[namespace]
     visible = [service for service in places.values() if service.visible_to(namespace)]

@@ -101,7 +101,7 @@ class Workloads:
                 port.name: port.container_port
                 for container in template.containers or ()
                 for port in container.ports or ()
-                if port.name
+                if port.name and port.container_port
             },
             locality=labelled_locality(meta.labels) or self._nodes.get(template.node_name or "", NOWHERE),
             network=meta.labels.get(NETWORK, ""),

@@ -2,8 +2,7 @@
 
 1. The text is measured, decoded (UTF-8, or UTF-16 with a byte order mark), and cut at
    its ``---`` lines, as Kubernetes does: a broken document cannot hide the others.
-2. A plain document is read line by line (``plain_text``), any other from the events of
-   the YAML parser (``builder``).
+2. Each is built from the events of the YAML parser (``builder``).
 3. A broken one gets more chances, because libyaml and Kubernetes differ: Go's scanner
    takes ``[2001:db8::, x]``, and what begins with a brace may be JSON that is not YAML.
 
@@ -25,7 +24,6 @@ from meshlib._config.codes import finding
 from meshlib._config.document import Document, ValueText, expand_lists, resource_label
 from meshlib._config.json_text import JSON_SIZE, read_json
 from meshlib._config.limits import AbortError, Limits, Problem
-from meshlib._config.plain_text import PlainCache, read_plain
 from meshlib._config.syntax import BREAK, describe_failure
 from meshlib.diagnostics import Finding
 
@@ -74,7 +72,6 @@ class _Reading:
     def __init__(self, file: str, findings: list[Finding], limits: Limits) -> None:
         self.file, self.findings, self.limits = file, findings, limits
         self.scalars = ScalarCache()
-        self._plain = PlainCache()
         self._noted = 0
         self._documents = 0
 
@@ -102,11 +99,7 @@ class _Reading:
     def _all(self, text: str, stand_ins: StandIns) -> Iterator[Document]:
         line = 0
         for piece, lines in _pieces(text):
-            plain = read_plain(piece, self._plain)
-            if plain is None:
-                yield from self._piece(piece, line, stand_ins)
-            elif plain[0]:
-                yield Document(plain[0], plain[1], self.file, line)
+            yield from self._piece(piece, line, stand_ins)
             line += lines
 
     def _piece(self, text: str, line: int, stand_ins: StandIns) -> Iterator[Document]:

@@ -8,30 +8,23 @@ that gives up closes the generator; every counter is then right again.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final
 
-from meshlib._engine.commands import Backoff, Command, LocalReply, Reply, Send, Steps
-from meshlib._engine.faults import abort_reply, draw_delay
+from meshlib._engine.commands import Backoff, LocalReply, Reply, Send, Steps
+from meshlib._engine.filters import Waits, run_filters
 from meshlib._engine.limits import overflow_reply, retry_limit
 from meshlib._engine.local_replies import configured_reply, local_reply, reset_reply, sorted_flags
-from meshlib._engine.mutations import (
-    apply_levels,
-    cors_allows,
-    cors_headers,
-    is_preflight,
-    preflight_headers,
-    rewrite_path,
-)
-from meshlib._engine.outliers import matters, record_locked, sweep_locked
+from meshlib._engine.mutations import apply_levels, rewrite_path
+from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.published import Published
 from meshlib._engine.reports import attempt_finished, exchange_finished
 from meshlib._engine.request_headers import set_attempt_headers, set_exchange_headers
 from meshlib._engine.retries import backoff_seconds, retry_reason
 from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
-from meshlib._snapshot.routes import Cors, Fault, Forward, HeaderOps, Route, WeightedDestination
-from meshlib.events import AttemptFinished, ExchangeFinished, FaultInjected, RetryScheduled
+from meshlib._snapshot.routes import Forward, HeaderOps, RetryPolicy, Route, WeightedDestination
+from meshlib.events import AttemptFinished, ExchangeFinished, RetryScheduled
 
 __all__ = ["Exchange"]
 
@@ -39,7 +32,6 @@ _NEVER: Final = float("inf")
 _NOTHING: Final = Forward(destinations=(), sums=())
 _NOWHERE: Final = WeightedDestination(cluster="", host="", port=0)
 _PICKS: Final = 5  # how often a retry looks for a host that was not tried yet (host_selection_retry_max_attempts)
-_Waits: TypeAlias = Generator[Command, Outcome | None, LocalReply | None]
 
 
 class Exchange:
@@ -57,17 +49,19 @@ class Exchange:
     __slots__ = (
         "_action",
         "_authority",
-        "_cors_fields",
         "_cut_by_route",
         "_deadline",
         "_destination",
         "_flags",
-        "_held",
+        "_is_counted",
+        "_is_counted_retry",
         "_path",
+        "_retry_reason",
         "_tried",
         "attempt_started",
         "attempts",
         "can_replay",
+        "cors_fields",
         "details",
         "endpoint",
         "headers",
@@ -94,40 +88,51 @@ class Exchange:
         self.details = "via_upstream"
         self.started = self.attempt_started = published.clock.monotonic()
         self._action = _NOTHING
-        self._cors_fields: Headers | None = None
         self._destination = _NOWHERE
         self._path: str | None = None
         self._authority: str | None = None
-        self._deadline = _NEVER
+        self.cors_fields: Headers | None = None
+        self._deadline = 0.0
         self._cut_by_route = False
-        self._tried: list[EndpointState] = []
+        self._tried: tuple[EndpointState, ...] = ()
+        self._retry_reason = ""
         self._flags: set[str] | None = None
-        self._held = False
+        self._is_counted = False  # among the active requests of its endpoint and cluster
+        self._is_counted_retry = False  # among the retries of its cluster
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Envoy's response flags, in its order; empty if all went well."""
         return sorted_flags(self._flags) if self._flags else ()
 
+    @property
+    def changes_response(self) -> bool:
+        """Whether :meth:`mutate_response` would do anything."""
+        return bool(self.response_levels) or self.cors_fields is not None
+
     def steps(self) -> Steps:
         """Run the exchange; returns the upstream's response or the mesh's own reply."""
         reply: Reply | None
         try:
             reply = self._route()
-            if reply is None and self._action.fault is not None:
-                reply = yield from self._inject(self._action.fault)
-            if reply is None and self._action.cors is not None:
-                reply = self._share(self._action.cors)
+            if reply is None and (self._action.fault is not None or self._action.cors is not None):
+                reply = yield from run_filters(self, self._action)
             if reply is None:
                 reply = self._mutate()
-            if reply is None:
-                reply = yield from self._forward()
+            while reply is None:
+                send = self._start_attempt()
+                if isinstance(send, LocalReply):
+                    reply = send
+                    break
+                outcome = yield send
+                assert outcome is not None
+                reply = self._end_attempt(outcome)
+                if reply is None:
+                    reply = yield from self._back_off(outcome)
         except BaseException:
-            self._flag("DC")
-            self.details = "downstream_remote_disconnect"
-            if ExchangeFinished in self.published.observers:
-                self.published.notify(exchange_finished(self, 0))
+            self._abandon()
             raise
+        assert reply is not None
         if type(reply) is LocalReply:
             self.details = reply.details
             if self.changes_response:
@@ -139,26 +144,20 @@ class Exchange:
     def mutate_response(self, headers: Headers) -> None:
         """Apply the route's operations and its CORS policy to the header fields of a response, in place."""
         apply_levels(self.response_levels, headers, self.request, now=self.published.clock.time())
-        if self._cors_fields is not None:
-            headers.update(self._cors_fields)
-
-    @property
-    def changes_response(self) -> bool:
-        """Whether :meth:`mutate_response` would do anything."""
-        return bool(self.response_levels) or self._cors_fields is not None
+        if self.cors_fields is not None:
+            headers.update(self.cors_fields)
 
     def finish(self) -> None:
         """The response's body is over, or nobody wants it any more. Safe to call again."""
-        if self._held:
-            self._held = False
-            self._leave()
+        if self._is_counted:
+            self._count_out()
 
     # -- route, fault, mutate --------------------------------------------------------------------
 
     def _route(self) -> LocalReply | None:
         """Find the route and draw its destination; a reply unless it forwards."""
-        request = self.request
-        host = self.published.find_host(request)
+        published, request = self.published, self.request
+        host = published.find_host(request)
         route = self.route = host.match(request) if host is not None else None
         if route is None:
             return self._refuse(404, "", "route_not_found", "NR")
@@ -167,38 +166,13 @@ class Exchange:
             self.response_levels = action.response_levels
             return configured_reply(action, request)
         self._action = action
-        destination = self._destination = action.destinations[0]
+        destination = action.destinations[0]
         if len(action.destinations) > 1:
-            draw = self.published.chance.random() * action.sums[-1]
-            destination = self._destination = action.destinations[bisect_right(action.sums, draw)]
+            draw = published.chance.random() * action.sums[-1]
+            destination = action.destinations[bisect_right(action.sums, draw)]
+        self._destination = destination
         self.response_levels = destination.response_levels
-        self.live = self.published.clusters.get(destination.cluster)
-        return None
-
-    def _inject(self, fault: Fault) -> _Waits:
-        assert self.route is not None
-        published, host, name = self.published, self.request.authority, self.route.name
-        seconds = draw_delay(fault, published.chance)
-        if seconds:
-            self._flag("DI")
-            if FaultInjected in published.observers:
-                published.notify(FaultInjected(host=host, route=name, kind="delay", seconds=seconds))
-            yield Backoff(seconds)
-        reply = abort_reply(fault, self.request, published.chance)
-        if reply is not None:
-            self._flag("FI")
-            if FaultInjected in published.observers:
-                published.notify(FaultInjected(host=host, route=name, kind="abort", status=reply.status))
-        return reply
-
-    def _share(self, cors: Cors) -> LocalReply | None:
-        """Answer a CORS preflight; remember what the response to an allowed request gets."""
-        request = self.request
-        if is_preflight(request):
-            headers = preflight_headers(cors, request)
-            return None if headers is None else LocalReply(200, b"", tuple(headers.items()), "cors", refusal=False)
-        if cors_allows(cors, request):
-            self._cors_fields = cors_headers(cors, request)
+        self.live = published.clusters.get(destination.cluster)
         return None
 
     def _mutate(self) -> LocalReply | None:
@@ -219,58 +193,43 @@ class Exchange:
 
     # -- limit, pick, send, record, retry ----------------------------------------------------------
 
-    def _forward(self) -> Steps:
-        action, live = self._action, self.live
+    def _start_attempt(self) -> Send | LocalReply:
+        """Take an endpoint, count the request in and send it; a reply if there is none or no room."""
+        live, action, clock = self.live, self._action, self.published.clock
         assert live is not None
-        if action.timeout is not None:
-            self._deadline = self.published.clock.monotonic() + action.timeout
-        is_retry = False
-        while True:
-            refused = self._pick(live, is_retry=is_retry)
-            if refused is not None:
-                return refused
-            try:
-                outcome = yield self._send(live)
-            except BaseException:
-                self._leave()
-                raise
-            finally:
-                if is_retry:
-                    self._free_retry(live)
-            assert outcome is not None
-            reason = self._record(live, outcome)
-            if reason is None or not self._may_retry(live):
-                return self._conclude(outcome)
-            is_retry = True
-            expired = yield from self._back_off(live, outcome, reason)
-            if expired is not None:
-                return expired
-
-    def _pick(self, live: LiveCluster, *, is_retry: bool) -> LocalReply | None:
-        """Take an endpoint and count the request in; a reply if there is none or no room."""
-        state, events = live.state, None
+        state, events, now = live.state, None, clock.monotonic()
         with state.lock:
-            if state.active >= live.cluster.policy.connection_pool.max_requests:
-                overflows = True
-            else:
-                overflows = False
-                if state.next_sweep is not None and (now := self.published.clock.monotonic()) >= state.next_sweep:
-                    events = sweep_locked(live, now)
-                host = self.endpoint = self._pick_again_locked(live) if is_retry else live.balancer.pick()
-                if host is not None or live.is_original:
-                    state.active += 1
-                    if host is not None:
-                        host.active += 1
+            overflows = state.active >= live.max_requests
+            if state.next_sweep is not None and now >= state.next_sweep:
+                events = sweep_locked(live, now)
+            host = self.endpoint = self._pick_again_locked(live) if self.attempts else live.balancer.pick()
+            if not overflows and (host is not None or live.is_original):
+                self._is_counted = True
+                state.active += 1
+                if host is not None:
+                    host.active += 1
         for event in events or ():
             self.published.notify(event)
-        if not overflows and (self.endpoint is not None or live.is_original):
-            return None
-        if is_retry:
-            self._free_retry(live)
-        if overflows:
-            self._flag("UO")
-            return overflow_reply(self.request)
-        return self._refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
+        if not self._is_counted:
+            return self._no_room(overflows=overflows)
+        self.attempts = attempt = self.attempts + 1
+        self.attempt_started = now
+        timeout = action.retry.per_try_timeout if action.retry is not None else None
+        if action.timeout is not None:
+            timeout = self._bound(action.timeout, timeout, now)
+        set_attempt_headers(self.headers, attempt, timeout)
+        endpoint = host.endpoint if host is not None else None
+        return Send(live.cluster, endpoint, attempt, timeout, self._path, self._authority)
+
+    def _bound(self, timeout: float, per_try: float | None, now: float) -> float:
+        """What this attempt may take when the route has a timeout too."""
+        left = timeout  # the first attempt has all of it: a round number, which the driver's timers like
+        if self.attempts == 1:
+            self._deadline = now + timeout
+        else:
+            left = max(self._deadline - now, 0.0)
+        self._cut_by_route = per_try is None or per_try >= timeout or left < per_try
+        return left if self._cut_by_route or per_try is None else per_try
 
     def _pick_again_locked(self, live: LiveCluster) -> EndpointState | None:
         """An endpoint for a retry: not one that was tried, if five more picks find another."""
@@ -282,112 +241,138 @@ class Exchange:
                 host = live.balancer.pick()
         return host
 
-    def _send(self, live: LiveCluster) -> Send:
-        action, published = self._action, self.published
-        self.attempts = attempt = self.attempts + 1
-        timeout = action.retry.per_try_timeout if action.retry is not None else None
-        self._cut_by_route = False
-        if action.timeout is not None:
-            # The first attempt has all of it: a round number, which the driver's timers like.
-            left = action.timeout if attempt == 1 else max(self._deadline - published.clock.monotonic(), 0.0)
-            if timeout is None or timeout >= action.timeout or left < timeout:
-                timeout, self._cut_by_route = left, True
-        set_attempt_headers(self.headers, attempt, timeout)
-        if AttemptFinished in published.observers:
-            self.attempt_started = published.clock.monotonic()
-        endpoint = self.endpoint.endpoint if self.endpoint is not None else None
-        return Send(live.cluster, endpoint, attempt, timeout, self._path, self._authority)
-
-    def _record(self, live: LiveCluster, outcome: Outcome) -> str | None:
-        """Tell outlier detection; the retryOn condition that the outcome meets, if any."""
-        published, host, retry = self.published, self.endpoint, self._action.retry
-        detection = live.cluster.policy.outlier
-        if detection is not None and host is not None and matters(detection, host, outcome):
-            with live.state.lock:
-                event = record_locked(live, host, outcome, published.clock.monotonic())
-            if event is not None:
-                published.notify(event)
+    def _end_attempt(self, outcome: Outcome) -> Reply | None:
+        """Record what came back; the reply, or None if it is to be retried."""
+        if self._is_counted_retry:
+            self._count_out_retry()
+        live, host, retry, published = self.live, self.endpoint, self._action.retry, self.published
+        assert live is not None
         if AttemptFinished in published.observers:
             published.notify(attempt_finished(self, outcome))
-        if type(outcome) is Failure and outcome.kind is FailureKind.TIMEOUT:
-            outcome.detail = "response_timeout" if self._cut_by_route else "upstream_per_try_timeout"
-            if self._cut_by_route:
+        is_over = False
+        if isinstance(outcome, Response):
+            if outcome.status < 400 and self._is_plain(live, outcome):
+                return outcome
+        elif outcome.kind is FailureKind.TIMEOUT:
+            is_over = self._cut_by_route
+            outcome.detail = "response_timeout" if is_over else "upstream_per_try_timeout"
+        if host is not None:
+            self._judge(live, host, outcome)
+        if retry is not None and not is_over:
+            reason = retry_reason(retry, outcome)
+            if reason is not None and self._may_retry(live, retry):
+                self._retry_reason = reason
                 return None
-        return None if retry is None else retry_reason(retry, outcome)
+        return outcome if isinstance(outcome, Response) else self._fail(outcome)
 
-    def _may_retry(self, live: LiveCluster) -> bool:
+    def _is_plain(self, live: LiveCluster, response: Response) -> bool:
+        """Whether a success changes nothing anywhere: it ends no run of errors, and no rule looks at it."""
+        host, retry, headers = self.endpoint, self._action.retry, response.headers
+        return not (
+            (host is not None and (host.consecutive_5xx or host.consecutive_gateway or host.consecutive_local))
+            or live.judges_success
+            or "grpc-status" in headers
+            or "x-envoy-ratelimited" in headers
+            or (retry is not None and response.status in retry.status_codes)
+        )
+
+    def _judge(self, live: LiveCluster, host: EndpointState, outcome: Outcome) -> None:
+        """Tell outlier detection."""
+        if live.cluster.policy.outlier is not None:
+            with live.state.lock:
+                event = record_locked(live, host, outcome, self.published.clock.monotonic())
+            if event is not None:
+                self.published.notify(event)
+
+    def _may_retry(self, live: LiveCluster, retry: RetryPolicy) -> bool:
         """Whether one more attempt is allowed; takes its place among the concurrent retries if so."""
-        retry = self._action.retry
-        assert retry is not None
         if self.attempts > retry.attempts:
             if retry.attempts:
-                self._flag("URX")
+                self.flag("URX")
             return False
         if not self.can_replay():
             return False
         state = live.state
         with state.lock:
-            allowed = state.retries < retry_limit(live.cluster, state.active)
-            state.retries += allowed
-        if not allowed:
-            self._flag("UO")
-        return allowed
+            if state.retries >= retry_limit(live.cluster, state.active):
+                self.flag("UO")
+                return False
+            state.retries += 1
+            self._is_counted_retry = True
+        return True
 
-    def _free_retry(self, live: LiveCluster) -> None:
-        with live.state.lock:
-            live.state.retries -= 1
-
-    def _back_off(self, live: LiveCluster, outcome: Outcome, reason: str) -> _Waits:
+    def _back_off(self, outcome: Outcome) -> Waits:
         """Let go of what came back and wait; a reply if the route's timeout ends first."""
-        retry = self._action.retry
-        assert retry is not None
-        self._leave()
+        action, published, live = self._action, self.published, self.live
+        assert action.retry is not None
+        assert live is not None
+        self._count_out()
         if self.endpoint is not None:
-            self._tried.append(self.endpoint)
-        published = self.published
-        seconds = backoff_seconds(retry, self.attempts, published.chance)
-        left = max(self._deadline - published.clock.monotonic(), 0.0)
+            self._tried += (self.endpoint,)
+        seconds = backoff_seconds(action.retry, self.attempts, published.chance)
         if RetryScheduled in published.observers:
             name, attempt = live.cluster.name, self.attempts + 1
-            published.notify(RetryScheduled(cluster=name, attempt=attempt, backoff=seconds, reason=reason))
-        waited = False
-        try:
-            yield Backoff(min(seconds, left), outcome if type(outcome) is Response else None)
-            waited = seconds < left
-        finally:
-            if not waited:
-                self._free_retry(live)
-        if waited:
+            scheduled = RetryScheduled(cluster=name, attempt=attempt, backoff=seconds, reason=self._retry_reason)
+            published.notify(scheduled)
+        discard = outcome if type(outcome) is Response else None
+        left = _NEVER if action.timeout is None else max(self._deadline - published.clock.monotonic(), 0.0)
+        yield Backoff(min(seconds, left), discard)
+        if seconds < left:
             return None
-        self._flag("UT")
+        self._count_out_retry()
+        self.flag("UT")
         return local_reply(self.request, 504, "upstream request timeout", "response_timeout")
 
-    def _conclude(self, outcome: Outcome) -> Reply:
-        if type(outcome) is Response:
-            self._held = True
-            return outcome
-        assert isinstance(outcome, Failure)
-        self._leave()
-        reply, flag = reset_reply(self.request, outcome, retried=self.attempts > 1)
-        self._flag(flag)
-        return reply
-
-    def _leave(self) -> None:
-        """Count the request out of its endpoint and cluster."""
+    def _count_out(self) -> None:
+        """The request is not on its way any more."""
         assert self.live is not None
         state, host = self.live.state, self.endpoint
+        self._is_counted = False
         with state.lock:
             state.active -= 1
             if host is not None:
                 host.active -= 1
 
-    # -- replies and reports -------------------------------------------------------------------------
+    def _count_out_retry(self) -> None:
+        assert self.live is not None
+        self._is_counted_retry = False
+        with self.live.state.lock:
+            self.live.state.retries -= 1
+
+    def _abandon(self) -> None:
+        """The driver gave up: the caller went away, or raised."""
+        self.finish()
+        if self._is_counted_retry:
+            self._count_out_retry()
+        self.flag("DC")
+        self.details = "downstream_remote_disconnect"
+        if ExchangeFinished in self.published.observers:
+            self.published.notify(exchange_finished(self, 0))
+
+    # -- replies -------------------------------------------------------------------------------------
+
+    def _fail(self, failure: Failure) -> LocalReply:
+        self._count_out()
+        reply, flag = reset_reply(self.request, failure, retried=self.attempts > 1)
+        self.flag(flag)
+        return reply
+
+    def _no_room(self, *, overflows: bool) -> LocalReply:
+        if not overflows:
+            return self._refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
+        if self._is_counted_retry:
+            self._count_out_retry()
+        self.flag("UO")
+        return overflow_reply(self.request)
 
     def _refuse(self, status: int, body: str, details: str, flag: str) -> LocalReply:
-        self._flag(flag)
+        if self._is_counted_retry:
+            self._count_out_retry()
+        self.flag(flag)
         return local_reply(self.request, status, body, details)
 
-    def _flag(self, flag: str) -> None:
+    def flag(self, flag: str) -> None:
+        """Set one of Envoy's response flags."""
         if self._flags is None:
             self._flags = set()
         self._flags.add(flag)

@@ -123,7 +123,7 @@ def redirect_location(redirect: Redirect, request: RequestHead) -> str:
 
 
 def redirect_host(redirect: Redirect, request: RequestHead, scheme: str, port: str) -> str:
-    """The request's Host header; its port goes where a new one comes, or where it only said the old scheme's default."""
+    """The request's Host header. Its port goes where a new one comes, or where it only was the old scheme's default."""
     host = request.authority
     if redirect.keep_port:
         return host

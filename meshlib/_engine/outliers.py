@@ -24,22 +24,12 @@ from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._snapshot.clusters import OutlierDetection
 from meshlib.events import EndpointEjected, EndpointUnejected, Event
 
-__all__ = ["matters", "record_locked", "sweep_locked"]
+__all__ = ["record_locked", "sweep_locked"]
 
 HTTP_OF_GRPC_STATUS: Final = {
     "0": 200, "1": 499, "2": 500, "3": 400, "4": 504, "5": 404, "6": 409, "7": 403, "8": 429,
     "9": 400, "10": 409, "11": 400, "12": 501, "13": 500, "14": 503, "15": 500, "16": 401,
 }  # fmt: skip
-
-
-def matters(detection: OutlierDetection, host: EndpointState, outcome: Outcome) -> bool:
-    """Whether an outcome can change anything: a success of an endpoint without failures cannot, and needs no lock."""
-    return (
-        type(outcome) is not Response
-        or outcome.status >= 500
-        or bool(host.consecutive_5xx or host.consecutive_gateway or host.consecutive_local or detection.error_codes)
-        or "grpc-status" in outcome.headers
-    )
 
 
 def record_locked(live: LiveCluster, host: EndpointState, outcome: Outcome, now: float) -> Event | None:

@@ -73,13 +73,18 @@ class ClusterState:
 class LiveCluster:
     """A compiled cluster bound to its state, with the balancer over the endpoints that may be picked."""
 
-    __slots__ = ("_chance", "balancer", "cluster", "endpoints", "is_original", "state")
+    __slots__ = (
+        "_chance", "balancer", "cluster", "endpoints", "is_original", "judges_success", "max_requests", "state"
+    )  # fmt: skip
 
     def __init__(self, cluster: Cluster, state: ClusterState, chance: Chance) -> None:
         self.cluster = cluster
         self.state = state
         self._chance = chance
         self.is_original = cluster.discovery is Discovery.ORIGINAL
+        self.max_requests = cluster.policy.connection_pool.max_requests
+        # A list of error codes may hold codes that are successes otherwise.
+        self.judges_success = cluster.policy.outlier is not None and bool(cluster.policy.outlier.error_codes)
         self.endpoints = tuple(self._state_of(endpoint) for endpoint in cluster.endpoints)
         self.balancer: Balancer[EndpointState] = make_balancer(cluster.policy.balancer, (), chance)
         self.rebuild_locked()

@@ -11,7 +11,7 @@ from meshlib._snapshot.routes import Fault, HashKey, Mirror, Origin, RetryPolicy
 
 __all__ = ["Explanation", "Json", "Operations", "Outcome", "Step", "TargetPlan", "Upstream"]
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 Outcome: TypeAlias = Literal[
     "route", "redirect", "direct_response", "abort", "cors_preflight", "not_found", "no_listener", "passthrough"
@@ -69,7 +69,11 @@ class Operations:
 
     def to_json(self) -> dict[str, Json]:
         """``set``, ``add`` and ``remove``, where there are any."""
-        entry: dict[str, Json] = {"set": headers_json(self.set), "add": headers_json(self.add), "remove": [*self.remove]}
+        entry: dict[str, Json] = {
+            "set": headers_json(self.set),
+            "add": headers_json(self.add),
+            "remove": [*self.remove],
+        }
         return {key: value for key, value in entry.items() if value}
 
 
@@ -195,9 +199,10 @@ class Explanation:
         if self.targets:
             upstream = self.targets[0].upstream
             yield f"  sent    {upstream.path}  host {upstream.host}"
-            yield f"  timeout {'none' if self.timeout is None else f'{self.timeout:g}s'}   retries {retries_text(self.retries)}"
+            yield f"  timeout {'none' if self.timeout is None else f'{self.timeout:g}s'}"
+            yield f"  retries {retries_text(self.retries)}"
         for mirror in self.mirrors:
-            yield f"  mirror  {mirror.cluster}  {mirror.ratio:.4%}".rstrip("0%").rstrip(".") + "%"
+            yield f"  mirror  {mirror.ratio * 100.0:g}%  {mirror.cluster}"
         for key in self.hash_keys:
             yield f"  hash    {key.kind} {key.name}".rstrip()
         if self.fault is not None:
@@ -231,8 +236,8 @@ def retries_json(retries: RetryPolicy) -> dict[str, Json]:
     """A retry policy in the shape of the corpus."""
     return {
         "attempts": retries.attempts,
-        "retry_on": sorted(retries.conditions),
-        "retriable_status_codes": sorted(retries.status_codes),
+        "retry_on": [*sorted(retries.conditions)],
+        "retriable_status_codes": [*sorted(retries.status_codes)],
         "per_try_timeout": retries.per_try_timeout,
         "backoff": retries.backoff,
     }

@@ -17,6 +17,7 @@ from meshlib._snapshot.clusters import (
     RoundRobin,
     TrafficPolicy,
     UpstreamTls,
+    Warmup,
 )
 
 __all__ = ["policy_view"]
@@ -53,7 +54,7 @@ TLS = {
 
 
 def policy_view(cluster: Cluster | None) -> dict[str, Json]:
-    """The effective policy towards a cluster; empty if there is none. 4294967295 is "no limit", durations are seconds."""
+    """The effective policy towards a cluster, empty if there is none. Durations are seconds, 4294967295 is no limit."""
     if cluster is None:
         return {}
     policy = cluster.policy
@@ -76,27 +77,31 @@ def balancer_view(policy: TrafficPolicy) -> dict[str, Json]:
     """``loadBalancer.simple``, or ``loadBalancer.consistentHash`` with the algorithm."""
     match policy.balancer:
         case RingHash(size):
-            view: dict[str, Json] = {
+            return {
                 "loadBalancer.consistentHash": "ringHash",
                 "loadBalancer.consistentHash.ringHash.minimumRingSize": size,
             }
         case Maglev(size):
-            view = {
-                "loadBalancer.consistentHash": "maglev",
-                "loadBalancer.consistentHash.maglev.tableSize": size,
-            }
+            return {"loadBalancer.consistentHash": "maglev", "loadBalancer.consistentHash.maglev.tableSize": size}
         case RandomPick():
-            view = {"loadBalancer.simple": "RANDOM"}
+            return {"loadBalancer.simple": "RANDOM"}
         case Passthrough():
-            view = {"loadBalancer.simple": "PASSTHROUGH"}
-        case RoundRobin(warmup=warmup) | LeastRequest(warmup=warmup):
-            name = "ROUND_ROBIN" if isinstance(policy.balancer, RoundRobin) else "LEAST_REQUEST"
-            view = {"loadBalancer.simple": name}
-            if warmup is not None:
-                view["loadBalancer.warmup.duration"] = warmup.duration
-                view["loadBalancer.warmup.minimumPercent"] = round(warmup.minimum * 100.0, 6)
-                view["loadBalancer.warmup.aggression"] = warmup.aggression
-    return view
+            return {"loadBalancer.simple": "PASSTHROUGH"}
+        case RoundRobin(warmup=warmup):
+            return {"loadBalancer.simple": "ROUND_ROBIN", **warmup_view(warmup)}
+        case LeastRequest(warmup=warmup):
+            return {"loadBalancer.simple": "LEAST_REQUEST", **warmup_view(warmup)}
+
+
+def warmup_view(warmup: Warmup | None) -> dict[str, Json]:
+    """Slow start, if there is one."""
+    if warmup is None:
+        return {}
+    return {
+        "loadBalancer.warmup.duration": warmup.duration,
+        "loadBalancer.warmup.minimumPercent": round(warmup.minimum * 100.0, 6),
+        "loadBalancer.warmup.aggression": warmup.aggression,
+    }
 
 
 def pool_view(pool: ConnectionPool) -> dict[str, Json]:
@@ -120,9 +125,7 @@ def tls_view(tls: UpstreamTls) -> dict[str, Json]:
     """TLS: the mode, and what else is set."""
     plain = {field.name: field.default for field in fields(tls)}
     view: dict[str, Json] = {
-        path: getattr(tls, name)
-        for path, name in TLS.items()
-        if name == "mode" or getattr(tls, name) != plain[name]
+        path: getattr(tls, name) for path, name in TLS.items() if name == "mode" or getattr(tls, name) != plain[name]
     }
     if tls.subject_alt_names:
         view["tls.subjectAltNames"] = [*tls.subject_alt_names]

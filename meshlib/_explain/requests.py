@@ -15,10 +15,12 @@ __all__ = ["request_from_json", "workload_from_json"]
 
 
 def request_from_json(entry: Mapping[str, object], snapshot: Snapshot | None = None) -> RequestHead:
-    """The request of a line: ``method``, ``host``, ``port``, ``path``, ``headers``, and ``scheme``, ``protocol`` and ``sni``.
+    """The request of a line.
 
-    A header value may be a list. Without a scheme it is https on ports where the
-    snapshot's gateway speaks TLS, and for ``protocol: tls``; else http. Raises ValueError.
+    Its keys are ``method``, ``host``, ``port``, ``path``, ``headers``, ``scheme``,
+    ``protocol`` (http or tls) and ``sni``; a header value may be a list. Without a scheme
+    it is https on ports where the snapshot's gateway speaks TLS, and for ``protocol: tls``;
+    else http. Raises ValueError.
     """
     protocol = text(entry, "protocol", "http")
     sni = text(entry, "sni", "")

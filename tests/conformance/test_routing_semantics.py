@@ -52,7 +52,9 @@ def request_of(given: Any) -> RequestHead:
 
 
 def cluster_key(found: Explanation) -> str | None:
-    return "PassthroughCluster" if found.outcome == "passthrough" else found.targets[0].cluster if found.targets else None
+    return (
+        "PassthroughCluster" if found.outcome == "passthrough" else found.targets[0].cluster if found.targets else None
+    )
 
 
 def failure(found: Explanation) -> tuple[int | None, set[str]]:

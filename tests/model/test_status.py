@@ -37,7 +37,7 @@ ROWS = [
     ("VirtualService", "spec.http[].corsPolicy.maxAge", "honoured"),
     ("VirtualService", "spec.http[].mirror_percent", "refused"),
     ("VirtualService", "spec.tcp[].match[].port", "refused"),
-    ("DestinationRule", "spec.trafficPolicy.outlierDetection", "approximated"),
+    ("DestinationRule", "spec.trafficPolicy.outlierDetection", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection.interval", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection.minHealthPercent", "refused"),
     ("DestinationRule", "spec.subsets[].trafficPolicy.portLevelSettings[].loadBalancer.simple", "honoured"),

@@ -17,7 +17,8 @@ _CONNECTION_FLAGS = frozenset(("UF", "UC", "UR", "LR", "UPE"))
 class MeshResponseError(RefusedError, aiohttp.ClientResponseError):
     """The mesh answered with an error status: no route, no endpoint, overflow, injected abort."""
 
-    __str__ = RefusedError.__str__
+    def __str__(self) -> str:
+        return Exception.__str__(self)
 
 
 class MeshConnectionError(RefusedError, aiohttp.ClientConnectionError):

@@ -45,13 +45,13 @@ class MeshResponse(aiohttp.ClientResponse):
             self.mesh.finish()
 
     @property
-    def request_info(self) -> aiohttp.RequestInfo:
+    def request_info(self) -> aiohttp.RequestInfo:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The request as the application made it: its URL, not the endpoint's."""
         info: aiohttp.RequestInfo = super().request_info
         return info._replace(url=self.url)
 
     @property
-    def headers(self) -> CIMultiDictProxy[str]:
+    def headers(self) -> CIMultiDictProxy[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The response's header fields, after the route's operations."""
         return self._headers if self._mesh_headers is None else self._mesh_headers
 

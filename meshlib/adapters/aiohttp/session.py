@@ -42,7 +42,10 @@ class MeshRequest(aiohttp.ClientRequest):
 
     governed = False
 
-    def send(self, conn: Any) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+    # Returns aiohttp's own coroutine instead of awaiting it in another: a frame less for each call.
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, conn: Any
+    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         if not self.governed:
             raise MeshError(
                 f"{self.method} {self.original_url} would leave the process without passing the mesh; "
@@ -62,7 +65,9 @@ with warnings.catch_warnings():
         ATTRS = aiohttp.ClientSession.ATTRS | {"_mesh"}
         _mesh: ClientMiddlewareType
 
-        def _request(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        def _request(  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, *args: Any, **kwargs: Any
+        ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
             own: Sequence[ClientMiddlewareType] | None = kwargs.get("middlewares")
             if own is not None:
                 kwargs["middlewares"] = (*own, self._mesh)
