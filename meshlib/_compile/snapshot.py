@@ -16,6 +16,7 @@ from meshlib._compile.mesh import mesh_settings
 from meshlib._compile.mtls import PeerModes
 from meshlib._compile.registry import Registry
 from meshlib._compile.tables import SidecarTables, as_written
+from meshlib._compile.unknown import report_unknown
 from meshlib._compile.virtual_services import VirtualServices
 from meshlib._compile.visibility import View, gateway_view, sidecar_view
 from meshlib._snapshot.clusters import Cluster, Discovery, TrafficPolicy, UpstreamTls
@@ -71,6 +72,7 @@ class Config:
         if workload.gateway:
             gateway = GatewayTables(self.index, self.registry, self.rules, view.services, context, workload)
             tables, servers = gateway.build()
+            report_unknown(tables.values(), clusters, collected)
             return Snapshot(tables=tables, servers=servers, clusters=clusters, version=version)
         unlisted = unlisted_host(view, context)
         if view.outbound_mode == "ALLOW_ANY_DYNAMIC_DNS":
@@ -82,6 +84,7 @@ class Config:
             takes_http=destinations.takes_http,
             catch_all=unlisted,
         ).build()
+        report_unknown(tables.values(), clusters, collected)
         return Snapshot(tables=tables, unlisted=RouteTable(catch_all=unlisted), clusters=clusters, version=version)
 
     def _sidecar_view(self, workload: Workload) -> View:

@@ -269,6 +269,18 @@ _COMPILING: dict[str, CodeInfo] = {
         "Nothing in the configuration tells which endpoints carry the labels of the subset, so it is empty (503 UH).",
         "add the Pods or EndpointSlices of the Service, or a ServiceEntry with labelled endpoints",
     ),
+    "MESH066": _row(
+        "warning",
+        "credential that a sidecar would ignore",
+        "Sidecars take credentialName only from a DestinationRule with a workloadSelector, and send plaintext else.",
+        "add a workloadSelector, or use caCertificates and files, so that both do the same",
+    ),
+    "MESH067": _row(
+        "warning",
+        "destination not known",
+        "A route leads to a host, port or subset that nothing in the configuration defines: Envoy answers 503 NC.",
+        "add the Service or ServiceEntry of the host, the DestinationRule of the subset, or correct the name",
+    ),
 }
 
 CODES: dict[str, CodeInfo] = {**_READING, **_DECODING, **_COMPILING}
