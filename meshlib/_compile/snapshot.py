@@ -72,7 +72,7 @@ class Config:
         if workload.gateway:
             gateway = GatewayTables(self.index, self.registry, self.rules, view.services, context, workload)
             tables, servers = gateway.build()
-            report_unknown(tables.values(), clusters, collected)
+            report_unknown(tables, clusters, collected)
             return Snapshot(tables=tables, servers=servers, clusters=clusters, version=version)
         unlisted = unlisted_host(view, context)
         if view.outbound_mode == "ALLOW_ANY_DYNAMIC_DNS":
@@ -84,7 +84,7 @@ class Config:
             takes_http=destinations.takes_http,
             catch_all=unlisted,
         ).build()
-        report_unknown(tables.values(), clusters, collected)
+        report_unknown(tables, clusters, collected)
         return Snapshot(tables=tables, unlisted=RouteTable(catch_all=unlisted), clusters=clusters, version=version)
 
     def _sidecar_view(self, workload: Workload) -> View:

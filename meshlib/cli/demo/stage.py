@@ -100,7 +100,7 @@ class Stage:
             mesh.observe(self.ledger.observe, EndpointEjected, EndpointUnejected, FaultInjected, RetryScheduled)
         warnings = sum(finding.level == "warning" for finding in meshes[CLIENT].findings)
         if warnings:
-            self.ledger.note(f"{warnings} warnings in the configuration; meshlib validate lists them")
+            self.ledger.note(f"{warnings} warnings in the configuration: see Mesh.findings")
         return meshes
 
     async def _play(self, visitors: Visitors) -> None:
