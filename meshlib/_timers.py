@@ -2,8 +2,8 @@
 
 Attempts share few distinct timeouts, and with the same timeout the first to start is
 the first to end. So each distinct timeout has a queue in order of deadline, with one
-loop timer armed for its head; an attempt that finishes marks its entry and leaves it
-there. Timeouts that are not worth a queue (what is left of a route's timeout, say)
+loop timer armed; an attempt that finishes marks its entry, and the next one that starts
+takes it away. Timeouts that are not worth a queue (what is left of a route's timeout, say)
 get a loop timer of their own.
 """
 
@@ -36,6 +36,16 @@ class _Entry:
             task.cancel()
 
 
+class _Queue:
+    """The attempts of one timeout, in the order of their deadlines; ``is_armed`` while a loop timer is set."""
+
+    __slots__ = ("entries", "is_armed")
+
+    def __init__(self) -> None:
+        self.entries: deque[_Entry] = deque()
+        self.is_armed = False
+
+
 class Timers:
     """The deadlines of one event loop; made while it runs."""
 
@@ -44,7 +54,7 @@ class Timers:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        self._queues: dict[float, deque[_Entry]] = {}
+        self._queues: dict[float, _Queue] = {}
 
     def start(self, seconds: float) -> _Entry:
         """Cut the current task off after ``seconds``, unless the entry is given to :meth:`stop` before."""
@@ -57,10 +67,14 @@ class Timers:
             if len(self._queues) >= _QUEUES:
                 entry.timer = self._loop.call_at(entry.deadline, entry.expire)
                 return entry
-            queue = self._queues[seconds] = deque()
-        if not queue:
+            queue = self._queues[seconds] = _Queue()
+        entries = queue.entries
+        while entries and entries[0].task is None:  # what is over goes before more comes: the queue stays short
+            entries.popleft()
+        entries.append(entry)
+        if not queue.is_armed:
+            queue.is_armed = True
             self._loop.call_at(entry.deadline, self._fire, queue)
-        queue.append(entry)
         return entry
 
     def stop(self, entry: _Entry) -> bool:
@@ -77,10 +91,12 @@ class Timers:
         task = asyncio.current_task(self._loop)
         return task is not None and task.uncancel() <= entry.cancelling
 
-    def _fire(self, queue: deque[_Entry]) -> None:
+    def _fire(self, queue: _Queue) -> None:
+        entries = queue.entries
         # The clock may be a hair before the deadline that the loop fired for.
         now = self._now() + 1e-6
-        while queue and (queue[0].task is None or queue[0].deadline <= now):
-            queue.popleft().expire()
-        if queue:
-            self._loop.call_at(queue[0].deadline, self._fire, queue)
+        while entries and (entries[0].task is None or entries[0].deadline <= now):
+            entries.popleft().expire()
+        queue.is_armed = bool(entries)
+        if entries:
+            self._loop.call_at(entries[0].deadline, self._fire, queue)

@@ -163,6 +163,8 @@ class HeaderMatch(msgspec.Struct, frozen=True, gc=False):
     invert: bool = False
 
     def matches(self, request: RequestHead) -> bool:
+        if self.name not in request.headers and not self.invert:
+            return False  # the common case, at a tenth of the price
         values = header_values(request.headers, self.name)
         if self.invert:
             if isinstance(self.text, Present):

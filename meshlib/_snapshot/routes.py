@@ -254,7 +254,8 @@ class VirtualHost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.index is not None:
             return self.index.first(request)
         for route in self.routes:
-            if route.match.matches(request):
+            match = route.match
+            if (match.uri is None and not match.predicates) or match.matches(request):
                 return route
         return None
 
