@@ -19,6 +19,7 @@ from meshlib._engine.mutations import apply_levels, rewrite_path
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.published import Published
 from meshlib._engine.reports import attempt_finished, exchange_finished
+from meshlib._engine.request_hash import RequestHash, hash_request
 from meshlib._engine.request_headers import set_attempt_headers, set_exchange_headers
 from meshlib._engine.retries import backoff_seconds, retry_reason
 from meshlib._engine.state import EndpointState, LiveCluster
@@ -53,6 +54,7 @@ class Exchange:
         "_deadline",
         "_destination",
         "_flags",
+        "_hash",
         "_is_counted",
         "_is_counted_retry",
         "_path",
@@ -92,6 +94,7 @@ class Exchange:
         self._path: str | None = None
         self._authority: str | None = None
         self.cors_fields: Headers | None = None
+        self._hash: RequestHash | None = None
         self._deadline = 0.0
         self._cut_by_route = False
         self._tried: tuple[EndpointState, ...] = ()
@@ -108,7 +111,12 @@ class Exchange:
     @property
     def changes_response(self) -> bool:
         """Whether :meth:`mutate_response` would do anything."""
-        return bool(self.response_levels) or self.cors_fields is not None
+        return bool(self.response_levels) or self.cors_fields is not None or bool(self.cookies)
+
+    @property
+    def cookies(self) -> tuple[str, ...]:
+        """Set-Cookie fields that the upstream's response gets, so that a session sticks to its endpoint."""
+        return self._hash.cookies if self._hash is not None and self.details == "via_upstream" else ()
 
     def steps(self) -> Steps:
         """Run the exchange; returns the upstream's response or the mesh's own reply."""
@@ -146,6 +154,8 @@ class Exchange:
         apply_levels(self.response_levels, headers, self.request, now=self.published.clock.time())
         if self.cors_fields is not None:
             headers.update(self.cors_fields)
+        for cookie in self.cookies:
+            headers.add("set-cookie", cookie)
 
     def finish(self) -> None:
         """The response's body is over, or nobody wants it any more. Safe to call again."""
@@ -183,6 +193,8 @@ class Exchange:
         set_exchange_headers(request, headers, self.published.request_ids)
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
+        if self.live.table is not None:
+            self._hash = hash_request(action.hash_keys, request, self.published.chance)
         self._authority = destination.host_rewrite
         if action.rewrite is not None:
             path = rewrite_path(action.rewrite, request.path)
@@ -202,7 +214,7 @@ class Exchange:
             overflows = state.active >= live.max_requests
             if state.next_sweep is not None and now >= state.next_sweep:
                 events = sweep_locked(live, now)
-            host = self.endpoint = self._pick_again_locked(live) if self.attempts else live.balancer.pick()
+            host = self.endpoint = self._pick_locked(live)
             if not overflows and (host is not None or live.is_original):
                 self._is_counted = True
                 state.active += 1
@@ -231,14 +243,16 @@ class Exchange:
         self._cut_by_route = per_try is None or per_try >= timeout or left < per_try
         return left if self._cut_by_route or per_try is None else per_try
 
-    def _pick_again_locked(self, live: LiveCluster) -> EndpointState | None:
-        """An endpoint for a retry: not one that was tried, if five more picks find another."""
-        host = live.balancer.pick()
-        if self._action.retry is not None and self._action.retry.avoid_previous_hosts:
-            for _ in range(_PICKS):
+    def _pick_locked(self, live: LiveCluster) -> EndpointState | None:
+        """An endpoint; for a retry one that was not tried, if five more picks find another."""
+        retry, table = self._action.retry, live.table
+        value = self._hash.value if self._hash is not None else None
+        host = live.balancer.pick() if table is None or value is None else table.pick_by(value)
+        if self._tried and retry is not None and retry.avoid_previous_hosts:
+            for again in range(1, _PICKS + 1):
                 if host not in self._tried:
                     break
-                host = live.balancer.pick()
+                host = live.balancer.pick() if table is None or value is None else table.pick_by(value, again)
         return host
 
     def _end_attempt(self, outcome: Outcome) -> Reply | None:

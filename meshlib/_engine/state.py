@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from meshlib._engine.balancing import Balancer, make_balancer
+from meshlib._engine.balancing import Balancer, HashTable, make_balancer
 from meshlib._random import Chance
 from meshlib._snapshot.clusters import Cluster, Discovery, Endpoint
 from meshlib._snapshot.snapshot import Snapshot
@@ -74,7 +74,7 @@ class LiveCluster:
     """A compiled cluster bound to its state, with the balancer over the endpoints that may be picked."""
 
     __slots__ = (
-        "_chance", "balancer", "cluster", "endpoints", "is_original", "judges_success", "max_requests", "state"
+        "_chance", "balancer", "cluster", "endpoints", "is_original", "judges_success", "max_requests", "state", "table"
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, state: ClusterState, chance: Chance) -> None:
@@ -86,7 +86,8 @@ class LiveCluster:
         # A list of error codes may hold codes that are successes otherwise.
         self.judges_success = cluster.policy.outlier is not None and bool(cluster.policy.outlier.error_codes)
         self.endpoints = tuple(self._state_of(endpoint) for endpoint in cluster.endpoints)
-        self.balancer: Balancer[EndpointState] = make_balancer(cluster.policy.balancer, (), chance)
+        self.balancer: Balancer[EndpointState]
+        self.table: HashTable[EndpointState] | None
         self.rebuild_locked()
 
     def _state_of(self, endpoint: Endpoint) -> EndpointState:
@@ -102,6 +103,7 @@ class LiveCluster:
         tier = min((one.endpoint.priority for one in available), default=0)
         hosts = tuple(one for one in available if one.endpoint.priority == tier)
         self.balancer = make_balancer(self.cluster.policy.balancer, hosts, self._chance)
+        self.table = self.balancer if isinstance(self.balancer, HashTable) else None
 
     def __repr__(self) -> str:
         ejected = sum(one.is_ejected for one in self.endpoints)

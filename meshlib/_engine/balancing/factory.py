@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from meshlib._engine.balancing.base import Balancer, Host, HostT
+from meshlib._engine.balancing.consistent import maglev, ring_hash
 from meshlib._engine.balancing.edf import EdfSchedule
 from meshlib._engine.balancing.least_request import TwoChoices, weight_by_activity
 from meshlib._engine.balancing.random_pick import RandomPicks
 from meshlib._engine.balancing.round_robin import Rotation
 from meshlib._random import Chance
-from meshlib._snapshot.clusters import BalancerPolicy, LeastRequest, RoundRobin
+from meshlib._snapshot.clusters import BalancerPolicy, LeastRequest, Maglev, RingHash, RoundRobin
 
 __all__ = ["make_balancer"]
 
@@ -16,7 +17,7 @@ __all__ = ["make_balancer"]
 def make_balancer(policy: BalancerPolicy, hosts: tuple[HostT, ...], chance: Chance) -> Balancer[HostT]:
     """The algorithm for ``policy``; weights that are all equal are no weights.
 
-    A consistent hash is picked at random as long as no hash is known for the request.
+    Consistent hashing gives a :class:`HashTable`, which can be picked by a hash.
     """
     weighted = len({host.endpoint.weight for host in hosts}) > 1
     match policy:
@@ -24,6 +25,10 @@ def make_balancer(policy: BalancerPolicy, hosts: tuple[HostT, ...], chance: Chan
             return EdfSchedule(hosts, weight_by_activity, chance) if weighted else TwoChoices(hosts, chance)
         case RoundRobin():
             return EdfSchedule(hosts, _configured_weight, chance) if weighted else Rotation(hosts, chance)
+        case RingHash(minimum_size=size):
+            return ring_hash(hosts, size, chance)
+        case Maglev(table_size=size):
+            return maglev(hosts, size, chance)
         case _:
             return RandomPicks(hosts, chance)
 

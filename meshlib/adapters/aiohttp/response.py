@@ -36,6 +36,8 @@ class MeshResponse(aiohttp.ClientResponse):
             headers = CIMultiDict(self.headers)
             exchange.mutate_response(headers)
             self._mesh_headers = CIMultiDictProxy(headers)
+            if exchange.cookies:  # the session's cookie jar reads these
+                self._raw_cookie_headers = tuple(headers.getall("set-cookie", ()))
         if self.status != 101:  # an upgraded connection is over when it is closed
             self.content.on_eof(self._count_out)
 
