@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Protocol
 
-from meshlib._engine.commands import Command, Reply, Send, Steps
+from meshlib._engine.commands import Backoff, Command, Copy, Reply, Send, Steps
 from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._timers import Timers
 
@@ -24,6 +24,10 @@ class AsyncTransport(Protocol):
         """Let go of a response that will not be used."""
         ...
 
+    def mirror(self, copy: Copy) -> None:
+        """Start sending a copy, and forget it: it never delays or fails the call."""
+        ...
+
 
 class SyncTransport(Protocol):
     """What a synchronous adapter does for the engine; ``send`` itself keeps to ``send.timeout``."""
@@ -31,6 +35,8 @@ class SyncTransport(Protocol):
     def send(self, send: Send) -> Outcome: ...
 
     def discard(self, response: Response) -> None: ...
+
+    def mirror(self, copy: Copy) -> None: ...
 
 
 async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None = None) -> Reply:
@@ -49,7 +55,10 @@ async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None 
                     outcome = await _send_in_time(command, command.timeout, transport, timers or Timers())
                 continue
             outcome = None
-            assert not isinstance(command, Send)
+            if isinstance(command, Copy):
+                transport.mirror(command)
+                continue
+            assert isinstance(command, Backoff)
             if command.discard is not None:
                 await transport.discard(command.discard)
             if command.seconds > 0.0:
@@ -87,7 +96,10 @@ def drive(steps: Steps, transport: SyncTransport) -> Reply:
                 outcome = transport.send(command)
                 continue
             outcome = None
-            assert not isinstance(command, Send)
+            if isinstance(command, Copy):
+                transport.mirror(command)
+                continue
+            assert isinstance(command, Backoff)
             if command.discard is not None:
                 transport.discard(command.discard)
             if command.seconds > 0.0:

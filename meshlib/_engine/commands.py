@@ -8,7 +8,7 @@ from typing import TypeAlias
 from meshlib._http import Headers, Outcome, Response
 from meshlib._snapshot.clusters import Cluster, Endpoint
 
-__all__ = ["Backoff", "Command", "LocalReply", "Reply", "Send", "Steps"]
+__all__ = ["Backoff", "Command", "Copy", "LocalReply", "Reply", "Send", "Steps"]
 
 
 class Send:
@@ -56,6 +56,20 @@ class Backoff:
         return f"<Backoff {self.seconds:.3f}s discard={self.discard}>"
 
 
+class Copy:
+    """Send a copy of the request to ``endpoint`` and forget it: the driver goes on at once, the answer is None."""
+
+    __slots__ = ("cluster", "endpoint", "path")
+
+    def __init__(self, cluster: Cluster, endpoint: Endpoint, path: str | None) -> None:
+        self.cluster = cluster
+        self.endpoint = endpoint
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"<Copy {self.cluster.name} to {self.endpoint.key}>"
+
+
 class LocalReply:
     """The mesh answers in place of the upstream.
 
@@ -93,7 +107,7 @@ class LocalReply:
         return f"<LocalReply {self.status} {self.details}>"
 
 
-Command: TypeAlias = Send | Backoff
+Command: TypeAlias = Send | Backoff | Copy
 Reply: TypeAlias = Response | LocalReply
 Steps: TypeAlias = Generator[Command, Outcome | None, Reply]
 """An exchange in progress: yields commands, takes outcomes, returns the reply."""

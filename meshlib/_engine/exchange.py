@@ -15,6 +15,7 @@ from meshlib._engine.commands import Backoff, LocalReply, Reply, Send, Steps
 from meshlib._engine.filters import Waits, run_filters
 from meshlib._engine.limits import overflow_reply, retry_limit
 from meshlib._engine.local_replies import configured_reply, local_reply, reset_reply, sorted_flags
+from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.mutations import apply_levels, rewrite_path
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.published import Published
@@ -127,20 +128,11 @@ class Exchange:
                 reply = yield from run_filters(self, self._action)
             if reply is None:
                 reply = self._mutate()
-            while reply is None:
-                send = self._start_attempt()
-                if isinstance(send, LocalReply):
-                    reply = send
-                    break
-                outcome = yield send
-                assert outcome is not None
-                reply = self._end_attempt(outcome)
-                if reply is None:
-                    reply = yield from self._back_off(outcome)
+            if reply is None:
+                reply = yield from self._forward()
         except BaseException:
             self._abandon()
             raise
-        assert reply is not None
         if type(reply) is LocalReply:
             self.details = reply.details
             if self.changes_response:
@@ -204,6 +196,22 @@ class Exchange:
         return None
 
     # -- limit, pick, send, record, retry ----------------------------------------------------------
+
+    def _forward(self) -> Steps:
+        """Attempt after attempt, until one is good or no more are allowed."""
+        if self._action.mirrors:
+            yield from draw_copies(self._action.mirrors, self.published, self.request, self._path)
+        reply: Reply | None = None
+        while reply is None:
+            send = self._start_attempt()
+            if isinstance(send, LocalReply):
+                return send
+            outcome = yield send
+            assert outcome is not None
+            reply = self._end_attempt(outcome)
+            if reply is None:
+                reply = yield from self._back_off(outcome)
+        return reply
 
     def _start_attempt(self) -> Send | LocalReply:
         """Take an endpoint, count the request in and send it; a reply if there is none or no room."""

@@ -22,11 +22,6 @@ _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
     ("spec", "honoured", ""),
-    ("spec.http[].mirror", "refused", _PLANNED),
-    ("spec.http[].mirrors", "refused", _PLANNED),
-    ("spec.http[].mirrorPercent", "refused", _PLANNED),
-    ("spec.http[].mirror_percent", "refused", _PLANNED),
-    ("spec.http[].mirrorPercentage", "refused", _PLANNED),
     ("spec.http[].match[].statPrefix", "refused", "names Envoy statistics, which do not exist here"),
     ("spec.http[].fault.abort.http2Error", "refused", "Istio refuses it too: not supported yet"),
     ("spec.http[].fault.delay.exponentialDelay", "refused", "Istio refuses it too: not supported yet"),
@@ -56,6 +51,8 @@ def _port_policy(prefix: str) -> tuple[Rule, ...]:
     return (
         (balancer, "refused", _PLANNED),
         (f"{balancer}.simple", "honoured", "ROUND_ROBIN, LEAST_REQUEST and RANDOM"),
+        (f"{balancer}.consistentHash", "honoured", ""),
+        (f"{balancer}.consistentHash.useSourceIp", "refused", "calls of this process have no downstream address"),
         (f"{prefix}.connectionPool", "refused", _PLANNED),
         (f"{prefix}.connectionPool.http.http2MaxRequests", "honoured", ""),
         (f"{prefix}.connectionPool.http.maxRetries", "honoured", ""),

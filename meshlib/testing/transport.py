@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from meshlib._engine.commands import Send
+from meshlib._engine.commands import Copy, Send
 from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 
 __all__ = ["Answer", "ScriptedTransport", "SyncScriptedTransport"]
@@ -29,13 +29,14 @@ class ScriptedTransport:
     """Plays its answers in order, the last one again and again, and remembers every send.
 
     An answer is a status, an :class:`Answer`, a :class:`FailureKind`, or a function of
-    the send that returns one of these. ``sends`` has every :class:`Send`, ``discarded``
-    counts the responses that the engine let go of.
+    the send that returns one of these. ``sends`` has every :class:`Send`, ``copies``
+    every mirrored :class:`Copy`, ``discarded`` counts the responses that the engine let go of.
     """
 
     def __init__(self, *script: Script) -> None:
         self._script = _Script(script)
         self.sends = self._script.sends
+        self.copies: list[Copy] = []
         self.discarded = 0
 
     async def send(self, send: Send) -> Outcome:
@@ -51,6 +52,10 @@ class ScriptedTransport:
         """Count it."""
         self.discarded += 1
 
+    def mirror(self, copy: Copy) -> None:
+        """Remember it."""
+        self.copies.append(copy)
+
 
 class SyncScriptedTransport:
     """The same for the synchronous driver. A delay is compared with ``send.timeout``, never waited for."""
@@ -58,6 +63,7 @@ class SyncScriptedTransport:
     def __init__(self, *script: Script) -> None:
         self._script = _Script(script)
         self.sends = self._script.sends
+        self.copies: list[Copy] = []
         self.discarded = 0
 
     def send(self, send: Send) -> Outcome:
@@ -70,6 +76,10 @@ class SyncScriptedTransport:
     def discard(self, response: Response) -> None:
         """Count it."""
         self.discarded += 1
+
+    def mirror(self, copy: Copy) -> None:
+        """Remember it."""
+        self.copies.append(copy)
 
 
 class _Script:

@@ -35,7 +35,7 @@ def test_every_refusal_has_a_reason(kind: str) -> None:
 ROWS = [
     ("VirtualService", "spec.http[].timeout", "honoured"),
     ("VirtualService", "spec.http[].corsPolicy.maxAge", "honoured"),
-    ("VirtualService", "spec.http[].mirror_percent", "refused"),
+    ("VirtualService", "spec.http[].mirror_percent", "honoured"),
     ("VirtualService", "spec.tcp[].match[].port", "refused"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection.interval", "honoured"),

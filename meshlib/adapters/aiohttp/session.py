@@ -19,11 +19,12 @@ from multidict import istr
 from yarl import URL
 
 from meshlib._drivers import adrive
-from meshlib._engine.commands import LocalReply, Send
+from meshlib._engine.commands import Copy, LocalReply, Send
 from meshlib._http import Failure, FailureKind, Outcome, RequestHead, Response
 from meshlib._runtime import Runtime
 from meshlib._timers import Timers
 from meshlib.adapters.aiohttp.errors import refusal_error
+from meshlib.adapters.aiohttp.mirrors import Mirrors
 from meshlib.adapters.aiohttp.response import MeshResponse, local_response, response_class
 from meshlib.errors import MeshError
 
@@ -62,8 +63,9 @@ with warnings.catch_warnings():
     class MeshSession(aiohttp.ClientSession):
         """A session whose ``middlewares=`` of a single request add to the mesh instead of replacing it."""
 
-        ATTRS = aiohttp.ClientSession.ATTRS | {"_mesh"}
+        ATTRS = aiohttp.ClientSession.ATTRS | {"_mesh", "_mirrors"}
         _mesh: ClientMiddlewareType
+        _mirrors: Mirrors
 
         def _request(  # pyright: ignore[reportIncompatibleMethodOverride]
             self, *args: Any, **kwargs: Any
@@ -72,6 +74,10 @@ with warnings.catch_warnings():
             if own is not None:
                 kwargs["middlewares"] = (*own, self._mesh)
             return super()._request(*args, **kwargs)
+
+        async def close(self) -> None:
+            await self._mirrors.close()
+            await super().close()
 
 
 def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **arguments: Any) -> aiohttp.ClientSession:
@@ -87,6 +93,7 @@ def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **argu
     arguments["request_class"] = _request_class(arguments.get("request_class"))
     session = MeshSession(**arguments)
     session._mesh = govern
+    session._mirrors = govern.mirrors
     return session
 
 
@@ -99,20 +106,21 @@ def _request_class(base: type[aiohttp.ClientRequest] | None) -> type[MeshRequest
 class _Governor:
     """The client middleware: one exchange each time aiohttp enters the chain."""
 
-    __slots__ = ("_aimed", "_raise_on_refusal", "_runtime", "_timers")
+    __slots__ = ("_aimed", "_raise_on_refusal", "_runtime", "_timers", "mirrors")
 
     def __init__(self, runtime: Runtime, *, raise_on_refusal: bool) -> None:
         self._runtime = runtime
         self._raise_on_refusal = raise_on_refusal
         self._aimed: Aimed = {}
         self._timers: Timers | None = None
+        self.mirrors = Mirrors()
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         assert isinstance(request, MeshRequest)
         request.governed = True
         if self._timers is None:
             self._timers = Timers()  # a session belongs to one loop
-        governed = _Governed(request, handler, self._aimed)
+        governed = _Governed(request, handler, self._aimed, self.mirrors)
         exchange = self._runtime.begin(governed, request.headers, governed.can_replay)
         reply = await adrive(exchange.steps(), governed, self._timers)
         governed.let_go()
@@ -130,9 +138,9 @@ class _Governor:
 class _Governed(RequestHead):
     """One request: its head for the engine, its attempts through aiohttp for the driver."""
 
-    __slots__ = ("_aimed", "_handler", "_request", "_url")
+    __slots__ = ("_aimed", "_handler", "_mirrors", "_request", "_url")
 
-    def __init__(self, request: MeshRequest, handler: ClientHandlerType, aimed: Aimed) -> None:
+    def __init__(self, request: MeshRequest, handler: ClientHandlerType, aimed: Aimed, mirrors: Mirrors) -> None:
         url = self._url = request.url
         headers = request.headers
         host, port = url.raw_host, url.port or 0
@@ -142,6 +150,7 @@ class _Governed(RequestHead):
         self._request = request
         self._handler = handler
         self._aimed = aimed
+        self._mirrors = mirrors
 
     def let_go(self) -> None:
         """Nothing more is sent: no cycle from the response through here to its request is left to the collector."""
@@ -176,6 +185,10 @@ class _Governed(RequestHead):
         handle = response.handle
         assert isinstance(handle, aiohttp.ClientResponse)
         handle.release()
+
+    def mirror(self, copy: Copy) -> None:
+        """Start a copy in the background; the call does not wait for it."""
+        self._mirrors.start(self._request, copy, self._url.scheme)
 
     def _aim(self, host: str, port: int, path: str | None) -> None:
         """Point the request at an endpoint, and at another path if it was rewritten."""
