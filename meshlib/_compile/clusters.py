@@ -224,7 +224,7 @@ class Destinations:
         self, service: Service, port: ServicePort, subset: Subset | None
     ) -> tuple[Discovery, tuple[Endpoint, ...]]:
         """A Service whose endpoints nothing tells: its own name is asked; its subsets stay empty."""
-        origin = Origin(service.origin)
+        origin = service.origin
         if subset is None:
             self._findings.add(
                 "MESH060",
@@ -265,7 +265,21 @@ class Destinations:
         if policy is None:
             blocks = effective(rule, wanted, port.number, self._mesh)
             policy = self._policies[key] = compile_policy(blocks, traits, self._mesh)
+            self._check_credentials(rule, policy)
         return policy
+
+    def _check_credentials(self, rule: MergedRule | None, policy: TrafficPolicy) -> None:
+        """Say where a sidecar would not originate TLS: it gets credentials by a rule with selector only."""
+        name = policy.tls.credential_name
+        if rule is None or rule.selector is not None or self._workload.gateway or not name:
+            return
+        if policy.tls.mode in ("SIMPLE", "MUTUAL") and not name.startswith("configmap://"):
+            self._findings.add(
+                "MESH066",
+                Origin(rule.origins[0]),
+                f"credentialName {name} without workloadSelector: a sidecar would send plaintext, here TLS is used",
+                field="spec.trafficPolicy.tls.credentialName",
+            )
 
     def _tls(
         self,

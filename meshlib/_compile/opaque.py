@@ -28,9 +28,7 @@ def opaque_routes(
         return routes
     key, _ = context.cluster_key(service.host, port.number, "")
     destination = WeightedDestination(cluster=key, host=service.host, port=port.number)
-    return [
-        Route(match=RouteMatch(), action=Forward(destinations=(destination,), sums=(1,)), origin=Origin(service.origin))
-    ]
+    return [Route(match=RouteMatch(), action=Forward(destinations=(destination,), sums=(1,)), origin=service.origin)]
 
 
 def tls_routes(rules: Iterable[BoundVirtualService], context: RouteContext) -> Iterator[Route]:

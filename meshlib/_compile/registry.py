@@ -8,12 +8,12 @@ from typing import Final
 
 from meshlib._compile.endpoints import EndpointSources
 from meshlib._compile.hosts import is_address, service_host
-from meshlib._compile.index import Index
+from meshlib._compile.index import Entry, Index
 from meshlib._compile.mesh import MeshSettings, export_set
 from meshlib._compile.order import age_of
 from meshlib._compile.services import Resolution, Service, ServicePort, parse_protocol, port_protocol
+from meshlib._snapshot.routes import Origin
 from meshlib.model import kubernetes
-from meshlib.model.resource import Metadata
 from meshlib.model.service_entry import ServiceEntrySpec
 
 __all__ = ["Registry"]
@@ -33,12 +33,9 @@ class Registry:
 
     def __init__(self, index: Index, mesh: MeshSettings) -> None:
         sources = EndpointSources(index, mesh)
-        found = [
-            kubernetes_service(entry.meta, entry.spec, mesh, sources)
-            for entry in index.of("Service", kubernetes.ServiceSpec)
-        ]
+        found = [kubernetes_service(entry, mesh, sources) for entry in index.of("Service", kubernetes.ServiceSpec)]
         for entry in index.of("ServiceEntry", ServiceEntrySpec):
-            found.extend(entry_services(entry.meta, entry.spec, mesh, sources))
+            found.extend(entry_services(entry, mesh, sources))
         found.sort(key=lambda service: service.age)
         unite_endpoints(found)
         self.services = with_aliases(found)
@@ -59,10 +56,9 @@ class Registry:
         return self._by_host.get(host, {})
 
 
-def kubernetes_service(
-    meta: Metadata, spec: kubernetes.ServiceSpec, mesh: MeshSettings, sources: EndpointSources
-) -> Service:
+def kubernetes_service(entry: Entry[kubernetes.ServiceSpec], mesh: MeshSettings, sources: EndpointSources) -> Service:
     """A Service. Headless ones are reached at the address that was dialled, ExternalName ones are aliases."""
+    meta, spec = entry.meta, entry.spec
     external_name = spec.external_name if spec.type == "ExternalName" and spec.external_name else ""
     headless = spec.cluster_ip == "None"
     annotated = meta.annotations.get(EXPORT_ANNOTATION, "")
@@ -86,7 +82,7 @@ def kubernetes_service(
             map(str.strip, annotated.split(",")) if annotated else (), meta.namespace, mesh.service_export
         ),
         age=age_of(meta),
-        origin=f"Service {meta.namespace}/{meta.name}",
+        origin=Origin(f"Service {meta.namespace}/{meta.name}", "", entry.resource.file, entry.resource.line),
         addresses=virtual_addresses(spec) if not headless else (),
         alias_of=external_name.lower(),
     )
@@ -102,10 +98,10 @@ def virtual_addresses(spec: kubernetes.ServiceSpec) -> tuple[str, ...]:
     return (spec.cluster_ip,) if spec.cluster_ip else ()
 
 
-def entry_services(
-    meta: Metadata, spec: ServiceEntrySpec, mesh: MeshSettings, sources: EndpointSources
-) -> list[Service]:
+def entry_services(entry: Entry[ServiceEntrySpec], mesh: MeshSettings, sources: EndpointSources) -> list[Service]:
     """The services of a ServiceEntry: one for each of its hosts."""
+    meta, spec = entry.meta, entry.spec
+    origin = Origin(f"ServiceEntry {meta.namespace}/{meta.name}", "", entry.resource.file, entry.resource.line)
     age = age_of(meta)[0]
     resolution = RESOLUTIONS[spec.resolution or "NONE"]
     services = []
@@ -128,7 +124,7 @@ def entry_services(
             external=spec.location != "MESH_INTERNAL",
             export_to=export_set(spec.export_to, meta.namespace, mesh.service_export),
             age=(age, host, meta.namespace),
-            origin=f"ServiceEntry {meta.namespace}/{meta.name}",
+            origin=origin,
             addresses=tuple(filter(None, map(single_address, spec.addresses))),
             accounts=spec.subject_alt_names,
             traits=(

@@ -9,6 +9,7 @@ from typing import Final
 from meshlib._compile.mesh import Visibility
 from meshlib._compile.order import Age
 from meshlib._snapshot.clusters import Endpoint
+from meshlib._snapshot.routes import Origin
 
 __all__ = [
     "PASSTHROUGH_PORTS",
@@ -82,7 +83,7 @@ class Service:
     external: bool
     export_to: Visibility
     age: Age
-    origin: str
+    origin: Origin
     addresses: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     alias_of: str = ""

@@ -95,7 +95,7 @@ class SidecarTables:
         taken = {service.host for wrapper in wrappers for service in wrapper.services}
         rest = [http[host] for host in sorted(http.keys() - taken) if http[host].resolution is not Resolution.ALIAS]
         wrappers += [
-            Wrapper((self._default_route(service, context),), [service], [], Origin(service.origin)) for service in rest
+            Wrapper((self._default_route(service, context),), [service], [], service.origin) for service in rest
         ]
         claims: DomainClaims[VirtualHost] = DomainClaims()
         known = {service.host for wrapper in wrappers for service in wrapper.services}
@@ -168,7 +168,7 @@ class SidecarTables:
                 hash_keys=hash_keys(self._find_default_hash(service.host, port)),
             ),
             name="default",
-            origin=Origin(service.origin),
+            origin=service.origin,
         )
 
     def _claim(self, claims: DomainClaims[VirtualHost], wrapper: Wrapper, known: set[str]) -> None:
@@ -207,7 +207,7 @@ class SidecarTables:
         if port is None or port.protocol == "UDP" or service.resolution is Resolution.ALIAS:
             return
         routes = opaque_routes(service, port, listener.rules, replace(context, locate=full_lookup(self._view)))
-        host = virtual_host(service.host, (service.host,), routes, Origin(service.origin))
+        host = virtual_host(service.host, (service.host,), routes, service.origin)
         for domain in self._domains(service, known):
             claims.claim(domain, host)
 

@@ -48,7 +48,9 @@ def test_an_unknown_host_and_an_unknown_subset_are_told_apart() -> None:
 def test_a_known_destination_is_no_finding() -> None:
     """Not even for port 80, where the rules of a host that listens elsewhere stand too."""
     rule = RULE.format(number=1, host="b.example.com", subset="''").replace("shop1.example.com", "b.example.com")
-    assert unknown(rule + REGISTRY.replace("a.example.com", "b.example.com").replace("number: 80", "number: 9080")) == []
+    assert (
+        unknown(rule + REGISTRY.replace("a.example.com", "b.example.com").replace("number: 80", "number: 9080")) == []
+    )
 
 
 def test_a_directory_without_its_services_does_not_flood() -> None:
