@@ -15,7 +15,7 @@ from meshlib._config.load import load
 from meshlib._explain import explain, request_from_json, workload_from_json
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.sources.static import SourceText
-from tests.corpus import CORPUS
+from tests.corpus import has_corpus, load_corpus
 
 __all__ = ["Case", "differences", "explained", "group", "routing_cases", "snapshot_of"]
 
@@ -28,7 +28,7 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 @lru_cache
 def groups(name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((CORPUS / "routing" / name).read_text(encoding="utf-8"))["groups"]
+    found: list[dict[str, Any]] = load_corpus(f"routing/{name}")["groups"]
     return found
 
 
@@ -40,7 +40,7 @@ def group(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def routing_cases(name: str) -> list[Any]:
     """The parameters of one file; none where there is no corpus (another test skips with the reason)."""
-    if not CORPUS.is_dir():
+    if not has_corpus(f"routing/{name}"):
         return []
     return [
         pytest.param((name, number, position), id=case["id"])

@@ -11,14 +11,9 @@ from meshlib._drivers import drive
 from meshlib._http import Headers
 from meshlib.mesh import request_head
 from meshlib.testing import SyncScriptedTransport
-from tests.corpus import CORPUS, corpus_path, load_corpus
+from tests.corpus import load_corpus
 
-GROUPS = load_corpus("balancing/hash.json")["groups"] if CORPUS.is_dir() else []
-
-
-def test_the_corpus_is_there() -> None:
-    """One clear skip where it is not."""
-    assert corpus_path("balancing/hash.json").is_file()
+GROUPS = load_corpus("balancing/hash.json")["groups"]
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group["id"])

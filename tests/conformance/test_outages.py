@@ -10,14 +10,9 @@ from meshlib import Mesh
 from meshlib.events import ExchangeFinished
 from meshlib.testing import VirtualClock, run_virtual
 from tests.conformance.outages import scripted_server
-from tests.corpus import CORPUS, corpus_path, load_corpus
+from tests.corpus import load_corpus
 
-CASES = load_corpus("resilience/outages.json")["cases"] if CORPUS.is_dir() else []
-
-
-def test_the_corpus_is_there() -> None:
-    """One clear skip where it is not."""
-    assert corpus_path("resilience/outages.json").is_file()
+CASES = load_corpus("resilience/outages.json")["cases"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
