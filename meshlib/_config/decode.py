@@ -24,7 +24,7 @@ from meshlib._config.mesh_text import (
     without_header,
 )
 from meshlib._config.metadata import read_metadata
-from meshlib._config.report import refusal
+from meshlib._config.refusals import refusal
 from meshlib._config.suggest import field_hint
 from meshlib._config.written import dotted, refused_in
 from meshlib.diagnostics import Finding

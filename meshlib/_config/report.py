@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from meshlib._config.codes import finding
+from meshlib._config.refusals import refusal
 from meshlib._config.written import dotted, refused_fields, written_fields
 from meshlib.diagnostics import Finding, Level
 from meshlib.model.resource import Resource, Skipped
@@ -94,31 +94,5 @@ def report(config: ConfigSet) -> Report:
     return Report(tuple(entry for entry in entries if entry.fields), config.skipped)
 
 
-def refusal(resource: Resource, path: str, note: str, level: Level, place: tuple[int, int] | None = None) -> Finding:
-    """The finding for a refused field; without ``place`` it names the line of the rule or of the resource."""
-    line, column = place if place is not None else (_line_of(resource, path), 0)
-    return finding(
-        "MESH031",
-        f"the field has no effect here: {note}" if note else "the field has no effect here",
-        file=resource.file,
-        line=line,
-        column=column,
-        resource=str(resource),
-        field=path,
-        level=level,
-    )
-
-
 def _tops(resource: Resource) -> frozenset[str]:
     return frozenset(dotted(written.path) for written in refused_fields(resource))
-
-
-def _line_of(resource: Resource, path: str) -> int:
-    """The line of the rule that a path leads into (``spec.http[1].…``), else of the resource."""
-    section, bracket, rest = path.removeprefix("spec.").partition("[")
-    if bracket and section in resource.rule_lines:
-        number = rest.partition("]")[0]
-        lines = resource.rule_lines[section]
-        if number.isdigit() and int(number) < len(lines):
-            return lines[int(number)]
-    return resource.line
