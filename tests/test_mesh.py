@@ -209,3 +209,33 @@ def test_report_names_every_field_that_is_not_fully_applied() -> None:
 def test_repr_shows_the_counts() -> None:
     """What a debugger wants to see."""
     assert repr(Mesh.load(service(1))).startswith("<Mesh default resources=2 <Snapshot")
+
+
+async def test_a_redirect_of_the_mesh_is_followed_and_governed_again() -> None:
+    """As an application behind a sidecar would see it: a 301, then the other path."""
+    async with upstream(name="v1") as server:
+        text = service(server.port).replace(
+            "  http:\n", "  http:\n  - match: [{uri: {exact: /old}}]\n    redirect: {uri: /new}\n"
+        )
+        mesh = Mesh.load(text)
+        async with mesh.aiohttp() as session:
+            async with session.get(f"{URL}old?a=1") as reply:
+                assert ((await reply.json())["path"], reply.status) == ("/new?a=1", 200)
+                assert [one.status for one in reply.history] == [301]
+            async with session.get(f"{URL}old", allow_redirects=False) as reply:
+                assert (reply.status, reply.headers["location"]) == (301, f"{URL.removesuffix('/')}/new")
+        assert counters(mesh.runtime) == AT_REST
+
+
+async def test_a_rewrite_changes_the_path_and_the_host_for_the_upstream_only() -> None:
+    """The application keeps the URL that it called."""
+    async with upstream(name="v1") as server:
+        text = service(server.port).replace(
+            "  - name: all\n", "  - name: all\n    rewrite: {uri: /v2, authority: other.example.com}\n"
+        )
+        mesh = Mesh.load(text.replace("    route:", "    match: [{uri: {prefix: /v1}}]\n    route:"))
+        async with mesh.aiohttp() as session, session.get(f"{URL}v1/items?a=1") as reply:
+            facts = await reply.json()
+        assert (facts["path"], facts["host"]) == ("/v2/items?a=1", "other.example.com")
+        assert facts["headers"]["x-envoy-original-path"] == "/v1/items?a=1"
+        assert str(reply.url) == f"{URL}v1/items?a=1"
