@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from meshlib.cli.ca import ca
 from meshlib.cli.demo.command import demo
 from meshlib.cli.explain import explain
 from meshlib.cli.fields import fields
@@ -28,5 +29,5 @@ def app() -> None:
     """
 
 
-for command in (validate, explain, fields, demo, version):
+for command in (validate, explain, fields, demo, ca, version):
     app.add_command(command)

@@ -1,0 +1,1 @@
+"""Requests that arrive: what all server adapters have in common."""

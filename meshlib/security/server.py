@@ -1,0 +1,90 @@
+"""TLS contexts for servers: the workload's certificate, its peers verified, both renewed while it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from meshlib.security.files import CertificateFiles, find_certificates
+
+__all__ = ["RenewingContext", "server_context"]
+
+_log = logging.getLogger("meshlib.security")
+
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the files."""
+
+
+def server_context(
+    certificates: str | os.PathLike[str] | None = None,
+    *,
+    is_peer_required: bool = True,
+    now: Callable[[], float] = time.monotonic,
+) -> ssl.SSLContext:
+    """A context for a server of this workload, for uvicorn, aiohttp.web, gunicorn and whatever takes one.
+
+    ``certificates`` is a directory in the layout of Istio's mounts; None looks where
+    Istio puts them. Clients must show a certificate of the same root, or at least may
+    show one if ``is_peer_required`` is false. TLS 1.2 and later, as in Istio.
+
+    A renewed set of files is used for the next handshake, without a restart; open
+    connections stay. A set that is half written is not used: the one before stays.
+
+    Raises :class:`meshlib.errors.SourceError` without files, :class:`ssl.SSLError` if
+    they do not fit each other.
+    """
+    files = find_certificates(certificates)
+    return RenewingContext(files, is_peer_required=is_peer_required, now=now).context
+
+
+class RenewingContext:
+    """``context`` hands each handshake to the newest certificates.
+
+    OpenSSL asks back when a ClientHello has come in. There a connection can be given
+    another context, and with it another certificate and other trusted roots.
+    """
+
+    def __init__(self, files: CertificateFiles, *, is_peer_required: bool, now: Callable[[], float]) -> None:
+        self._files = files
+        self._mode = ssl.CERT_REQUIRED if is_peer_required else ssl.CERT_OPTIONAL
+        self._now = now
+        self._lock = threading.Lock()
+        self._stamp = files.stamp()
+        self._looked = now()
+        self.context = self._load()
+        self._newest = self.context
+        self.context.sni_callback = self._on_hello
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._files.chain, self._files.key)
+        context.load_verify_locations(self._files.root)
+        context.verify_mode = self._mode
+        return context
+
+    def _on_hello(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+        self._renew()
+        if self._newest is not self.context:
+            connection.context = self._newest
+
+    def _renew(self) -> None:
+        with self._lock:
+            if self._now() - self._looked < _LOOK_EVERY:
+                return
+            self._looked = self._now()
+            try:
+                stamp = self._files.stamp()
+                if stamp == self._stamp:
+                    return
+                self._newest = self._load()
+            except (OSError, ssl.SSLError) as error:
+                # The writer is not finished: the next look tries again.
+                _log.warning("the renewed certificates in %s are not usable: %s", self._files.chain.parent, error)
+                return
+            self._stamp = stamp

@@ -1,0 +1,136 @@
+"""Server contexts: who gets in, and certificates that are renewed under a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from meshlib._inbound.certificates import identity_of_tls
+from meshlib.errors import SourceError
+from meshlib.security import DevelopmentCA, server_context
+
+pytestmark = pytest.mark.anyio
+
+
+def ca_id(service_account: str) -> str:
+    return f"spiffe://cluster.local/ns/default/sa/{service_account}"
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@asynccontextmanager
+async def serving(context: ssl.SSLContext) -> AsyncIterator[int]:
+    """A server that answers with the identity of its peer."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(str(identity_of_tls(writer.get_extra_info("ssl_object"))).encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def ask(port: int, roots: Path, own: Path | None) -> tuple[str, str | None]:
+    """(what the server says we are, what we see the server is)"""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(roots / "root-cert.pem")
+    if own is not None:
+        context.load_cert_chain(own / "cert-chain.pem", own / "key.pem")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        server = identity_of_tls(writer.get_extra_info("ssl_object"))
+        return (await reader.read()).decode(), server
+    finally:
+        writer.close()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+
+async def is_turned_away(port: int, roots: Path, own: Path | None) -> bool:
+    """Whether the server gives no answer. In TLS 1.3 a client may notice that only when it reads."""
+    try:
+        return not (await ask(port, roots, own))[0]
+    except (ssl.SSLError, ConnectionError):
+        return True
+
+
+async def test_both_sides_see_who_the_other_is(tmp_path: Path) -> None:
+    """Mutual TLS with certificates of one root."""
+    ca = DevelopmentCA.create(tmp_path / "ca")
+    ca.issue(tmp_path / "server", service_account="reviews")
+    ca.issue(tmp_path / "client", service_account="web")
+    async with serving(server_context(tmp_path / "server")) as port:
+        seen = await ask(port, tmp_path / "client", tmp_path / "client")
+    assert seen == ("spiffe://cluster.local/ns/default/sa/web", "spiffe://cluster.local/ns/default/sa/reviews")
+
+
+async def test_a_client_without_certificate_gets_in_only_where_it_may(tmp_path: Path) -> None:
+    """Optional: served without an identity. Required: the handshake fails."""
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path / "server")
+    async with serving(server_context(tmp_path / "server", is_peer_required=False)) as port:
+        assert (await ask(port, tmp_path / "server", None))[0] == "None"
+    async with serving(server_context(tmp_path / "server")) as port:
+        assert await is_turned_away(port, tmp_path / "server", None)
+
+
+@pytest.mark.parametrize("is_peer_required", [True, False])
+async def test_a_client_of_another_root_never_gets_in(tmp_path: Path, is_peer_required: bool) -> None:
+    """A certificate that cannot be verified is worse than none."""
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path / "server")
+    DevelopmentCA.create(tmp_path / "other").issue(tmp_path / "stranger")
+    async with serving(server_context(tmp_path / "server", is_peer_required=is_peer_required)) as port:
+        assert await is_turned_away(port, tmp_path / "server", tmp_path / "stranger")
+
+
+async def test_renewed_files_are_used_for_the_next_handshake(tmp_path: Path) -> None:
+    """Another certificate, and later another root for both sides, without a restart."""
+    clock = Hand()
+    ca = DevelopmentCA.create(tmp_path / "ca")
+    ca.issue(tmp_path / "server", service_account="one")
+    async with serving(server_context(tmp_path / "server", now=clock)) as port:
+        ca.issue(tmp_path / "client")
+        clock.seconds = 2.0
+        ca.issue(tmp_path / "server", service_account="two")
+        assert (await ask(port, tmp_path / "client", tmp_path / "client"))[1] == ca_id("two")
+        DevelopmentCA.create(tmp_path / "new").issue(tmp_path / "server", service_account="three")
+        DevelopmentCA.open(tmp_path / "new").issue(tmp_path / "client", service_account="web")
+        clock.seconds = 4.0
+        assert await ask(port, tmp_path / "client", tmp_path / "client") == (ca_id("web"), ca_id("three"))
+
+
+async def test_a_half_written_set_keeps_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A key that does not fit its certificate is told and not used; the rest of the set is taken when it comes."""
+    clock = Hand()
+    ca = DevelopmentCA.create(tmp_path / "ca")
+    ca.issue(tmp_path / "server", service_account="one")
+    ca.issue(tmp_path / "next", service_account="two")
+    ca.issue(tmp_path / "client")
+    async with serving(server_context(tmp_path / "server", now=clock)) as port:
+        (tmp_path / "next" / "cert-chain.pem").replace(tmp_path / "server" / "cert-chain.pem")
+        clock.seconds = 2.0
+        assert (await ask(port, tmp_path / "server", tmp_path / "client"))[1] == ca_id("one")
+        assert "not usable" in caplog.text
+        (tmp_path / "next" / "key.pem").replace(tmp_path / "server" / "key.pem")
+        clock.seconds = 4.0
+        assert (await ask(port, tmp_path / "server", tmp_path / "client"))[1] == ca_id("two")
+
+
+async def test_missing_files_are_one_clear_error(tmp_path: Path) -> None:
+    """The error says where was looked, for what, and how to make some."""
+    with pytest.raises(SourceError, match=r"has no cert-chain\.pem, key\.pem and root-cert\.pem.*meshlib ca issue"):
+        server_context(tmp_path)
