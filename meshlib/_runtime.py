@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from meshlib._clock import Clock, SystemClock
+from meshlib._context import handed_on
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Observers, Published
 from meshlib._engine.request_headers import RequestIds
@@ -47,7 +48,11 @@ class Runtime:
             self.published = self._bind(snapshot, self.published.clusters)
 
     def begin(self, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]) -> Exchange:
-        """Start an exchange on the snapshot in force."""
+        """Start an exchange on the snapshot in force, with what the request being served hands on."""
+        carried = handed_on.get()
+        if carried is not None:
+            for name, value in carried.items():
+                headers.setdefault(name, value)
         return Exchange(self.published, request, headers, can_replay)
 
     def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:

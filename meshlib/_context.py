@@ -1,0 +1,34 @@
+"""What the request being served hands on to the calls made while serving it.
+
+A server adapter enters the context of a request; every governed call made in it, in
+the same task or in a thread that inherited its context, carries the headers on. Istio
+leaves this to the application
+(https://istio.io/latest/docs/tasks/observability/distributed-tracing/overview/);
+inside the process it needs no code of the user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from typing import Final
+
+__all__ = ["PROPAGATED", "carried_headers", "handed_on"]
+
+PROPAGATED: Final = frozenset(
+    "x-request-id traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled "
+    "x-b3-flags x-ot-span-context x-cloud-trace-context grpc-trace-bin sw8".split()
+)
+"""The headers that Istio's documentation asks applications to pass on, and the baggage of W3C."""
+
+handed_on: Final[ContextVar[Mapping[str, str] | None]] = ContextVar("meshlib_handed_on", default=None)
+"""The headers that calls in this context get unless they have them; None outside of a request."""
+
+
+def carried_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Those of the headers (names in lower case) that are passed on; of a repeated one the first."""
+    carried: dict[str, str] = {}
+    for name, value in headers:
+        if name in PROPAGATED:
+            carried.setdefault(name, value)
+    return carried
