@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from typing import Protocol
 
-from meshlib._engine.commands import Backoff, Command, Copy, Reply, Send, Steps
+from meshlib._engine.commands import Backoff, Command, Copy, Reply, Send, Steps, Wait
 from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._timers import Timers
 
@@ -58,6 +60,9 @@ async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None 
             if isinstance(command, Copy):
                 transport.mirror(command)
                 continue
+            if type(command) is Wait:
+                await _turn(command)
+                continue
             assert isinstance(command, Backoff)
             if command.discard is not None:
                 await transport.discard(command.discard)
@@ -86,6 +91,20 @@ async def _send_in_time(send: Send, seconds: float, transport: AsyncTransport, t
     return outcome
 
 
+async def _turn(wait: Wait) -> None:
+    """Return at the ticket's turn, whichever thread tells it, or when the time is over."""
+    loop = asyncio.get_running_loop()
+    turn = asyncio.Event()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: who waited is gone, its steps are closed
+            loop.call_soon_threadsafe(turn.set)
+
+    if wait.ticket.subscribe(wake):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(turn.wait(), wait.seconds)
+
+
 def drive(steps: Steps, transport: SyncTransport) -> Reply:
     """Run an exchange on the current thread."""
     outcome: Outcome | None = None
@@ -98,6 +117,11 @@ def drive(steps: Steps, transport: SyncTransport) -> Reply:
             outcome = None
             if isinstance(command, Copy):
                 transport.mirror(command)
+                continue
+            if type(command) is Wait:
+                turn = threading.Event()
+                if command.ticket.subscribe(turn.set):
+                    turn.wait(command.seconds)
                 continue
             assert isinstance(command, Backoff)
             if command.discard is not None:

@@ -91,6 +91,7 @@ class FailureKind(Enum):
     REFUSED_STREAM = "remote refused stream reset"
     PROTOCOL_ERROR = "protocol error"
     TIMEOUT = "timeout"
+    OVERFLOW = "overflow"
 
 
 class Response:

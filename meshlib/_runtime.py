@@ -37,7 +37,7 @@ class Runtime:
         self._observers: Observers = {}
         self._failed_observers: set[Observer] = set()
         self._lock = threading.Lock()
-        self._state = State(self.chance)
+        self._state = State(self.chance, self.clock)
         self.published = self._bind(snapshot, {})
         if hasattr(os, "register_at_fork"):
             _forked.watch(self)
@@ -99,10 +99,7 @@ class Runtime:
         self._lock = threading.Lock()
         self.published.request_ids = RequestIds(self.chance)
         for live in self.published.clusters.values():
-            live.state.lock = threading.Lock()
-            live.state.active = live.state.retries = 0
-            for host in live.endpoints:
-                host.active = 0
+            live.state.reset()
 
     def __repr__(self) -> str:
         return f"<Runtime {self.published.snapshot!r} {self._state!r}>"

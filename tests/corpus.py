@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["COPIES", "CORPUS", "corpus_path", "has_corpus", "load_corpus"]
+__all__ = ["COPIES", "CORPUS", "corpus_path", "has_corpus", "load_corpus", "load_own"]
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "conformance"
 COPIES = Path(__file__).resolve().parent / "conformance" / "tables"
@@ -37,3 +37,8 @@ def load_corpus(name: str) -> Any:
     if not CORPUS.is_dir() and copy.is_file():
         return json.loads(gzip.decompress(copy.read_bytes()))
     return json.loads(corpus_path(name).read_text(encoding="utf-8"))
+
+
+def load_own(name: str) -> Any:
+    """The JSON table ``name`` that only this repository has, packed in ``tests/conformance/own``."""
+    return json.loads(gzip.decompress((COPIES.parent / "own" / f"{name}.gz").read_bytes()))

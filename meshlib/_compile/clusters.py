@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from meshlib._compile.context import ClusterKeys, DestinationDefaults
 from meshlib._compile.destination_rules import DestinationRules, MergedRule
 from meshlib._compile.findings import Findings
+from meshlib._compile.localities import arrange, viewpoint
 from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.mtls import PeerModes
 from meshlib._compile.policies import (
@@ -66,6 +67,7 @@ class Destinations:
         self._peers = peers
         self._mesh = mesh
         self._workload = workload
+        self._here = viewpoint(workload)
         self._keys = keys
         self._findings = findings
         self._selected: dict[str, MergedRule | None] = {}
@@ -195,6 +197,7 @@ class Destinations:
         if discovery in (Discovery.DNS, Discovery.LOGICAL_DNS) and not endpoints:
             # Envoy takes no such cluster; requests find none (503 NC).
             return None
+        endpoints, localities = arrange(endpoints, policy.locality, self._here)
         key, host = self._keys.of(service.host, port.number, name)
         return Cluster(
             name=key,
@@ -206,6 +209,7 @@ class Destinations:
             protocol=port.protocol,
             discovery=discovery,
             endpoints=endpoints,
+            localities=localities,
             policy=policy,
             origin=rule.origin if rule is not None else "",
             original_port=overridden_port(service, port) if discovery is Discovery.ORIGINAL else None,
@@ -257,6 +261,8 @@ class Destinations:
             is_http=is_http(port.protocol),
             follows_client=port.protocol == SNIFFED and not self._workload.gateway,
             is_original=original,
+            is_named=service.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN),
+            prefers=service.prefers,
         )
         wanted = subset if rule is not None and subset in rule.subsets else ""
         number = port.number if rule is not None and has_port_levels(rule, wanted) else 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from meshlib._compile.index import Index
-from meshlib.model.destination_rule import LocalityLoadBalancerSetting
+from meshlib.model.load_balancer import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from meshlib.model.mesh_config import MeshConfig
 from meshlib.model.traffic_policy import ConnectionPoolSettings, OutlierDetection, TcpKeepalive
 from meshlib.model.virtual_service import HTTPRetry
@@ -35,6 +35,7 @@ class MeshSettings:
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
     locality: LocalityLoadBalancerSetting = field(default_factory=lambda: LocalityLoadBalancerSetting(enabled=True))
+    zone_aware: ZoneAwareLoadBalancerSetting | None = None
     service_export: Visibility = PUBLIC
     virtual_service_export: Visibility = PUBLIC
     destination_rule_export: Visibility = PUBLIC
@@ -61,6 +62,7 @@ def mesh_settings(index: Index) -> MeshSettings:
         connection_pool=traffic.connection_pool if traffic else None,
         outlier_detection=traffic.outlier_detection if traffic else None,
         locality=config.locality_lb_setting or defaults.locality,
+        zone_aware=config.zone_aware_lb_setting,
         service_export=frozenset(config.default_service_export_to) or PUBLIC,
         virtual_service_export=frozenset(config.default_virtual_service_export_to) or PUBLIC,
         destination_rule_export=frozenset(config.default_destination_rule_export_to) or PUBLIC,

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from meshlib._compile.destination_rules import MergedRule
+from meshlib._compile.locality_policy import locality
 from meshlib._compile.mesh import MeshSettings
 from meshlib._snapshot.clusters import (
     UNLIMITED,
     BalancerPolicy,
     ConnectionPool,
     LeastRequest,
-    LocalityPolicy,
     Maglev,
     OutlierDetection,
     Passthrough,
@@ -64,7 +64,8 @@ class PolicyTraits:
     ``tls`` is the mode where no rule sets one; ``accounts`` the names accepted in place
     of unset subjectAltNames; ``is_http`` whether the port is declared HTTP, and
     ``follows_client`` whether the protocol of the caller is kept because the port declares
-    none; ``is_original`` whether requests go to the dialled address, so that nothing is picked.
+    none; ``is_original`` whether requests go to the dialled address, so that nothing is picked;
+    ``is_named`` whether endpoints are names; ``prefers`` what the service keeps calls near to.
     """
 
     tls: UpstreamTls = UpstreamTls()
@@ -72,6 +73,8 @@ class PolicyTraits:
     is_http: bool = True
     follows_client: bool = False
     is_original: bool = False
+    is_named: bool = False
+    prefers: str = ""
 
 
 def effective(rule: MergedRule | None, subset: str, port: int, mesh: MeshSettings) -> Blocks:
@@ -196,7 +199,7 @@ def compile_policy(blocks: Blocks, traits: PolicyTraits, mesh: MeshSettings) -> 
             ratio=(20.0 if budget.percent is None else budget.percent) / 100.0,
             minimum=budget.min_retry_concurrency or 3,
         ),
-        locality=locality(blocks, mesh),
+        locality=locality(blocks, mesh, traits),
         proxy_protocol=None if protocol is None else protocol.version or "V1",
     )
 
@@ -331,21 +334,4 @@ def upstream_tls(settings: model.ClientTLSSettings | None, traits: PolicyTraits)
         credential_name=settings.credential_name or "",
         ca_crl=settings.ca_crl or "",
         skip_verify=bool(settings.insecure_skip_verify),
-    )
-
-
-def locality(blocks: Blocks, mesh: MeshSettings) -> LocalityPolicy | None:
-    """The locality setting in force (semantics 4.3): without outlier detection only ``distribute`` does anything."""
-    own = blocks.load_balancer.locality_lb_setting if blocks.load_balancer is not None else None
-    setting = own if own is not None else mesh.locality
-    if setting.enabled is False:
-        return None
-    if setting.distribute:
-        shares = tuple((item.from_ or "", tuple(item.to.items())) for item in setting.distribute)
-        return LocalityPolicy(distribute=shares)
-    if blocks.outlier_detection is None:
-        return None
-    return LocalityPolicy(
-        failover=tuple((item.from_ or "", item.to or "") for item in setting.failover),
-        failover_priority=setting.failover_priority,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +19,8 @@ from meshlib.model.service_entry import ServiceEntrySpec
 __all__ = ["Registry"]
 
 EXPORT_ANNOTATION: Final = "networking.istio.io/exportTo"
+DISTRIBUTION_ANNOTATION: Final = "networking.istio.io/traffic-distribution"
+PREFERENCES: Final = {"preferclose": "zone", "prefersamezone": "zone", "prefersamenode": "node"}
 RESOLUTIONS: Final = {
     "NONE": Resolution.NONE,
     "STATIC": Resolution.STATIC,
@@ -84,11 +86,19 @@ def kubernetes_service(entry: Entry[kubernetes.ServiceSpec], mesh: MeshSettings,
         age=age_of(meta),
         origin=Origin(f"Service {meta.namespace}/{meta.name}", "", entry.resource.file, entry.resource.line),
         addresses=virtual_addresses(spec) if not headless else (),
+        prefers=preference(spec.traffic_distribution, meta.annotations),
         alias_of=external_name.lower(),
     )
     if not external_name:
         sources.fill_kubernetes(service, spec.selector, publish_unready=bool(spec.publish_not_ready_addresses))
     return service
+
+
+def preference(written: str | None, annotations: Mapping[str, str]) -> str:
+    """What a service prefers by its trafficDistribution, else by the annotation from before that field."""
+    if written in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+        return PREFERENCES[written.lower()]
+    return PREFERENCES.get(annotations.get(DISTRIBUTION_ANNOTATION, "").lower(), "")
 
 
 def virtual_addresses(spec: kubernetes.ServiceSpec) -> tuple[str, ...]:
@@ -127,6 +137,7 @@ def entry_services(entry: Entry[ServiceEntrySpec], mesh: MeshSettings, sources: 
             origin=origin,
             addresses=tuple(filter(None, map(single_address, spec.addresses))),
             accounts=spec.subject_alt_names,
+            prefers=preference(None, meta.annotations),
             traits=(
                 frozenset(spec.export_to),
                 frozenset(meta.labels.items()),

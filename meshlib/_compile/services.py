@@ -71,6 +71,7 @@ class Service:
     ``external`` is outside the mesh; ``accounts`` are the names its certificates may
     carry; ``alias_of`` is what an ExternalName service stands for, ``aliases`` the other
     way round. ``known`` is false if nothing in the configuration tells its endpoints.
+    ``prefers`` is ``zone`` or ``node`` where its trafficDistribution keeps calls near.
     ``traits`` is what two parts of a service must have in common to be put together.
     """
 
@@ -90,6 +91,7 @@ class Service:
     aliases: tuple[str, ...] = ()
     endpoints: dict[int, tuple[Endpoint, ...]] = field(default_factory=dict)
     known: bool = True
+    prefers: str = ""
     traits: object = None
 
     def port(self, number: int) -> ServicePort | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from threading import Lock
 from typing import TypeAlias
 
 from meshlib._http import Headers, Outcome, Response
 from meshlib._snapshot.clusters import Cluster, Endpoint
 
-__all__ = ["Backoff", "Command", "Copy", "LocalReply", "Reply", "Send", "Steps"]
+__all__ = ["Backoff", "Command", "Copy", "LocalReply", "Reply", "Send", "Steps", "Ticket", "Wait"]
 
 
 class Send:
@@ -70,6 +71,48 @@ class Copy:
         return f"<Copy {self.cluster.name} to {self.endpoint.key}>"
 
 
+class Ticket:
+    """A place in the queue for a connection. Who is told of its turn may be on another thread."""
+
+    __slots__ = ("_lock", "_wake", "is_granted", "is_told")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._wake: Callable[[], object] | None = None
+        self.is_granted = False
+        self.is_told = False
+
+    def subscribe(self, wake: Callable[[], object]) -> bool:
+        """Have ``wake`` called at its turn, once and on any thread; False if its turn has come already."""
+        with self._lock:
+            self._wake = wake
+            return not self.is_told
+
+    def tell(self) -> None:
+        """Its turn has come."""
+        with self._lock:
+            self.is_told = True
+            wake = self._wake
+        if wake is not None:
+            wake()
+
+    def __repr__(self) -> str:
+        return f"<Ticket granted={self.is_granted}>"
+
+
+class Wait:
+    """Wait for the turn of ``ticket``, at most ``seconds`` (None: as long as it takes); the answer is None."""
+
+    __slots__ = ("seconds", "ticket")
+
+    def __init__(self, ticket: Ticket, seconds: float | None) -> None:
+        self.ticket = ticket
+        self.seconds = seconds
+
+    def __repr__(self) -> str:
+        return f"<Wait {self.ticket!r} seconds={self.seconds}>"
+
+
 class LocalReply:
     """The mesh answers in place of the upstream.
 
@@ -107,7 +150,7 @@ class LocalReply:
         return f"<LocalReply {self.status} {self.details}>"
 
 
-Command: TypeAlias = Send | Backoff | Copy
+Command: TypeAlias = Send | Backoff | Copy | Wait
 Reply: TypeAlias = Response | LocalReply
 Steps: TypeAlias = Generator[Command, Outcome | None, Reply]
 """An exchange in progress: yields commands, takes outcomes, returns the reply."""

@@ -40,6 +40,7 @@ _FLAG_OF_FAILURE: Final = {
     FailureKind.REFUSED_STREAM: "UR",
     FailureKind.PROTOCOL_ERROR: "UPE",
     FailureKind.TIMEOUT: "UT",
+    FailureKind.OVERFLOW: "UO",
 }
 
 

@@ -8,12 +8,13 @@ from meshlib._http import Outcome, Response
 from meshlib.events import AttemptFinished, ExchangeFinished
 
 if TYPE_CHECKING:
+    from meshlib._engine.attempts import Attempts
     from meshlib._engine.exchange import Exchange
 
 __all__ = ["attempt_finished", "exchange_finished"]
 
 
-def attempt_finished(exchange: Exchange, outcome: Outcome) -> AttemptFinished:
+def attempt_finished(exchange: Attempts, outcome: Outcome) -> AttemptFinished:
     """The attempt that has just come back."""
     return AttemptFinished(
         cluster=exchange.live.cluster.name if exchange.live is not None else "",

@@ -9,11 +9,14 @@ The lock of a cluster is held for a pick or a record only, never across I/O.
 
 from __future__ import annotations
 
+from collections import deque
 from threading import Lock
 
-from meshlib._engine.balancing import Balancer, HashTable, make_balancer
+from meshlib._clock import Clock, SystemClock
+from meshlib._engine.balancing import Balancer, HashTable, TieredBalancer, make_pools
+from meshlib._engine.commands import Ticket
 from meshlib._random import Chance
-from meshlib._snapshot.clusters import Cluster, Discovery, Endpoint
+from meshlib._snapshot.clusters import UNLIMITED, Cluster, Discovery, Endpoint
 from meshlib._snapshot.snapshot import Snapshot
 
 __all__ = ["ClusterState", "EndpointState", "LiveCluster", "State"]
@@ -24,11 +27,15 @@ class EndpointState:
 
     ``active`` counts requests on their way; the consecutive counters, ``ejected_at``
     (None: not ejected), ``backoff`` and ``last_uneject`` belong to outlier detection.
+    ``connections`` are held by them where the cluster caps these, ``waiting`` the queue for them.
+    ``added_at`` starts its warm-up; None if it was not healthy when it came.
     """
 
     __slots__ = (
         "active",
+        "added_at",
         "backoff",
+        "connections",
         "consecutive_5xx",
         "consecutive_gateway",
         "consecutive_local",
@@ -36,12 +43,16 @@ class EndpointState:
         "endpoint",
         "key",
         "last_uneject",
+        "waiting",
     )
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, added_at: float | None = None) -> None:
         self.endpoint = endpoint
+        self.added_at = added_at if endpoint.healthy else None
         self.key = endpoint.key
         self.active = 0
+        self.connections = 0
+        self.waiting: deque[Ticket] = deque()
         self.consecutive_5xx = 0
         self.consecutive_gateway = 0
         self.consecutive_local = 0
@@ -58,52 +69,73 @@ class EndpointState:
 
 
 class ClusterState:
-    """Counters of one cluster that outlive a publish. Mutated under ``lock`` only."""
+    """Counters of one cluster that outlive a publish. Mutated under ``lock`` only.
 
-    __slots__ = ("active", "endpoints", "lock", "next_sweep", "retries")
+    ``connections`` and ``pending`` are counted where the policy caps them.
+    """
+
+    __slots__ = ("active", "connections", "endpoints", "lock", "next_sweep", "pending", "retries")
 
     def __init__(self) -> None:
         self.lock = Lock()
         self.active = 0
         self.retries = 0
+        self.connections = 0
+        self.pending = 0
         self.endpoints: dict[str, EndpointState] = {}
         self.next_sweep: float | None = None
+
+    def reset(self) -> None:
+        """Forget what is on its way, with a new lock: in a forked child nothing is."""
+        self.lock = Lock()
+        self.active = self.retries = self.connections = self.pending = 0
+        for host in self.endpoints.values():
+            host.active = host.connections = 0
+            host.waiting.clear()
 
 
 class LiveCluster:
     """A compiled cluster bound to its state, with the balancer over the endpoints that may be picked."""
 
     __slots__ = (
-        "_chance", "balancer", "cluster", "endpoints", "is_original", "judges_success", "max_requests", "state", "table"
+        "_chance", "_clock", "balancer", "caps_connections", "cluster", "endpoints", "is_original", "judges_success",
+        "max_connections", "max_pending", "max_requests", "state", "table", "tiers",
     )  # fmt: skip
 
-    def __init__(self, cluster: Cluster, state: ClusterState, chance: Chance) -> None:
+    def __init__(self, cluster: Cluster, state: ClusterState, chance: Chance, clock: Clock) -> None:
         self.cluster = cluster
         self.state = state
         self._chance = chance
+        self._clock = clock
         self.is_original = cluster.discovery is Discovery.ORIGINAL
-        self.max_requests = cluster.policy.connection_pool.max_requests
+        pool = cluster.policy.connection_pool
+        self.max_requests, self.max_pending = pool.max_requests, pool.max_pending_requests
+        self.max_connections = pool.max_connections
+        # HTTP/2 puts all its requests on one connection.
+        self.caps_connections = pool.max_connections < UNLIMITED and not cluster.speaks_http2
         # A list of error codes may hold codes that are successes otherwise.
         self.judges_success = cluster.policy.outlier is not None and bool(cluster.policy.outlier.error_codes)
-        self.endpoints = tuple(self._state_of(endpoint) for endpoint in cluster.endpoints)
+        now = clock.monotonic()
+        self.endpoints = tuple(self._state_of(endpoint, now) for endpoint in cluster.endpoints)
         self.balancer: Balancer[EndpointState]
-        self.table: HashTable[EndpointState] | None
+        self.table: HashTable[EndpointState] | TieredBalancer[EndpointState] | None
+        self.tiers: TieredBalancer[EndpointState] | None
         self.rebuild_locked()
 
-    def _state_of(self, endpoint: Endpoint) -> EndpointState:
+    def _state_of(self, endpoint: Endpoint, now: float) -> EndpointState:
         known = self.state.endpoints.get(endpoint.key)
         if known is None:
-            known = self.state.endpoints[endpoint.key] = EndpointState(endpoint)
+            known = self.state.endpoints[endpoint.key] = EndpointState(endpoint, now)
         known.endpoint = endpoint
         return known
 
     def rebuild_locked(self) -> None:
-        """Bring the balancer up to date with ejections: first failover tier with an available endpoint."""
-        available = [one for one in self.endpoints if one.endpoint.healthy and one.ejected_at is None]
-        tier = min((one.endpoint.priority for one in available), default=0)
-        hosts = tuple(one for one in available if one.endpoint.priority == tier)
-        self.balancer = make_balancer(self.cluster.policy.balancer, hosts, self._chance)
-        self.table = self.balancer if isinstance(self.balancer, HashTable) else None
+        """Bring the balancer up to date with ejections; ``table`` picks by hash, ``tiers`` around those tried."""
+        available = frozenset(one for one in self.endpoints if one.endpoint.healthy and one.ejected_at is None)
+        made = self.balancer = make_pools(self.cluster, self.endpoints, available, self._chance, self._clock)
+        self.tiers = made if isinstance(made, TieredBalancer) else None
+        hashing = isinstance(made, HashTable) or (self.tiers is not None and self.tiers.is_hashing)
+        self.table = made if hashing and isinstance(made, HashTable | TieredBalancer) else None
 
     def __repr__(self) -> str:
         ejected = sum(one.is_ejected for one in self.endpoints)
@@ -113,10 +145,11 @@ class LiveCluster:
 class State:
     """All counters of a running mesh, by cluster name."""
 
-    __slots__ = ("_chance", "clusters")
+    __slots__ = ("_chance", "_clock", "clusters")
 
-    def __init__(self, chance: Chance) -> None:
+    def __init__(self, chance: Chance, clock: Clock | None = None) -> None:
         self._chance = chance
+        self._clock = clock or SystemClock()
         self.clusters: dict[str, ClusterState] = {}
 
     def bind(self, snapshot: Snapshot, before: dict[str, LiveCluster], now: float) -> dict[str, LiveCluster]:
@@ -142,7 +175,7 @@ class State:
                 state.next_sweep = None
             elif state.next_sweep is None:
                 state.next_sweep = now + detection.interval
-            bound = LiveCluster(cluster, state, self._chance)
+            bound = LiveCluster(cluster, state, self._chance, self._clock)
             state.endpoints = {one.endpoint.key: one for one in bound.endpoints}
         return bound
 

@@ -23,6 +23,7 @@ __all__ = [
     "LeastRequest",
     "Locality",
     "LocalityPolicy",
+    "LocalityShare",
     "Maglev",
     "OutlierDetection",
     "Passthrough",
@@ -198,11 +199,25 @@ class LocalityPolicy:
     """The effective locality setting (semantics 4.3), None where nothing applies.
 
     ``distribute`` and ``failover`` as written; ``failover_priority`` the labels.
+    ``makes_tiers`` is whether there are failover tiers at all, ``is_zone_aware`` makes
+    them of regions instead of distances; ``is_weighted`` is whether the localities of a tier are chosen by weight before their endpoints.
     """
 
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     failover_priority: tuple[str, ...] = ()
+    makes_tiers: bool = True
+    is_zone_aware: bool = False
+    is_weighted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LocalityShare:
+    """The weight of a locality among those of its failover tier."""
+
+    priority: int
+    locality: Locality
+    weight: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +237,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A destination that requests can be sent to: host, port and subset with their endpoints.
 
     ``original_port`` replaces the dialled port where the discovery is ORIGINAL.
-    ``origin`` names the DestinationRule behind the policy, if there is one.
+    ``origin`` names the DestinationRule behind the policy, if there is one. ``localities``
+    are weighted against each other within their tier; empty where they do not count.
     """
 
     name: str
@@ -234,10 +250,16 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     protocol: str = "HTTP"
     discovery: Discovery = Discovery.STATIC
     endpoints: tuple[Endpoint, ...] = ()
+    localities: tuple[LocalityShare, ...] = ()
     policy: TrafficPolicy = TrafficPolicy()
     origin: str = ""
     original_port: int | None = None
     subset_labels: Mapping[str, str] = {}
+
+    @property
+    def speaks_http2(self) -> bool:
+        """Whether Envoy would send HTTP/2 to it."""
+        return self.protocol in ("HTTP2", "GRPC") or self.policy.connection_pool.h2_upgrade
 
     @property
     def default_sni(self) -> str:

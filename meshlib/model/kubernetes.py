@@ -69,6 +69,7 @@ class ServiceSpec(LenientSpec, frozen=True, kw_only=True):
     external_name: str | None = None
     external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
     publish_not_ready_addresses: bool | None = None
+    traffic_distribution: str | None = None
 
 
 class ObjectReference(Lenient, frozen=True, kw_only=True):

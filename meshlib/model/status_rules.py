@@ -18,6 +18,7 @@ Rule: TypeAlias = tuple[str, StatusName, str]
 _PLANNED: Final = "not implemented yet"
 _NO_LISTENER: Final = "a client in the process has no TCP listener whose connections could be routed"
 _EXTENSION: Final = "meshlib's own: Istio rejects the field; use VirtualService"
+_ZONES: Final = "regions are failover tiers; zones inside a region are not told apart: who the peers are is not known"
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
@@ -50,14 +51,19 @@ def _port_policy(prefix: str) -> tuple[Rule, ...]:
     outlier = f"{prefix}.outlierDetection"
     return (
         (balancer, "refused", _PLANNED),
-        (f"{balancer}.simple", "honoured", "ROUND_ROBIN, LEAST_REQUEST and RANDOM"),
+        (f"{balancer}.simple", "honoured", ""),
         (f"{balancer}.consistentHash", "honoured", ""),
+        (f"{balancer}.localityLbSetting", "honoured", ""),
+        (f"{balancer}.warmup", "honoured", "for ROUND_ROBIN and LEAST_REQUEST"),
+        (f"{balancer}.warmupDurationSecs", "honoured", "for ROUND_ROBIN and LEAST_REQUEST"),
+        (f"{balancer}.backendUtilization", "refused", "endpoints would have to report their load (ORCA)"),
+        (f"{balancer}.zoneAwareLbSetting", "approximated", _ZONES),
+        (f"{balancer}.zoneAwareLbSetting.minClusterSize", "refused", _ZONES),
         (f"{balancer}.consistentHash.useSourceIp", "refused", "calls of this process have no downstream address"),
         (f"{prefix}.connectionPool", "refused", _PLANNED),
         (f"{prefix}.connectionPool.http.http2MaxRequests", "honoured", ""),
         (f"{prefix}.connectionPool.http.maxRetries", "honoured", ""),
         (outlier, "honoured", ""),
-        (f"{outlier}.minHealthPercent", "refused", _PLANNED),
         (f"{outlier}.consecutiveErrors", "refused", "ignored by Istio too; use consecutive5xxErrors"),
         (f"{prefix}.tls", "refused", _PLANNED),
     )
@@ -77,7 +83,6 @@ _SERVICE_ENTRY: Final[tuple[Rule, ...]] = (
         "names of DNS services are resolved by the client library",
     ),
     ("spec.subjectAltNames", "refused", _PLANNED),
-    ("spec.endpoints[].locality", "refused", _PLANNED),
     ("spec.endpoints[].network", "refused", "there is no gateway between networks here"),
 )
 
@@ -110,8 +115,9 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("trustDomain", "refused", _PLANNED),
     ("trustDomainAliases", "refused", _PLANNED),
     ("connectTimeout", "refused", "the client library's own connect timeout applies"),
-    ("localityLbSetting", "refused", _PLANNED),
-    ("zoneAwareLbSetting", "refused", _PLANNED),
+    ("localityLbSetting", "honoured", ""),
+    ("zoneAwareLbSetting", "approximated", _ZONES),
+    ("zoneAwareLbSetting.minClusterSize", "refused", _ZONES),
     ("pathNormalization", "refused", _PLANNED),
     ("extensionProviders", "refused", _PLANNED),
     ("defaultProviders", "refused", _PLANNED),
@@ -138,7 +144,6 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "ServiceEntry": _SERVICE_ENTRY,
     "WorkloadEntry": (
         ("spec", "honoured", ""),
-        ("spec.locality", "refused", _PLANNED),
         ("spec.network", "refused", "there is no gateway between networks here"),
     ),
     "WorkloadGroup": (("spec", "refused", "instances register through a control plane; write WorkloadEntry"),),

@@ -106,7 +106,7 @@ class OutlierDetection(Model, frozen=True, kw_only=True):
     ``consecutive_local_origin_failures`` counts connection failures apart. ``interval``
     (10 s) is the sweep, ``base_ejection_time`` (30 s) is multiplied by the number of
     ejections, ``max_ejection_percent`` (10) limits them, and below ``min_health_percent``
-    (0) of healthy endpoints nothing is ejected. ``consecutive_errors`` is deprecated.
+    (0) of healthy endpoints ejected ones are used too. ``consecutive_errors`` is deprecated.
     ``outlier_detection_http_error_codes`` are the statuses that count as errors.
     https://istio.io/latest/docs/reference/config/networking/destination-rule/#OutlierDetection
     """

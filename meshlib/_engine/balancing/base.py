@@ -10,10 +10,14 @@ __all__ = ["Balancer", "Host", "HostT"]
 
 
 class Host(Protocol):
-    """An endpoint that may be picked, with the number of its requests on their way."""
+    """An endpoint that may be picked, with the number of its requests on their way.
+
+    ``added_at`` is when it came, by the clock; None if it needs no warm-up.
+    """
 
     endpoint: Endpoint
     active: int
+    added_at: float | None
 
 
 HostT = TypeVar("HostT", bound=Host)

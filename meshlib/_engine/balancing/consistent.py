@@ -8,6 +8,7 @@ are normalised to their sum.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from math import ceil
 from typing import Final, Generic
 
@@ -46,11 +47,16 @@ class HashTable(Generic[HostT]):
         return slots[(bisect_left(bounds, value) % len(slots) + attempt) % len(slots)]
 
 
-def ring_hash(hosts: tuple[HostT, ...], minimum_size: int, chance: Chance) -> HashTable[HostT]:
-    """A ring where a host of weight w stands about ``scale × w`` times, under ``<address>_<number>``."""
+def ring_hash(
+    hosts: tuple[HostT, ...], minimum_size: int, chance: Chance, weights: Sequence[float] | None = None
+) -> HashTable[HostT]:
+    """A ring where a host of weight w stands about ``scale × w`` times, under ``<address>_<number>``.
+
+    ``weights`` are those of the hosts in place of their own, normalised already.
+    """
     if not hosts:
         return HashTable([], [], chance)
-    weights = _normalised(hosts)
+    weights = _normalised(hosts) if weights is None else weights
     least = min(weights)
     scale = min(ceil(least * minimum_size) / least, float(_MAX_RING))
     ring: list[tuple[int, int]] = []
@@ -65,12 +71,15 @@ def ring_hash(hosts: tuple[HostT, ...], minimum_size: int, chance: Chance) -> Ha
     return HashTable([hosts[index] for _, index in ring], [value for value, _ in ring], chance)
 
 
-def maglev(hosts: tuple[HostT, ...], size: int, chance: Chance) -> HashTable[HostT]:
+def maglev(
+    hosts: tuple[HostT, ...], size: int, chance: Chance, weights: Sequence[float] | None = None
+) -> HashTable[HostT]:
     """A table of ``size`` (a prime) slots that the hosts fill in turn, each along its own permutation."""
     if not hosts:
         return HashTable([], None, chance)
-    ordered = sorted(hosts, key=lambda host: host.endpoint.key)
-    weights = _normalised(tuple(ordered))
+    given = _normalised(hosts) if weights is None else weights
+    pairs = sorted(zip(hosts, given, strict=True), key=lambda pair: pair[0].endpoint.key)
+    ordered, weights = [host for host, _ in pairs], [weight for _, weight in pairs]
     heaviest = max(weights)
     keys = [host.endpoint.key.encode() for host in ordered]
     at = [xxh64(key) % size for key in keys]

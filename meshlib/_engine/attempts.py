@@ -1,0 +1,343 @@
+"""The attempts of one exchange: limit, pick, send, record, retry.
+
+Every counter that an attempt raises is lowered in the same file, whichever way the
+attempt ends: answered, failed, timed out, or given up by the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from meshlib._engine.commands import Backoff, LocalReply, Reply, Send, Steps, Ticket, Wait
+from meshlib._engine.filters import Waits
+from meshlib._engine.limits import leave_locked, overflow_reply, retry_limit, take_locked, wait_locked, withdraw
+from meshlib._engine.local_replies import local_reply, reset_reply, sorted_flags
+from meshlib._engine.mirrors import draw_copies
+from meshlib._engine.outliers import record_locked, sweep_locked
+from meshlib._engine.picks import pick_again_locked, pick_locked
+from meshlib._engine.published import Published
+from meshlib._engine.reports import attempt_finished
+from meshlib._engine.request_hash import RequestHash
+from meshlib._engine.request_headers import set_attempt_headers
+from meshlib._engine.retries import backoff_seconds, retry_reason
+from meshlib._engine.state import EndpointState, LiveCluster
+from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
+from meshlib._snapshot.routes import Forward, RetryPolicy
+from meshlib.events import AttemptFinished, RetryScheduled
+
+__all__ = ["Attempts"]
+
+_NEVER: Final = float("inf")
+_NOTHING: Final = Forward(destinations=(), sums=())
+
+
+class Attempts:
+    """What an exchange knows of its destination and of the attempts it made there."""
+
+    __slots__ = (
+        "_action",
+        "_authority",
+        "_cut_by_route",
+        "_deadline",
+        "_flags",
+        "_hash",
+        "_is_counted",
+        "_is_counted_retry",
+        "_path",
+        "_retry_reason",
+        "_ticket",
+        "_tried",
+        "attempt_started",
+        "attempts",
+        "can_replay",
+        "details",
+        "endpoint",
+        "headers",
+        "live",
+        "published",
+        "request",
+        "started",
+    )
+
+    def __init__(
+        self, published: Published, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]
+    ) -> None:
+        self.published = published
+        self.request = request
+        self.headers = headers
+        self.can_replay = can_replay
+        self.live: LiveCluster | None = None
+        self.endpoint: EndpointState | None = None
+        self.attempts = 0
+        self.details = "via_upstream"
+        self.started = self.attempt_started = published.clock.monotonic()
+        self._action = _NOTHING
+        self._path: str | None = None
+        self._authority: str | None = None
+        self._hash: RequestHash | None = None
+        self._deadline = 0.0
+        self._cut_by_route = False
+        self._ticket: Ticket | None = None  # its place in the queue for a connection
+        self._tried: tuple[EndpointState, ...] = ()
+        self._retry_reason = ""
+        self._flags: set[str] | None = None
+        self._is_counted = False  # among the active requests of its endpoint and cluster
+        self._is_counted_retry = False  # among the retries of its cluster
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Envoy's response flags, in its order; empty if all went well."""
+        return sorted_flags(self._flags) if self._flags else ()
+
+    def finish(self) -> None:
+        """The response's body is over, or nobody wants it any more. Safe to call again."""
+        if self._is_counted:
+            self._count_out()
+
+    # -- limit, pick, send ---------------------------------------------------------------------------
+
+    def _forward(self) -> Steps:
+        """Attempt after attempt, until one is good or no more are allowed."""
+        if self._action.mirrors:
+            yield from draw_copies(self._action.mirrors, self.published, self.request, self._path)
+        reply: Reply | None = None
+        while reply is None:
+            refusal = self._start_attempt()
+            if refusal is None and self._ticket is not None:
+                refusal = yield from self._wait_for_connection(self._ticket)
+            if refusal is not None:
+                return refusal
+            outcome = yield self._send()
+            assert outcome is not None
+            reply = self._end_attempt(outcome)
+            if reply is None:
+                reply = yield from self._back_off(outcome)
+        return reply
+
+    def _start_attempt(self) -> LocalReply | None:
+        """Take an endpoint and count the request in; a reply if there is none or no room."""
+        live, retry = self.live, self._action.retry
+        assert live is not None
+        state, events, now = live.state, None, self.published.clock.monotonic()
+        if not self.attempts and self._action.timeout is not None:
+            self._deadline = now + self._action.timeout
+        self.attempt_started = now
+        value = self._hash.value if self._hash is not None else None
+        with state.lock:
+            if state.next_sweep is not None and now >= state.next_sweep:
+                events = sweep_locked(live, now)
+            if self._tried and retry is not None:
+                host = pick_again_locked(live, value, retry, self._tried)
+            else:
+                host = pick_locked(live, value)
+            self.endpoint = host
+            has_room = (host is not None or live.is_original) and self._enter_locked(live, host)
+        for event in events or ():
+            self.published.notify(event)
+        if has_room:
+            return None
+        if host is None and not live.is_original:
+            return self._refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
+        return self._overflow()
+
+    def _enter_locked(self, live: LiveCluster, host: EndpointState | None) -> bool:
+        """Count the request in, or queue it for a connection; False if there is room for neither."""
+        state = live.state
+        if state.active >= live.max_requests:
+            return False
+        if live.caps_connections and host is not None and not take_locked(live, host):
+            self._ticket = wait_locked(live, host)
+            return self._ticket is not None
+        self._is_counted = True
+        state.active += 1
+        if host is not None:
+            host.active += 1
+        return True
+
+    def _wait_for_connection(self, ticket: Ticket) -> Waits:
+        """Pending; a reply if the route's timeout ends first or the turn comes when there is no room."""
+        live, host = self.live, self.endpoint
+        assert live is not None
+        assert host is not None
+        left = None if self._action.timeout is None else max(self._deadline - self.published.clock.monotonic(), 0.0)
+        yield Wait(ticket, left)
+        if not ticket.is_granted:
+            self._withdraw()
+            return self._time_out()
+        with live.state.lock:
+            has_room = live.state.active < live.max_requests
+            if has_room:
+                self._ticket = None
+                self._is_counted = True
+                live.state.active += 1
+                host.active += 1
+        if has_room:
+            return None
+        self._withdraw()
+        return self._overflow()
+
+    def _send(self) -> Send:
+        """What the driver sends for the attempt that was counted in."""
+        live, action, host = self.live, self._action, self.endpoint
+        assert live is not None
+        self.attempts = attempt = self.attempts + 1
+        timeout = action.retry.per_try_timeout if action.retry is not None else None
+        if action.timeout is not None:
+            timeout = self._bound(action.timeout, timeout)
+        set_attempt_headers(self.headers, attempt, timeout)
+        endpoint = host.endpoint if host is not None else None
+        return Send(live.cluster, endpoint, attempt, timeout, self._path, self._authority)
+
+    def _bound(self, timeout: float, per_try: float | None) -> float:
+        """What this attempt may take when the route has a timeout too."""
+        left = timeout  # the first attempt has all of it: a round number, which the driver's timers like
+        if self.attempts > 1 or self.live is None or self.live.caps_connections:
+            left = max(self._deadline - self.published.clock.monotonic(), 0.0)
+        self._cut_by_route = per_try is None or per_try >= timeout or left < per_try
+        return left if self._cut_by_route or per_try is None else per_try
+
+    # -- record, retry -------------------------------------------------------------------------------
+
+    def _end_attempt(self, outcome: Outcome) -> Reply | None:
+        """Record what came back; the reply, or None if it is to be retried."""
+        if self._is_counted_retry:
+            self._count_out_retry()
+        live, host, retry, published = self.live, self.endpoint, self._action.retry, self.published
+        assert live is not None
+        if AttemptFinished in published.observers:
+            published.notify(attempt_finished(self, outcome))
+        is_over = False
+        if isinstance(outcome, Response):
+            if outcome.status < 400 and self._is_plain(live, outcome):
+                return outcome
+        elif outcome.kind is FailureKind.OVERFLOW:
+            self._count_out()
+            return self._overflow()
+        elif outcome.kind is FailureKind.TIMEOUT:
+            is_over = self._cut_by_route
+            outcome.detail = "response_timeout" if is_over else "upstream_per_try_timeout"
+        if host is not None:
+            self._judge(live, host, outcome)
+        if retry is not None and not is_over:
+            reason = retry_reason(retry, outcome)
+            if reason is not None and self._may_retry(live, retry):
+                self._retry_reason = reason
+                return None
+        return outcome if isinstance(outcome, Response) else self._fail(outcome)
+
+    def _is_plain(self, live: LiveCluster, response: Response) -> bool:
+        """Whether a success changes nothing anywhere: it ends no run of errors, and no rule looks at it."""
+        host, retry, headers = self.endpoint, self._action.retry, response.headers
+        return not (
+            (host is not None and (host.consecutive_5xx or host.consecutive_gateway or host.consecutive_local))
+            or live.judges_success
+            or "grpc-status" in headers
+            or "x-envoy-ratelimited" in headers
+            or (retry is not None and response.status in retry.status_codes)
+        )
+
+    def _judge(self, live: LiveCluster, host: EndpointState, outcome: Outcome) -> None:
+        """Tell outlier detection."""
+        if live.cluster.policy.outlier is not None:
+            with live.state.lock:
+                event = record_locked(live, host, outcome, self.published.clock.monotonic())
+            if event is not None:
+                self.published.notify(event)
+
+    def _may_retry(self, live: LiveCluster, retry: RetryPolicy) -> bool:
+        """Whether one more attempt is allowed; takes its place among the concurrent retries if so."""
+        if self.attempts > retry.attempts:
+            if retry.attempts:
+                self.flag("URX")
+            return False
+        if not self.can_replay():
+            return False
+        state = live.state
+        with state.lock:
+            if state.retries >= retry_limit(live):
+                self.flag("UO")
+                return False
+            state.retries += 1
+            self._is_counted_retry = True
+        return True
+
+    def _back_off(self, outcome: Outcome) -> Waits:
+        """Let go of what came back and wait; a reply if the route's timeout ends first."""
+        action, published, live = self._action, self.published, self.live
+        assert action.retry is not None
+        assert live is not None
+        self._count_out()
+        if self.endpoint is not None:
+            self._tried += (self.endpoint,)
+        seconds = backoff_seconds(action.retry, self.attempts, published.chance)
+        if RetryScheduled in published.observers:
+            name, attempt = live.cluster.name, self.attempts + 1
+            scheduled = RetryScheduled(cluster=name, attempt=attempt, backoff=seconds, reason=self._retry_reason)
+            published.notify(scheduled)
+        discard = outcome if type(outcome) is Response else None
+        left = _NEVER if action.timeout is None else max(self._deadline - published.clock.monotonic(), 0.0)
+        yield Backoff(min(seconds, left), discard)
+        return None if seconds < left else self._time_out()
+
+    def _count_out(self) -> None:
+        """The request is not on its way any more."""
+        assert self.live is not None
+        state, host, heir = self.live.state, self.endpoint, None
+        self._is_counted = False
+        with state.lock:
+            state.active -= 1
+            if host is not None:
+                host.active -= 1
+                if self.live.caps_connections:
+                    heir = leave_locked(state, host)
+        if heir is not None:
+            heir.tell()
+
+    def _withdraw(self) -> None:
+        """Leave the queue for a connection."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None and self.live is not None and self.endpoint is not None:
+            withdraw(self.live.state, self.endpoint, ticket)
+
+    def _give_up(self) -> None:
+        """Nobody waits for the reply any more: every counter back."""
+        self.finish()
+        self._withdraw()
+        if self._is_counted_retry:
+            self._count_out_retry()
+
+    def _count_out_retry(self) -> None:
+        assert self.live is not None
+        self._is_counted_retry = False
+        with self.live.state.lock:
+            self.live.state.retries -= 1
+
+    # -- replies -------------------------------------------------------------------------------------
+
+    def _fail(self, failure: Failure) -> LocalReply:
+        self._count_out()
+        reply, flag = reset_reply(self.request, failure, retried=self.attempts > 1)
+        self.flag(flag)
+        return reply
+
+    def _overflow(self) -> LocalReply:
+        if self._is_counted_retry:
+            self._count_out_retry()
+        self.flag("UO")
+        return overflow_reply(self.request)
+
+    def _time_out(self) -> LocalReply:
+        return self._refuse(504, "upstream request timeout", "response_timeout", "UT")
+
+    def _refuse(self, status: int, body: str, details: str, flag: str) -> LocalReply:
+        if self._is_counted_retry:
+            self._count_out_retry()
+        self.flag(flag)
+        return local_reply(self.request, status, body, details)
+
+    def flag(self, flag: str) -> None:
+        """Set one of Envoy's response flags."""
+        if self._flags is None:
+            self._flags = set()
+        self._flags.add(flag)

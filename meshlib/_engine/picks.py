@@ -1,0 +1,48 @@
+"""Which endpoint an attempt goes to: by hash or balancer, for a retry away from what was tried (semantics 3.2)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshlib._engine.state import EndpointState, LiveCluster
+from meshlib._snapshot.routes import RetryPolicy
+
+__all__ = ["pick_again_locked", "pick_locked"]
+
+_PICKS: Final = 5  # how often a retry looks for a host that was not tried yet (host_selection_retry_max_attempts)
+_UPDATES: Final = 2  # after so many attempts each, retryRemoteLocalities leaves out the tiers they went to
+
+
+def pick_locked(live: LiveCluster, value: int | None) -> EndpointState | None:
+    """The endpoint of a first attempt; ``value`` is the request's hash."""
+    table = live.table
+    return live.balancer.pick() if table is None or value is None else table.pick_by(value)
+
+
+def pick_again_locked(
+    live: LiveCluster, value: int | None, retry: RetryPolicy, tried: tuple[EndpointState, ...]
+) -> EndpointState | None:
+    """The endpoint of a retry: one that was not tried, if five more picks find another."""
+    beyond = _tiers_left_out(live, tried) if retry.remote_localities and live.table is None else None
+    host = _pick(live, value, beyond, 0)
+    if retry.avoid_previous_hosts:
+        for again in range(1, _PICKS + 1):
+            if host not in tried:
+                break
+            host = _pick(live, value, beyond, again)
+    return host
+
+
+def _tiers_left_out(live: LiveCluster, tried: tuple[EndpointState, ...]) -> frozenset[int] | None:
+    """The tiers of the attempts up to the last full pair of them (Envoy's previous_priorities, update_frequency 2)."""
+    settled = len(tried) - len(tried) % _UPDATES
+    if not settled or live.tiers is None:
+        return None
+    return frozenset(host.endpoint.priority for host in tried[:settled])
+
+
+def _pick(live: LiveCluster, value: int | None, beyond: frozenset[int] | None, again: int) -> EndpointState | None:
+    if beyond is not None and live.tiers is not None:
+        return live.tiers.pick_beyond(beyond)
+    table = live.table
+    return live.balancer.pick() if table is None or value is None else table.pick_by(value, again)
