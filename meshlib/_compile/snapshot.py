@@ -15,6 +15,7 @@ from meshlib._compile.index import Index
 from meshlib._compile.mesh import mesh_settings
 from meshlib._compile.mtls import PeerModes
 from meshlib._compile.registry import Registry
+from meshlib._compile.security import compile_security
 from meshlib._compile.tables import SidecarTables, as_written
 from meshlib._compile.unknown import report_unknown
 from meshlib._compile.virtual_services import VirtualServices
@@ -69,11 +70,12 @@ class Config:
             find_defaults=destinations.find_defaults,
         )
         clusters = destinations.clusters()
+        security = compile_security(self.index, self.mesh, view, workload, collected)
         if workload.gateway:
             gateway = GatewayTables(self.index, self.registry, self.rules, view.services, context, workload)
             tables, servers = gateway.build()
             report_unknown(tables, clusters, collected)
-            return Snapshot(tables=tables, servers=servers, clusters=clusters, version=version)
+            return Snapshot(tables=tables, servers=servers, clusters=clusters, security=security, version=version)
         unlisted = unlisted_host(view, context)
         if view.outbound_mode == "ALLOW_ANY_DYNAMIC_DNS":
             clusters[DYNAMIC] = dynamic_cluster()
@@ -85,7 +87,13 @@ class Config:
             catch_all=unlisted,
         ).build()
         report_unknown(tables, clusters, collected)
-        return Snapshot(tables=tables, unlisted=RouteTable(catch_all=unlisted), clusters=clusters, version=version)
+        return Snapshot(
+            tables=tables,
+            unlisted=RouteTable(catch_all=unlisted),
+            clusters=clusters,
+            security=security,
+            version=version,
+        )
 
     def _sidecar_view(self, workload: Workload) -> View:
         return sidecar_view(self.index, self.registry, self.rules, self.mesh, workload)

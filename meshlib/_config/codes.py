@@ -283,7 +283,22 @@ _COMPILING: dict[str, CodeInfo] = {
     ),
 }
 
-CODES: dict[str, CodeInfo] = {**_READING, **_DECODING, **_COMPILING}
+_PROTECTING: dict[str, CodeInfo] = {
+    "MESH090": _row(
+        "warning",
+        "condition not understood",
+        "A value of an authorization rule has no meaning; it never lets a request through.",
+        "correct the value as the message says",
+    ),
+    "MESH091": _row(
+        "warning",
+        "authorizer cannot be asked",
+        "The provider of a CUSTOM policy is not usable, so every request that the policy matches is denied, as in Istio.",
+        "define the provider in MeshConfig extensionProviders (envoyExtAuthzHttp) and its Service, or remove the policy",
+    ),
+}
+
+CODES: dict[str, CodeInfo] = {**_READING, **_DECODING, **_COMPILING, **_PROTECTING}
 """All our codes, by code."""
 
 

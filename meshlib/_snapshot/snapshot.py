@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from meshlib._http import RequestHead
 from meshlib._snapshot.clusters import Cluster
 from meshlib._snapshot.routes import RouteTable, ServerNameTable, VirtualHost
+from meshlib._snapshot.security import NO_SECURITY, Security
 
 __all__ = ["Snapshot", "bare_host", "host_of"]
 
@@ -19,13 +20,15 @@ class Snapshot:
     on; ``servers`` those ports of a gateway that speak TLS, where the server name
     selects the table. ``unlisted`` answers for every other port: a host known to no
     rule and no service is passed through (ALLOW_ANY) or refused with 502
-    (REGISTRY_ONLY); None at a gateway, where nothing listens.
+    (REGISTRY_ONLY); None at a gateway, where nothing listens. ``security`` is what
+    requests to the workload must pass.
     """
 
     tables: dict[int, RouteTable] = field(default_factory=dict)
     servers: dict[int, ServerNameTable] = field(default_factory=dict)
     unlisted: RouteTable | None = None
     clusters: dict[str, Cluster] = field(default_factory=dict)
+    security: Security = NO_SECURITY
     version: str = ""
 
     def find_host(self, request: RequestHead) -> VirtualHost | None:

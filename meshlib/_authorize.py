@@ -1,0 +1,171 @@
+"""Decisions about described requests: what ``meshlib authorize`` and ``Mesh.authorize`` answer.
+
+A request is a mapping in the shape of the acceptance corpus: ``{"protocol": "http" |
+"tcp", "method", "host", "path", "port", "principal", "source_ip", "remote_ip", "headers",
+"token", "claims", "destination_ip", "sni", "transport": "plaintext" | "mtls"}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+from meshlib._engine.authz import AuthorizerReply
+from meshlib._engine.inbound import Authenticate, Decision, inspect
+from meshlib._engine.jwt import TokenCache, authenticate
+from meshlib._engine.jwt_keys import KeySet, KeySetError, parse_keys
+from meshlib._http import Headers, RequestHead
+from meshlib._snapshot.authentication import KeyOrigin
+from meshlib._snapshot.inbound import InboundRequest, parse_address
+from meshlib._snapshot.security import Security
+
+__all__ = ["GivenKeys", "RequestError", "authorize", "decision_to_json", "inbound_from_json", "token_check"]
+
+Answer: TypeAlias = Literal["allow", "deny", "unavailable"]
+
+_ALWAYS_SPLIT: Final = ("scope", "permission")
+_TEXTS: Final = ("method", "host", "path", "sni", "source_ip", "remote_ip", "destination_ip", "principal")
+
+
+class RequestError(ValueError):
+    """A description that is not one of a request."""
+
+
+class GivenKeys:
+    """Keys without a network: those written in the rules, and key sets handed in by URI.
+
+    A URI that was not handed in has no keys, as if it could not be fetched. An issuer
+    without keys of its own is looked up by its discovery document's URI.
+    """
+
+    def __init__(self, sets: Mapping[str, str | bytes] | None = None) -> None:
+        self._given = {uri: parse_keys(text) for uri, text in (sets or {}).items()}
+        self._inline: dict[str, KeySet | None] = {}
+
+    def find(self, origin: KeyOrigin) -> KeySet | None:
+        """The keys of an origin."""
+        if origin.inline:
+            if origin.inline not in self._inline:
+                self._inline[origin.inline] = _inline(origin.inline)
+            return self._inline[origin.inline]
+        return self._given.get(origin.uri or f"{origin.issuer.rstrip('/')}/.well-known/openid-configuration")
+
+
+def _inline(text: str) -> KeySet | None:
+    try:
+        return parse_keys(text)
+    except KeySetError:
+        return None
+
+
+def token_check(security: Security, keys: GivenKeys, now: float) -> Authenticate | None:
+    """What checks tokens at Unix time ``now``; None where there are no token rules."""
+    rules = security.authentication
+    if rules is None:
+        return None
+    cache = TokenCache()
+    return lambda head: authenticate(rules, head, keys, now, cache)
+
+
+def inbound_from_json(described: Mapping[str, Any], *, workload_ip: str = "") -> InboundRequest:
+    """The request that a mapping describes. Raises :class:`RequestError`.
+
+    Without ``remote_ip`` the client is the direct peer; without ``destination_ip`` the
+    address is ``workload_ip``. ``claims`` are those of a token that was verified before.
+    """
+    _check(described)
+    peer = described.get("principal")
+    source = described.get("source_ip") or ""
+    request = InboundRequest(
+        _head(described) if described.get("protocol", "http") == "http" else None,
+        port=described.get("port") or 0,
+        peer=f"spiffe://{peer}" if peer else "",
+        source=parse_address(source),
+        remote=parse_address(described.get("remote_ip") or source),
+        destination=parse_address(described.get("destination_ip") or workload_ip),
+        sni=described.get("sni") or "",
+    )
+    claims = described.get("claims")
+    if claims is not None:
+        request.claims = {
+            name: value.split(" ") if name in _ALWAYS_SPLIT and isinstance(value, str) else value
+            for name, value in claims.items()
+        }
+    return request
+
+
+def _check(described: Mapping[str, Any]) -> None:
+    for name in _TEXTS:
+        if not isinstance(described.get(name) or "", str):
+            raise RequestError(f"{name!r} must be a text, not {described[name]!r}")
+    port = described.get("port") or 0
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        raise RequestError(f"'port' must be a number between 1 and 65535, not {port!r}")
+    for name in ("headers", "claims"):
+        if not isinstance(described.get(name) or {}, Mapping):
+            raise RequestError(f"{name!r} must be a mapping, not {described[name]!r}")
+    if described.get("protocol", "http") not in ("http", "tcp"):
+        raise RequestError(f"'protocol' must be http or tcp, not {described['protocol']!r}")
+
+
+def _head(described: Mapping[str, Any]) -> RequestHead:
+    headers = Headers()
+    for name, value in (described.get("headers") or {}).items():
+        for one in value if isinstance(value, list) else [value]:
+            headers.add(str(name), str(one))
+    token = described.get("token")
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    host = described.get("host") or ""
+    port = described.get("port") or 0
+    return RequestHead(described.get("method") or "GET", "http", host, described.get("path") or "/", headers, port=port)
+
+
+def authorize(
+    security: Security,
+    request: InboundRequest,
+    *,
+    authenticate: Authenticate | None = None,
+    answer: Answer = "allow",
+    transport: str | None = None,
+) -> Decision:
+    """The decision about a request; ``answer`` is what an external authorizer would say if it is asked.
+
+    ``transport`` None: nothing is known of the connection, so peer modes are not applied.
+    """
+    if transport == "plaintext":
+        request.peer = ""
+    elif transport == "mtls" and security.mode_of(request.port) == "DISABLE":
+        return Decision(
+            allowed=False,
+            status=403,
+            reason="PeerAuthentication is DISABLE: the application would get the bytes of a TLS handshake",
+            details="peer_authentication",
+            is_closed=True,
+        )
+    steps = inspect(security, request, authenticate, checks_peer=transport is not None)
+    try:
+        next(steps)
+        steps.send(AuthorizerReply(answer=answer))
+    except StopIteration as end:
+        decision: Decision = end.value
+        return decision
+    raise AssertionError  # one authorizer is asked at most once
+
+
+def decision_to_json(decision: Decision) -> dict[str, Any]:
+    """The answer of ``meshlib authorize`` (design 6)."""
+    return {
+        "decision": "allow" if decision.allowed else "deny",
+        "status": decision.status,
+        "policy": decision.policy or None,
+        "rule": decision.rule,
+        "reason": decision.reason,
+        "upstream_headers": {
+            "set": {name.lower(): value for name, value in decision.set_headers},
+            "removed": [name.lower() for name in decision.remove_headers],
+        },
+        "audited": decision.audited,
+        "dry_run": decision.shadow or None,
+        "path": decision.path,
+    }

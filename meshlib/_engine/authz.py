@@ -1,0 +1,187 @@
+"""Authorization: what the policies of the workload say of a request (semantics 6.3).
+
+CUSTOM first: if one of its rules matches, an external authorizer is asked, and only its
+yes goes on. Then AUDIT, which only marks; then DENY, where one match is enough; then
+ALLOW, where one must match if there is any such policy. Shadow policies are answered in
+words and decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from meshlib._snapshot.inbound import InboundRequest
+from meshlib._snapshot.security import Authorizer, Policy, Rule, Security
+
+__all__ = ["AskAuthorizer", "Authorization", "AuthorizerReply", "Verdict", "authorize"]
+
+DENIED_BODY: Final = b"RBAC: access denied"
+
+
+@dataclass(slots=True)
+class AskAuthorizer:
+    """The driver shall ask this authorizer about the request; its answer is an :class:`AuthorizerReply`."""
+
+    authorizer: Authorizer
+    request: InboundRequest
+
+
+@dataclass(slots=True, kw_only=True)
+class AuthorizerReply:
+    """What an authorizer answered.
+
+    ``unavailable``: it failed or was not reached, which ``failOpen`` may forgive.
+    ``unusable``: this process cannot ask it at all, which nothing forgives.
+
+    ``headers`` go to the application after an ``allow``, to the client after a ``deny``,
+    which also has ``status`` and ``body``.
+    """
+
+    answer: Literal["allow", "deny", "unavailable", "unusable"]
+    status: int = 403
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(slots=True, kw_only=True)
+class Verdict:
+    """What authorization says. ``policy`` is ``namespace/name``, ``rule`` the number of its rule.
+
+    Both are empty if no rule decided. ``shadow`` tells what the policies in dry run
+    would have said.
+    """
+
+    allowed: bool
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    policy: str = ""
+    rule: int | None = None
+    reason: str = ""
+    details: str = ""
+    audited: bool = False
+    shadow: str = ""
+    upstream_headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+Authorization: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Verdict]
+
+_NOBODY: Final = "no policy is about this workload"
+_PASSED: Final = "no DENY policy matched, and there is no ALLOW policy"
+
+
+def authorize(security: Security, request: InboundRequest) -> Authorization:
+    """Ask all policies. Yields what must be asked outside; returns the verdict."""
+    upstream_headers: tuple[tuple[str, str], ...] = ()
+    if security.custom:
+        found = _find(security.custom, request)
+        if found is not None:
+            refusal, upstream_headers = yield from _ask(security, request, found)
+            if refusal is not None:
+                return refusal
+    audited = bool(security.audit) and _find(security.audit, request) is not None
+    verdict = _decide(security.deny, security.allow, request)
+    verdict.audited = audited
+    if security.shadow_deny or security.shadow_allow:
+        verdict.shadow = _shadow(security, request)
+    if verdict.allowed:
+        verdict.upstream_headers = upstream_headers
+    return verdict
+
+
+Found: TypeAlias = tuple[Policy, Rule]
+
+
+def _find(policies: tuple[Policy, ...], request: InboundRequest) -> Found | None:
+    for policy in policies:
+        rule = policy.find(request)
+        if rule is not None:
+            return policy, rule
+    return None
+
+
+def _decide(deny: tuple[Policy, ...], allow: tuple[Policy, ...], request: InboundRequest) -> Verdict:
+    found = _find(deny, request)
+    if found is not None:
+        return _denied(found, "a rule of a DENY policy matches")
+    if not allow:
+        return Verdict(allowed=True, reason=_PASSED if deny else _NOBODY)
+    found = _find(allow, request)
+    if found is not None:
+        policy, rule = found
+        return Verdict(allowed=True, policy=_name(policy), rule=rule.index, reason="a rule of an ALLOW policy matches")
+    return _denied(None, _nothing_allows(allow, request))
+
+
+def _denied(found: Found | None, reason: str) -> Verdict:
+    matched = "none" if found is None else f"ns[{found[0].namespace}]-policy[{found[0].name}]-rule[{found[1].index}]"
+    return Verdict(
+        allowed=False,
+        status=403,
+        body=DENIED_BODY,
+        policy="" if found is None else _name(found[0]),
+        rule=None if found is None else found[1].index,
+        reason=reason,
+        details=f"rbac_access_denied_matched_policy[{matched}]",
+    )
+
+
+def _nothing_allows(allow: tuple[Policy, ...], request: InboundRequest) -> str:
+    """Why no ALLOW policy matched; the first miss of the first few rules."""
+    misses = [
+        f"{_name(policy)} rule {rule.index} ({rule.miss(request)})"
+        for policy in allow
+        for rule in (policy.rules if request.is_http else policy.tcp_rules)
+    ]
+    if not misses:
+        return f"the ALLOW policies ({', '.join(map(_name, allow))}) have no rule that can match"
+    more = f" and {len(misses) - 3} more" if len(misses) > 3 else ""
+    return f"no rule of an ALLOW policy matches: {'; '.join(misses[:3])}{more}"
+
+
+def _name(policy: Policy) -> str:
+    return f"{policy.namespace}/{policy.name}"
+
+
+def _shadow(security: Security, request: InboundRequest) -> str:
+    """What the policies in dry run, by themselves, would have said (``istio.io/dry-run``)."""
+    said = []
+    if security.shadow_deny:
+        found = _find(security.shadow_deny, request)
+        said.append("deny: no match" if found is None else f"deny by {_name(found[0])} rule {found[1].index}")
+    if security.shadow_allow:
+        found = _find(security.shadow_allow, request)
+        said.append("allow: no match" if found is None else f"allow by {_name(found[0])} rule {found[1].index}")
+    return "; ".join(said)
+
+
+# -- CUSTOM --------------------------------------------------------------------------------------------
+
+
+def _ask(
+    security: Security, request: InboundRequest, found: Found
+) -> Generator[AskAuthorizer, AuthorizerReply, tuple[Verdict | None, tuple[tuple[str, str], ...]]]:
+    """The refusal, if any, and the headers that the authorizer adds for the application."""
+    authorizer = security.authorizer
+    if authorizer is None:
+        return _denied(found, "the authorizer of a CUSTOM policy cannot be asked"), ()
+    if not request.is_http and not authorizer.asks_connections:
+        return None, ()
+    reply = yield AskAuthorizer(authorizer, request)
+    if reply.answer == "allow" or (reply.answer == "unavailable" and authorizer.fail_open):
+        return None, reply.headers if reply.answer == "allow" else ()
+    policy, rule = found
+    is_answer = reply.answer == "deny"
+    refusal = Verdict(
+        allowed=False,
+        status=reply.status if is_answer else authorizer.status_on_error,
+        body=reply.body if is_answer else b"",
+        headers=reply.headers if is_answer else (),
+        policy=_name(policy),
+        rule=rule.index,
+        reason=f"the authorizer {authorizer.name!r} " + ("said no" if is_answer else "could not be asked"),
+        details="ext_authz_denied" if is_answer else "ext_authz_error",
+    )
+    return refusal, ()

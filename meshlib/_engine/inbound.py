@@ -1,0 +1,167 @@
+"""One inbound request, from the connection to the verdict: peer, path, token, policies.
+
+Sans-IO, written once: :func:`inspect` is a generator. It yields what must be asked
+outside (an authorizer), takes the answer, and returns a :class:`Decision`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from meshlib._engine.authz import AskAuthorizer, AuthorizerReply, Verdict, authorize
+from meshlib._engine.jwt import Authenticated, Unauthorized
+from meshlib._engine.path_normalization import BadPathError, normalize_path
+from meshlib._http import RequestHead
+from meshlib._snapshot.authentication import KeyOrigin
+from meshlib._snapshot.inbound import InboundRequest
+from meshlib._snapshot.security import Security
+
+__all__ = ["Authenticate", "Decision", "Inspection", "inspect", "trusts_peer"]
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+@dataclass(slots=True, kw_only=True)
+class Decision:
+    """What became of a request.
+
+    Refused (``allowed`` false): ``status``, ``body`` and ``headers`` are the answer.
+    Allowed: the application gets the request with ``path`` (None: as it came),
+    without ``remove_headers`` and with ``set_headers``. ``policy``, ``rule``,
+    ``reason`` and ``details`` say what decided, for logs; ``claims`` and
+    ``request_principal`` are those of a verified token. ``is_closed``: Istio would have
+    closed the connection instead of answering. ``wanted`` are keys that are not known
+    and would have been needed.
+    """
+
+    allowed: bool
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    path: str | None = None
+    set_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: tuple[str, ...] = ()
+    policy: str = ""
+    rule: int | None = None
+    reason: str = ""
+    details: str = ""
+    audited: bool = False
+    shadow: str = ""
+    claims: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    request_principal: str = ""
+    wanted: KeyOrigin | None = None
+    is_closed: bool = False
+
+
+Authenticate: TypeAlias = Callable[[RequestHead], Authenticated | Unauthorized]
+"""Checks the tokens of a request."""
+
+Inspection: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Decision]
+
+
+def trusts_peer(security: Security, peer: str) -> bool:
+    """Whether a verified SPIFFE id is of a trust domain that may connect (semantics 6.5)."""
+    return not security.trust_domains or peer.removeprefix("spiffe://").partition("/")[0] in security.trust_domains
+
+
+def inspect(
+    security: Security, request: InboundRequest, authenticate: Authenticate | None, *, checks_peer: bool = True
+) -> Inspection:
+    """Decide about a request. ``authenticate`` None: its claims are what it has already.
+
+    ``checks_peer`` false leaves the connection out: where nothing says how the request came.
+    """
+    refusal = _refuse_peer(security, request) if checks_peer else None
+    if refusal is not None:
+        return refusal
+    path = None
+    if request.is_http:
+        head = request.head
+        try:
+            normalized = normalize_path(head.path, security.normalization)
+        except BadPathError:
+            return Decision(
+                allowed=False, status=400, reason="the path is not valid", details="path_normalization_failed"
+            )
+        if normalized != head.path:
+            path = normalized
+            request.head = _moved(head, normalized)
+    token: Authenticated | None = None
+    if authenticate is not None and security.authentication is not None and request.is_http:
+        answer = authenticate(request.head)
+        if isinstance(answer, Unauthorized):
+            return _unauthorized(answer)
+        token = answer
+        request.claims = token.claims if token.has_token else None
+        if token.path is not None:
+            path = token.path
+    verdict = yield from authorize(security, request)
+    return _decision(verdict, request, path, token)
+
+
+def _refuse_peer(security: Security, request: InboundRequest) -> Decision | None:
+    """What Istio does before there is HTTP: it closes the connection."""
+    mode = security.mode_of(request.port)
+    if mode == "DISABLE":
+        request.peer = ""  # whatever was shown, mutual TLS is off at this port
+        return None
+    if not request.peer:
+        if mode == "PERMISSIVE":
+            return None
+        reason = "PeerAuthentication is STRICT, and the client did not come with mutual TLS"
+    elif trusts_peer(security, request.peer):
+        return None
+    else:
+        reason = f"the peer {request.peer} is of another trust domain"
+    return Decision(
+        allowed=False,
+        status=403,
+        body=b"mutual TLS required",
+        reason=reason,
+        details="peer_authentication",
+        is_closed=True,
+    )
+
+
+def _unauthorized(answer: Unauthorized) -> Decision:
+    return Decision(
+        allowed=False,
+        status=answer.status,
+        body=answer.body.encode(),
+        headers=answer.headers,
+        reason=answer.reason,
+        details=f"jwt_authn_access_denied{{{answer.body.replace(' ', '_')}}}",
+        wanted=answer.wanted,
+    )
+
+
+def _moved(head: RequestHead, path: str) -> RequestHead:
+    moved = RequestHead(head.method, head.scheme, head.authority, path, head.headers, port=head.port, host=head.host)
+    moved.claims = head.claims
+    return moved
+
+
+def _decision(verdict: Verdict, request: InboundRequest, path: str | None, token: Authenticated | None) -> Decision:
+    claims = request.claims or _NOTHING
+    decision = Decision(
+        allowed=verdict.allowed,
+        status=verdict.status,
+        body=verdict.body,
+        headers=verdict.headers,
+        policy=verdict.policy,
+        rule=verdict.rule,
+        reason=verdict.reason,
+        details=verdict.details,
+        audited=verdict.audited,
+        shadow=verdict.shadow,
+        claims=claims,
+    )
+    if claims.get("iss") and claims.get("sub"):
+        decision.request_principal = f"{claims['iss']}/{claims['sub']}"
+    if verdict.allowed:
+        decision.path = path
+        decision.set_headers = (*(token.set_headers if token is not None else ()), *verdict.upstream_headers)
+        decision.remove_headers = token.remove_headers if token is not None else ()
+    return decision

@@ -1,0 +1,225 @@
+"""Authentication of requests by JSON web tokens: what RequestAuthentication asks for (semantics 6.2).
+
+A request passes if some rule verifies it: the rule finds tokens at its locations, and
+every one of them is good. It also passes, as nobody, if no rule finds a token at all.
+Everything else is refused as Envoy refuses it. A signature is checked once: a bounded
+cache remembers tokens by digest and by the keys that verified them; times are looked at
+every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final, Literal, Protocol
+
+from meshlib._engine.jwt_keys import KeySet
+from meshlib._engine.jwt_locations import Found, find_tokens, without_param
+from meshlib._engine.jwt_parts import Token, TokenError, parse_token
+from meshlib._http import RequestHead
+from meshlib._snapshot.authentication import Authentication, KeyOrigin, TokenRule, plain_audience
+
+__all__ = ["Authenticated", "KeySource", "TokenCache", "Unauthorized", "authenticate"]
+
+SKEW: Final = 60.0
+"""Seconds by which clocks may differ, both ways."""
+_REMEMBERED: Final = 4096
+_REALM_PATH: Final = 256
+_UNKNOWN_ISSUER: Final = "Jwt issuer is not configured"
+_NO_KEY: Final = "Jwks doesn't have key to match kid or alg from Jwt"
+
+
+class KeySource(Protocol):
+    """Hands out the keys that are known now; never waits."""
+
+    def find(self, origin: KeyOrigin) -> KeySet | None:
+        """The keys of an origin; None if there are none (yet)."""
+        ...
+
+
+class TokenCache:
+    """Tokens whose signature was verified. Bounded; the oldest goes first."""
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self) -> None:
+        self._tokens: dict[tuple[bytes, int], Token] = {}
+
+    def find(self, text: str, keys: KeySet) -> Token | None:
+        """The token, if these keys have verified it."""
+        return self._tokens.get((_digest(text), keys.generation))
+
+    def keep(self, text: str, keys: KeySet, token: Token) -> None:
+        """Remember a token that these keys have verified."""
+        tokens = self._tokens
+        while len(tokens) >= _REMEMBERED:
+            tokens.pop(next(iter(tokens), (b"", 0)), None)
+        tokens[_digest(text), keys.generation] = token
+
+    def __repr__(self) -> str:
+        return f"<TokenCache tokens={len(self._tokens)}>"
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+@dataclass(slots=True, kw_only=True)
+class Authenticated:
+    """A request that may go on. Without a token (``has_token`` false) it comes from nobody.
+
+    ``principal`` is ``<iss>/<sub>``, None without both. The application gets the request
+    without ``remove_headers``, then with ``set_headers``, and with ``path`` if a
+    parameter that carried the token was taken out of it (else None).
+    """
+
+    has_token: bool
+    claims: Mapping[str, Any]
+    principal: str | None = None
+    audiences: tuple[str, ...] = ()
+    presenter: str | None = None
+    set_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: tuple[str, ...] = ()
+    path: str | None = None
+    is_valid: Literal[True] = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Unauthorized:
+    """The answer to a request with a token that is not accepted.
+
+    ``wanted`` are the keys that would have been needed and are not known: reading them
+    anew may change the answer.
+    """
+
+    status: int
+    body: str
+    headers: tuple[tuple[str, str], ...]
+    reason: str
+    wanted: KeyOrigin | None = None
+    is_valid: Literal[False] = False
+
+
+def authenticate(
+    authentication: Authentication, head: RequestHead, keys: KeySource, now: float, cache: TokenCache
+) -> Authenticated | Unauthorized:
+    """Check the tokens of a request. ``now`` is Unix time in seconds."""
+    if _is_preflight(head):
+        return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
+    failures: list[tuple[TokenRule, TokenError]] = []
+    for rule in authentication.rules:
+        try:
+            verified = [(found, _verified(found.text, rule, keys, now, cache)) for found in find_tokens(rule, head)]
+        except TokenError as error:
+            failures.append((rule, error))
+            continue
+        if verified:
+            return _accepted(authentication, rule, verified, head)
+    if failures:
+        return _refused(failures, head, keys)
+    return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
+
+
+def _is_preflight(head: RequestHead) -> bool:
+    """CORS preflights carry no token, and are let through to be answered."""
+    headers = head.headers
+    return (
+        head.method == "OPTIONS" and bool(headers.get("origin")) and bool(headers.get("access-control-request-method"))
+    )
+
+
+def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: TokenCache) -> Token:
+    """The token, if it is good for the rule. The checks come in Envoy's order (authenticator.cc)."""
+    known = keys.find(rule.keys)
+    token = cache.find(text, known) if known is not None else None
+    is_remembered = token is not None
+    if token is None:
+        token = parse_token(text)
+    if rule.issuer and token.issuer != rule.issuer:
+        raise TokenError(_UNKNOWN_ISSUER)
+    if token.not_before is not None and now + SKEW < token.not_before:
+        raise TokenError("Jwt not yet valid")
+    if token.expires is not None and now > token.expires + SKEW:
+        raise TokenError("Jwt is expired")
+    if rule.audiences and rule.audiences.isdisjoint(map(plain_audience, token.audiences)):
+        raise TokenError("Audiences in Jwt are not allowed", status=403)
+    if known is None:
+        raise TokenError("Jwks remote fetch is failed")
+    if not is_remembered:
+        known.verify(token)
+        cache.keep(text, known, token)
+    return token
+
+
+def _accepted(
+    authentication: Authentication, rule: TokenRule, verified: list[tuple[Found, Token]], head: RequestHead
+) -> Authenticated:
+    _, token = verified[-1]
+    removed = dict.fromkeys(authentication.output_headers)
+    path: str | None = None
+    if not rule.forwards_token:
+        for found, _ in verified:
+            if found.header:
+                removed[found.header] = None
+            elif found.param:
+                path = without_param(head.path if path is None else path, found.param)
+    claims = _split(token.claims, rule)
+    issuer, subject, presenter = token.issuer, token.claims.get("sub"), token.claims.get("azp")
+    return Authenticated(
+        has_token=True,
+        claims=claims,
+        principal=f"{issuer}/{subject}" if issuer and subject else None,
+        audiences=token.audiences,
+        presenter=presenter if isinstance(presenter, str) else None,
+        set_headers=tuple(_outputs(rule, token)),
+        remove_headers=tuple(removed),
+        path=path,
+    )
+
+
+def _split(claims: dict[str, Any], rule: TokenRule) -> dict[str, Any]:
+    """The claims with texts of words as lists, where Istio reads them so."""
+    changed = {name: claims[name].split(" ") for name in rule.split_claims if isinstance(claims.get(name), str)}
+    return {**claims, **changed} if changed else claims
+
+
+def _outputs(rule: TokenRule, token: Token) -> list[tuple[str, str]]:
+    outputs = [(rule.payload_header, token.payload)] if rule.payload_header else []
+    for header, claim in rule.claim_headers:
+        value = _claim(token.claims, claim)
+        match value:
+            case bool():
+                outputs.append((header, "true" if value else "false"))
+            case str() if value.isprintable():
+                outputs.append((header, value))
+            case int():
+                outputs.append((header, str(value)))
+            case _:
+                pass  # lists, mappings and nulls give no header
+    return outputs
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    """A claim by its name, or by the path that the dots in it make."""
+    if name in claims:
+        return claims[name]
+    found: Any = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _refused(failures: list[tuple[TokenRule, TokenError]], head: RequestHead, keys: KeySource) -> Unauthorized:
+    """The answer: that of the rule whose token it was, as far as one can tell."""
+    rule, error = next((one for one in failures if one[1].body != _UNKNOWN_ISSUER), failures[-1])
+    path = head.path[:_REALM_PATH]
+    challenge = f'Bearer realm="{head.scheme}://{head.authority}{path}", error="invalid_token"'
+    needs_keys = error.body == _NO_KEY or (error.body == "Jwks remote fetch is failed" and keys.find(rule.keys) is None)
+    return Unauthorized(
+        status=error.status,
+        body=error.body,
+        headers=(("www-authenticate", challenge), ("content-type", "text/plain")),
+        reason=f"the token is not accepted for issuer {rule.issuer or 'any'!r}: {error.body}",
+        wanted=rule.keys if needs_keys else None,
+    )

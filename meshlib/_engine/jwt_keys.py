@@ -1,0 +1,127 @@
+"""Keys that verify tokens, from a JSON web key set (RFC 7517)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from meshlib._engine.jwt_parts import ALGORITHMS, Token, TokenError
+
+__all__ = ["KeySet", "KeySetError", "parse_keys"]
+
+_LARGEST: Final = 1 << 20
+_MOST: Final = 256
+_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_generations = itertools.count(1)
+
+
+class KeySetError(ValueError):
+    """A text that is no key set, or one without a usable key."""
+
+
+class _Key:
+    """One public key, for the algorithms of its kind."""
+
+    __slots__ = ("_prepared", "algorithm", "curve", "key_id", "kind")
+
+    def __init__(self, members: Mapping[str, Any]) -> None:
+        self.kind: str = members["kty"]
+        self.key_id = members.get("kid") or ""
+        self.algorithm = members.get("alg") or ""
+        self.curve = members.get("crv") or ""
+        self._prepared = _prepare(self.kind, members)
+
+    def fits(self, token: Token) -> bool:
+        """Whether the token may have been signed by this key: kind, curve, algorithm and id agree."""
+        algorithm = token.algorithm
+        if ALGORITHMS[algorithm] != self.kind or (self.algorithm and self.algorithm != algorithm):
+            return False
+        if algorithm in _CURVES and self.curve != _CURVES[algorithm]:
+            return False
+        return not token.key_id or not self.key_id or token.key_id == self.key_id
+
+    def verifies(self, token: Token) -> bool:
+        """Whether the signature is that of this key."""
+        from jwt.algorithms import get_default_algorithms
+
+        algorithm = get_default_algorithms()[token.algorithm]
+        try:
+            return bool(algorithm.verify(token.signed, self._prepared, token.signature))
+        except Exception:  # noqa: BLE001 - whatever a hostile signature makes the library raise, it is not verified
+            return False
+
+    def __repr__(self) -> str:
+        return f"<Key {self.kind} {self.key_id}>"
+
+
+class KeySet:
+    """Public keys. ``generation`` is another one for every set that was ever read, so that caches can tell."""
+
+    __slots__ = ("generation", "keys")
+
+    def __init__(self, keys: tuple[_Key, ...]) -> None:
+        self.keys = keys
+        self.generation = next(_generations)
+
+    def has_key_for(self, token: Token) -> bool:
+        """Whether any of the keys may have signed the token."""
+        return any(key.fits(token) for key in self.keys)
+
+    def verify(self, token: Token) -> None:
+        """Raise :class:`TokenError` unless one of the keys has signed the token."""
+        fitting = [key for key in self.keys if key.fits(token)]
+        if not fitting:
+            raise TokenError("Jwks doesn't have key to match kid or alg from Jwt")
+        if not any(key.verifies(token) for key in fitting):
+            raise TokenError("Jwt verification fails")
+
+    def __repr__(self) -> str:
+        return f"<KeySet keys={len(self.keys)} generation={self.generation}>"
+
+
+def parse_keys(text: str | bytes) -> KeySet:
+    """The usable keys of a JSON web key set. Raises :class:`KeySetError` if there is none.
+
+    A key of an unknown kind is left out, as in Envoy. At most 256 keys and 1 MB are read.
+    """
+    if len(text) > _LARGEST:
+        raise KeySetError("the key set is larger than 1 MB")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise KeySetError(f"the key set is no JSON: {error}") from None
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise KeySetError("the key set has no list 'keys'")
+    keys = [key for members in listed[:_MOST] if (key := _key(members)) is not None]
+    if not keys:
+        raise KeySetError("the key set has no usable key")
+    return KeySet(tuple(keys))
+
+
+def _key(members: Any) -> _Key | None:
+    if not isinstance(members, Mapping) or members.get("kty") not in ("RSA", "EC", "OKP", "oct"):
+        return None
+    if members.get("use", "sig") != "sig":
+        return None
+    try:
+        return _Key(members)
+    except Exception:  # noqa: BLE001 - a key that cannot be read verifies nothing
+        return None
+
+
+def _prepare(kind: str, members: Mapping[str, Any]) -> Any:
+    from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+    public = {name: value for name, value in members.items() if name not in ("d", "p", "q", "dp", "dq", "qi")}
+    match kind:
+        case "RSA":
+            return RSAAlgorithm.from_jwk(public)
+        case "EC":
+            return ECAlgorithm.from_jwk(public)
+        case "OKP":
+            return OKPAlgorithm.from_jwk(public)
+        case _:
+            return HMACAlgorithm.from_jwk(dict(members))

@@ -1,0 +1,77 @@
+"""Where tokens stand in a request, and the request without them (Envoy's jwt_authn extractor)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from urllib.parse import unquote_plus
+
+from meshlib._http import RequestHead
+from meshlib._snapshot.authentication import TokenRule
+
+__all__ = ["Found", "find_tokens", "without_param"]
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_\-.]+")
+
+
+class Found(NamedTuple):
+    """A token and where it stood: the name of a header or of a query parameter; both empty for a cookie."""
+
+    text: str
+    header: str = ""
+    param: str = ""
+
+
+def find_tokens(rule: TokenRule, head: RequestHead) -> Iterator[Found]:
+    """Every token at the locations of a rule: headers, then parameters, then cookies."""
+    for location in rule.headers:
+        for value in head.headers.getall(location.name, ()):
+            token = _after(location.prefix, value)
+            if token is not None:
+                yield Found(token, header=location.name)
+    for name in rule.params if head.query else ():
+        found = _param(head.query, name)
+        if found is not None:
+            yield Found(found, param=name)
+    if rule.cookies:
+        cookies = _cookies(head)
+        yield from (Found(cookies[name]) for name in rule.cookies if name in cookies)
+
+
+def _after(prefix: str, value: str) -> str | None:
+    """The token in a header value: all of it, or what follows the prefix, wherever that stands."""
+    if not prefix:
+        return value
+    _, found, rest = value.partition(prefix)
+    if not found:
+        return None
+    token = _TOKEN.search(rest)
+    return token[0] if token is not None else value
+
+
+def _param(query: str, wanted: str) -> str | None:
+    """The first value of a query parameter."""
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if unquote_plus(name) == wanted:
+            return unquote_plus(value)
+    return None
+
+
+def without_param(path: str, wanted: str) -> str:
+    """A path whose query has lost a parameter."""
+    raw, _, query = path.partition("?")
+    left = [pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) != wanted]
+    return f"{raw}?{'&'.join(left)}" if left else raw
+
+
+def _cookies(head: RequestHead) -> dict[str, str]:
+    """The cookies of a request; of a repeated one the first."""
+    found: dict[str, str] = {}
+    for header in head.headers.getall("cookie", ()):
+        for pair in header.split(";"):
+            name, equals, value = pair.strip().partition("=")
+            if equals:
+                found.setdefault(name, value.strip('"'))
+    return found

@@ -1,0 +1,217 @@
+"""Compiled conditions of authorization rules: pure predicates over an inbound request.
+
+A condition on an attribute that the request does not have does not hold; its negation
+does (semantics 6.3). Each says with ``describe()`` what it wants, for explanations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from meshlib._snapshot.inbound import Address, InboundRequest
+from meshlib._snapshot.matchers import RegexProgram, header_values
+
+__all__ = [
+    "AddressCondition",
+    "Always",
+    "Blocks",
+    "ClaimCondition",
+    "Condition",
+    "HeaderCondition",
+    "Never",
+    "Not",
+    "PortCondition",
+    "RequestPrincipalCondition",
+    "TextCondition",
+    "TextSet",
+]
+
+
+class Condition(Protocol):
+    """One attribute and what it must be."""
+
+    def matches(self, request: InboundRequest) -> bool:
+        """Whether the request is so."""
+        ...
+
+    def describe(self) -> str:
+        """What is wanted, in the words of the resource."""
+        ...
+
+
+class TextSet(msgspec.Struct, frozen=True, gc=False):
+    """A list of string forms of which one is enough. ``has_any`` is ``*``: any text but the empty one."""
+
+    written: tuple[str, ...]
+    exact: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    programs: tuple[RegexProgram, ...] = ()
+    has_any: bool = False
+
+    def matches(self, text: str) -> bool:
+        """Whether one of the forms fits the whole text."""
+        return (
+            text in self.exact
+            or (self.has_any and bool(text))
+            or text.startswith(self.prefixes)
+            or text.endswith(self.suffixes)
+            or any(program.matches(text) for program in self.programs)
+        )
+
+    def describe(self) -> str:
+        return f"[{', '.join(self.written)}]"
+
+
+TextReader: TypeAlias = Callable[[InboundRequest], str]
+
+
+class TextCondition(msgspec.Struct, frozen=True, gc=False):
+    """A text attribute; empty counts as missing."""
+
+    name: str
+    read: TextReader
+    values: TextSet
+
+    def matches(self, request: InboundRequest) -> bool:
+        return self.values.matches(self.read(request))
+
+    def describe(self) -> str:
+        return f"{self.name} in {self.values.describe()}"
+
+
+class HeaderCondition(msgspec.Struct, frozen=True, gc=False):
+    """A request header, ``header`` in lower case. ``is_present`` is ``*``: it is there, even empty."""
+
+    header: str
+    values: TextSet
+    is_present: bool = False
+
+    def matches(self, request: InboundRequest) -> bool:
+        found = header_values(request.head.headers, self.header)
+        if self.is_present and found:
+            return True
+        return any(self.values.matches(value) for value in found)
+
+    def describe(self) -> str:
+        return f"request.headers[{self.header}] in {self.values.describe()}"
+
+
+class Blocks(msgspec.Struct, frozen=True, gc=False):
+    """IP blocks: for each IP version and prefix length the set of networks, so that a look-up is a few hashes."""
+
+    written: tuple[str, ...]
+    networks: tuple[tuple[int, int, frozenset[int]], ...]
+    """(version, number of host bits, the networks without their host bits)"""
+
+    def contains(self, address: Address) -> bool:
+        """Whether the address lies in one of the blocks."""
+        version, number = address
+        return any(version == of and number >> bits in networks for of, bits, networks in self.networks)
+
+
+class AddressCondition(msgspec.Struct, frozen=True, gc=False):
+    """An address attribute."""
+
+    name: str
+    read: Callable[[InboundRequest], Address | None]
+    blocks: Blocks
+
+    def matches(self, request: InboundRequest) -> bool:
+        address = self.read(request)
+        return address is not None and self.blocks.contains(address)
+
+    def describe(self) -> str:
+        return f"{self.name} in [{', '.join(self.blocks.written)}]"
+
+
+class PortCondition(msgspec.Struct, frozen=True, gc=False):
+    """The port of the workload."""
+
+    ports: frozenset[int]
+
+    def matches(self, request: InboundRequest) -> bool:
+        return request.port in self.ports
+
+    def describe(self) -> str:
+        return f"port in {sorted(self.ports)}"
+
+
+class RequestPrincipalCondition(msgspec.Struct, frozen=True, gc=False):
+    """``iss`` and ``sub`` of the token, each by a form of its own."""
+
+    written: tuple[str, ...]
+    pairs: tuple[tuple[TextSet, TextSet], ...]
+
+    def matches(self, request: InboundRequest) -> bool:
+        claims = request.claims
+        if claims is None:
+            return False
+        issuer, subject = claims.get("iss"), claims.get("sub")
+        if not isinstance(issuer, str) or not isinstance(subject, str):
+            return False
+        return any(left.matches(issuer) and right.matches(subject) for left, right in self.pairs)
+
+    def describe(self) -> str:
+        return f"request principal in [{', '.join(self.written)}]"
+
+
+class ClaimCondition(msgspec.Struct, frozen=True, gc=False):
+    """A claim of the token: a text, or a list of which one element is enough. Numbers and booleans fit no form."""
+
+    path: tuple[str, ...]
+    values: TextSet
+
+    def matches(self, request: InboundRequest) -> bool:
+        found: Any = request.claims
+        for key in self.path:
+            if not isinstance(found, Mapping):
+                return False
+            found = found.get(key)
+        if isinstance(found, str):
+            return self.values.matches(found)
+        if isinstance(found, list | tuple):
+            return any(isinstance(item, str) and self.values.matches(item) for item in found)
+        return False
+
+    def describe(self) -> str:
+        return f"claim {'.'.join(self.path)} in {self.values.describe()}"
+
+
+class Not(msgspec.Struct, frozen=True, gc=False):
+    """The other way round: also true for an attribute that is missing."""
+
+    condition: Condition
+
+    def matches(self, request: InboundRequest) -> bool:
+        return not self.condition.matches(request)
+
+    def describe(self) -> str:
+        return f"not {self.condition.describe()}"
+
+
+class Always(msgspec.Struct, frozen=True, gc=False):
+    """Stands in a DENY for what could not be understood."""
+
+    written: str
+
+    def matches(self, _: InboundRequest) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return f"{self.written} (not understood, so it denies)"
+
+
+class Never(msgspec.Struct, frozen=True, gc=False):
+    """Stands in an ALLOW for what could not be understood."""
+
+    written: str
+
+    def matches(self, _: InboundRequest) -> bool:
+        return False
+
+    def describe(self) -> str:
+        return f"{self.written} (not understood, so it never allows)"

@@ -1,0 +1,137 @@
+"""What protects the workload: peer modes, token rules, authorization policies. Compiled and immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from meshlib._snapshot.authentication import Authentication
+from meshlib._snapshot.conditions import Condition
+from meshlib._snapshot.inbound import InboundRequest
+from meshlib._snapshot.routes import Origin
+
+__all__ = ["NO_SECURITY", "Authorizer", "Normalization", "PeerMode", "Policy", "Rule", "Security"]
+
+PeerMode: TypeAlias = Literal["DISABLE", "PERMISSIVE", "STRICT"]
+Normalization: TypeAlias = Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
+Alternatives: TypeAlias = tuple[tuple[Condition, ...], ...]
+
+
+class Rule(msgspec.Struct, frozen=True, gc=False):
+    """Holds if one of ``sources``, one of ``operations`` and all of ``when`` hold; without any of them always."""
+
+    index: int
+    sources: Alternatives = ()
+    operations: Alternatives = ()
+    when: tuple[Condition, ...] = ()
+
+    def matches(self, request: InboundRequest) -> bool:
+        """Whether the rule is about the request."""
+        return (
+            (not self.operations or _one(self.operations, request))
+            and (not self.sources or _one(self.sources, request))
+            and all(condition.matches(request) for condition in self.when)
+        )
+
+    def miss(self, request: InboundRequest) -> str:
+        """The first thing that did not hold, in words; empty if the rule matches."""
+        for part, alternatives in (("to", self.operations), ("from", self.sources)):
+            if alternatives and not _one(alternatives, request):
+                failed = next(one for one in alternatives[0] if not one.matches(request))
+                others = f" (nor {len(alternatives) - 1} more)" if len(alternatives) > 1 else ""
+                return f"{part}: {failed.describe()} does not hold{others}"
+        failed_when = next((one for one in self.when if not one.matches(request)), None)
+        return f"when: {failed_when.describe()} does not hold" if failed_when is not None else ""
+
+
+def _one(alternatives: Alternatives, request: InboundRequest) -> bool:
+    for conditions in alternatives:
+        for condition in conditions:
+            if not condition.matches(request):
+                break
+        else:
+            return True
+    return False
+
+
+class Policy(msgspec.Struct, frozen=True, gc=False):
+    """One AuthorizationPolicy. ``tcp_rules`` are what is left of its rules where there is no HTTP."""
+
+    name: str
+    namespace: str
+    origin: Origin
+    rules: tuple[Rule, ...] = ()
+    tcp_rules: tuple[Rule, ...] = ()
+    lines: tuple[int, ...] = ()
+
+    def find(self, request: InboundRequest) -> Rule | None:
+        """The first rule that matches."""
+        for rule in self.rules if request.is_http else self.tcp_rules:
+            if rule.matches(request):
+                return rule
+        return None
+
+
+class Authorizer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An external authorizer (``envoyExtAuthzHttp``), by its name in MeshConfig.
+
+    ``is_usable`` false: this process cannot ask it (it speaks gRPC, or its service is
+    not known), so what its policies match is denied. ``asks_connections``: it is asked
+    about TCP connections too, as Istio does with gRPC. Names of headers are in lower
+    case; patterns keep their ``*``. ``timeout`` in seconds. ``body_limit`` 0: the body is
+    not sent; ``allows_partial_body``: a longer one is cut, else the request is refused.
+    """
+
+    name: str
+    host: str = ""
+    port: int = 0
+    is_usable: bool = True
+    asks_connections: bool = False
+    timeout: float = 600.0
+    path_prefix: str = ""
+    fail_open: bool = False
+    status_on_error: int = 403
+    request_headers: tuple[str, ...] = ()
+    added_headers: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    upstream_headers: tuple[str, ...] = ()
+    deny_headers: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    body_limit: int = 0
+    allows_partial_body: bool = False
+
+
+class Security(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Everything that is asked of a request to the workload, in the order in which it is asked.
+
+    ``modes`` are the peer modes of single ports, ``mode`` that of all others.
+    ``trust_domains`` are those whose peers are let in; empty: all. ``authentication``
+    are the token rules. ``authorizer`` None with ``custom`` policies: their provider
+    cannot be asked, so what they match is denied. Shadow policies are evaluated and
+    reported, and decide nothing (``istio.io/dry-run``).
+    """
+
+    mode: PeerMode = "PERMISSIVE"
+    modes: Mapping[int, PeerMode] = msgspec.field(default_factory=dict[int, PeerMode])
+    trust_domains: frozenset[str] = frozenset()
+    normalization: Normalization = "BASE"
+    authentication: Authentication | None = None
+    authorizer: Authorizer | None = None
+    custom: tuple[Policy, ...] = ()
+    audit: tuple[Policy, ...] = ()
+    deny: tuple[Policy, ...] = ()
+    allow: tuple[Policy, ...] = ()
+    shadow_deny: tuple[Policy, ...] = ()
+    shadow_allow: tuple[Policy, ...] = ()
+
+    def mode_of(self, port: int) -> PeerMode:
+        """The peer mode of a port of the workload."""
+        return self.modes.get(port, self.mode)
+
+    def __repr__(self) -> str:
+        counts = f"custom={len(self.custom)} deny={len(self.deny)} allow={len(self.allow)}"
+        return f"<Security {self.mode} {counts}>"
+
+
+NO_SECURITY: Final = Security()
