@@ -157,7 +157,7 @@ def decision_to_json(decision: Decision) -> dict[str, Any]:
     """The answer of ``meshlib authorize`` (design 6)."""
     return {
         "decision": "allow" if decision.allowed else "deny",
-        "status": decision.status,
+        "status": decision.status or None,
         "policy": decision.policy or None,
         "rule": decision.rule,
         "reason": decision.reason,

@@ -27,7 +27,8 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 class Decision:
     """What became of a request.
 
-    Refused (``allowed`` false): ``status``, ``body`` and ``headers`` are the answer.
+    Refused (``allowed`` false): ``status``, ``body`` and ``headers`` are the answer
+    (status 0 for a TCP connection, which is closed).
     Allowed: the application gets the request with ``path`` (None: as it came),
     without ``remove_headers`` and with ``set_headers``. ``policy``, ``rule``,
     ``reason`` and ``details`` say what decided, for logs; ``claims`` and
@@ -160,7 +161,9 @@ def _decision(verdict: Verdict, request: InboundRequest, path: str | None, token
     )
     if claims.get("iss") and claims.get("sub"):
         decision.request_principal = f"{claims['iss']}/{claims['sub']}"
-    if verdict.allowed:
+    if not request.is_http:
+        decision.status, decision.is_closed = 0, not verdict.allowed
+    elif verdict.allowed:
         decision.path = path
         decision.set_headers = (*(token.set_headers if token is not None else ()), *verdict.upstream_headers)
         decision.remove_headers = token.remove_headers if token is not None else ()
