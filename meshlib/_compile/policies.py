@@ -56,6 +56,8 @@ class Blocks:
 
 NO_BLOCKS: Final = Blocks()
 
+SHORT_IDLE: Final = 60.0  # seconds; client libraries close idle connections by themselves, aiohttp after 15
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyTraits:
@@ -251,21 +253,24 @@ def connection_pool(
     http = (settings.http if settings else None) or model.HTTPSettings()
     idle = http.idle_timeout if http.idle_timeout is not None else tcp.idle_timeout
     pings = http.http2_keep_alive
+    most_requests = http.max_requests_per_connection or 0
+    longest = seconds(tcp.max_connection_duration) or None
     return ConnectionPool(
         max_connections=limit(tcp.max_connections),
         connect_timeout=float(tcp.connect_timeout or mesh.connect_timeout),
-        max_connection_duration=seconds(tcp.max_connection_duration),
+        max_connection_duration=longest,
         tcp_idle_timeout=seconds(tcp.idle_timeout),
         tcp_keepalive=keepalive(mesh.tcp_keepalive, tcp.tcp_keepalive),
         max_pending_requests=limit(http.http1_max_pending_requests),
         max_requests=limit(http.http2_max_requests),
-        max_requests_per_connection=http.max_requests_per_connection or 0,
+        max_requests_per_connection=most_requests,
         max_retries=limit(http.max_retries),
         idle_timeout=3600.0 if idle is None else float(idle) or None,
         max_concurrent_streams=http.max_concurrent_streams or 2**31 - 1,
         h2_upgrade=not traits.follows_client and upgrades(http, mesh, is_http=traits.is_http),
         use_client_protocol=bool(http.use_client_protocol),
         http2_keepalive=None if pings is None else (float(pings.interval or 0.0), float(pings.timeout or 0.0)),
+        ends_connections=bool(most_requests or longest or (idle and idle < SHORT_IDLE)),
     )
 
 

@@ -11,11 +11,19 @@ from typing import Final
 
 from meshlib._engine.commands import Backoff, LocalReply, Reply, Send, Steps, Ticket, Wait
 from meshlib._engine.filters import Waits
-from meshlib._engine.limits import leave_locked, overflow_reply, retry_limit, take_locked, wait_locked, withdraw
+from meshlib._engine.limits import (
+    connect_locked,
+    leave_locked,
+    overflow_reply,
+    retry_limit,
+    take_locked,
+    wait_locked,
+    withdraw,
+)
 from meshlib._engine.local_replies import local_reply, reset_reply, sorted_flags
 from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
-from meshlib._engine.picks import pick_again_locked, pick_locked
+from meshlib._engine.picks import pick_locked
 from meshlib._engine.published import Published
 from meshlib._engine.reports import attempt_finished
 from meshlib._engine.request_hash import RequestHash
@@ -23,23 +31,26 @@ from meshlib._engine.request_headers import set_attempt_headers
 from meshlib._engine.retries import backoff_seconds, retry_reason
 from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
-from meshlib._snapshot.routes import Forward, RetryPolicy
+from meshlib._snapshot.clusters import UNLIMITED
+from meshlib._snapshot.routes import Forward, HeaderOps, RetryPolicy, Route, WeightedDestination
 from meshlib.events import AttemptFinished, RetryScheduled
 
 __all__ = ["Attempts"]
 
 _NEVER: Final = float("inf")
 _NOTHING: Final = Forward(destinations=(), sums=())
+_NOWHERE: Final = WeightedDestination(cluster="", host="", port=0)
 
 
 class Attempts:
-    """What an exchange knows of its destination and of the attempts it made there."""
+    """What an exchange knows of its route and destination, and the attempts it makes there."""
 
     __slots__ = (
         "_action",
         "_authority",
         "_cut_by_route",
         "_deadline",
+        "_destination",
         "_flags",
         "_hash",
         "_is_counted",
@@ -51,12 +62,15 @@ class Attempts:
         "attempt_started",
         "attempts",
         "can_replay",
+        "cors_fields",
         "details",
         "endpoint",
         "headers",
         "live",
         "published",
         "request",
+        "response_levels",
+        "route",
         "started",
     )
 
@@ -67,12 +81,16 @@ class Attempts:
         self.request = request
         self.headers = headers
         self.can_replay = can_replay
+        self.route: Route | None = None
+        self.response_levels: tuple[HeaderOps, ...] = ()
+        self.cors_fields: Headers | None = None
         self.live: LiveCluster | None = None
         self.endpoint: EndpointState | None = None
         self.attempts = 0
         self.details = "via_upstream"
         self.started = self.attempt_started = published.clock.monotonic()
         self._action = _NOTHING
+        self._destination = _NOWHERE
         self._path: str | None = None
         self._authority: str | None = None
         self._hash: RequestHash | None = None
@@ -89,6 +107,36 @@ class Attempts:
     def flags(self) -> tuple[str, ...]:
         """Envoy's response flags, in its order; empty if all went well."""
         return sorted_flags(self._flags) if self._flags else ()
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the route's timeout, which the body of a response must keep to as well; None without one."""
+        if self._action.timeout is None:
+            return None
+        return max(self._deadline - self.published.clock.monotonic(), 0.0)
+
+    def connecting(self) -> bool:
+        """A new connection is about to be made for the attempt; False if too many are pending.
+
+        After True, :meth:`connected` must be called once.
+        """
+        live = self.live
+        if live is None or live.max_pending >= UNLIMITED:
+            return True
+        with live.state.lock:
+            # Who has waited in the queue was let in when it was pending already.
+            return connect_locked(live, is_let_in=self._ticket is not None)
+
+    def connected(self) -> None:
+        """The connection is there, or will not come."""
+        if self.live is not None and self.live.max_pending < UNLIMITED:
+            with self.live.state.lock:
+                self.live.state.pending -= 1
+
+    def break_off(self) -> None:
+        """The upstream broke off in the middle of its response's body: outlier detection sees a reset."""
+        if self.live is not None and self.endpoint is not None:
+            self._judge(self.live, self.endpoint, Failure(FailureKind.TERMINATION, sent=True))
 
     def finish(self) -> None:
         """The response's body is over, or nobody wants it any more. Safe to call again."""
@@ -123,26 +171,31 @@ class Attempts:
         if not self.attempts and self._action.timeout is not None:
             self._deadline = now + self._action.timeout
         self.attempt_started = now
-        value = self._hash.value if self._hash is not None else None
         with state.lock:
             if state.next_sweep is not None and now >= state.next_sweep:
                 events = sweep_locked(live, now)
-            if self._tried and retry is not None:
-                host = pick_again_locked(live, value, retry, self._tried)
+            if live.table is None and not self._tried:
+                host = self.endpoint = live.balancer.pick()
             else:
-                host = pick_locked(live, value)
-            self.endpoint = host
-            has_room = (host is not None or live.is_original) and self._enter_locked(live, host)
+                value = self._hash.value if self._hash is not None else None
+                host = self.endpoint = pick_locked(live, value, retry, self._tried)
+            if host is not None and state.active < live.max_requests and not live.caps_connections:
+                has_room = self._is_counted = True
+                state.active += 1
+                host.active += 1
+            else:
+                has_room = (host is not None or live.is_original) and self._enter_locked(live, host)
         for event in events or ():
             self.published.notify(event)
         if has_room:
             return None
         if host is None and not live.is_original:
+            self.attempts += bool(self._tried)  # Envoy counts a retry that finds no endpoint
             return self._refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
         return self._overflow()
 
     def _enter_locked(self, live: LiveCluster, host: EndpointState | None) -> bool:
-        """Count the request in, or queue it for a connection; False if there is room for neither."""
+        """Count the request in, or queue it for a connection; False if there is room for neither. The rarer cases."""
         state = live.state
         if state.active >= live.max_requests:
             return False
@@ -168,7 +221,6 @@ class Attempts:
         with live.state.lock:
             has_room = live.state.active < live.max_requests
             if has_room:
-                self._ticket = None
                 self._is_counted = True
                 live.state.active += 1
                 host.active += 1
@@ -290,6 +342,7 @@ class Attempts:
             if host is not None:
                 host.active -= 1
                 if self.live.caps_connections:
+                    self._ticket = None
                     heir = leave_locked(state, host)
         if heir is not None:
             heir.tell()

@@ -8,25 +8,20 @@ that gives up closes the generator; every counter is then right again.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import Final
 
 from meshlib._engine.attempts import Attempts
 from meshlib._engine.commands import LocalReply, Reply, Steps
 from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.mutations import apply_levels, rewrite_path
-from meshlib._engine.published import Published
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import set_exchange_headers
-from meshlib._http import Headers, RequestHead
-from meshlib._snapshot.routes import Forward, HeaderOps, Route, WeightedDestination
+from meshlib._http import Headers
+from meshlib._snapshot.routes import Forward
 from meshlib.events import ExchangeFinished
 
 __all__ = ["Exchange"]
-
-_NOWHERE: Final = WeightedDestination(cluster="", host="", port=0)
 
 
 class Exchange(Attempts):
@@ -41,16 +36,7 @@ class Exchange(Attempts):
     operations that the reply still has to get.
     """
 
-    __slots__ = ("_destination", "cors_fields", "response_levels", "route")
-
-    def __init__(
-        self, published: Published, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]
-    ) -> None:
-        super().__init__(published, request, headers, can_replay)
-        self.route: Route | None = None
-        self.response_levels: tuple[HeaderOps, ...] = ()
-        self.cors_fields: Headers | None = None
-        self._destination = _NOWHERE
+    __slots__ = ()
 
     @property
     def changes_response(self) -> bool:

@@ -56,9 +56,9 @@ def wait_locked(live: LiveCluster, host: EndpointState) -> Ticket | None:
     return ticket
 
 
-def connect_locked(live: LiveCluster) -> bool:
-    """Count a request as pending while its connection is made; False if too many are."""
-    if live.state.pending >= live.max_pending:
+def connect_locked(live: LiveCluster, *, is_let_in: bool) -> bool:
+    """Count a request as pending while its connection is made; False if too many are and it is not let in anyway."""
+    if live.state.pending >= live.max_pending and not is_let_in:
         return False
     live.state.pending += 1
     return True

@@ -7,22 +7,18 @@ from typing import Final
 from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._snapshot.routes import RetryPolicy
 
-__all__ = ["pick_again_locked", "pick_locked"]
+__all__ = ["pick_locked"]
 
 _PICKS: Final = 5  # how often a retry looks for a host that was not tried yet (host_selection_retry_max_attempts)
 _UPDATES: Final = 2  # after so many attempts each, retryRemoteLocalities leaves out the tiers they went to
 
 
-def pick_locked(live: LiveCluster, value: int | None) -> EndpointState | None:
-    """The endpoint of a first attempt; ``value`` is the request's hash."""
-    table = live.table
-    return live.balancer.pick() if table is None or value is None else table.pick_by(value)
-
-
-def pick_again_locked(
-    live: LiveCluster, value: int | None, retry: RetryPolicy, tried: tuple[EndpointState, ...]
+def pick_locked(
+    live: LiveCluster, value: int | None, retry: RetryPolicy | None = None, tried: tuple[EndpointState, ...] = ()
 ) -> EndpointState | None:
-    """The endpoint of a retry: one that was not tried, if five more picks find another."""
+    """The endpoint of an attempt, ``value`` being the request's hash; a retry may avoid what was ``tried``."""
+    if not tried or retry is None:
+        return _pick(live, value, None, 0)
     beyond = _tiers_left_out(live, tried) if retry.remote_localities and live.table is None else None
     host = _pick(live, value, beyond, 0)
     if retry.avoid_previous_hosts:

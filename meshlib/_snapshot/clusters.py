@@ -153,6 +153,8 @@ class ConnectionPool:
     use_client_protocol: bool = False
     http2_keepalive: tuple[float, float] | None = None
     """Interval and timeout of HTTP/2 pings."""
+    ends_connections: bool = False
+    """Whether a connection ends before client libraries would end it: by requests, age or short idleness."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

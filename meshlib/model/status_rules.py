@@ -19,6 +19,8 @@ _PLANNED: Final = "not implemented yet"
 _NO_LISTENER: Final = "a client in the process has no TCP listener whose connections could be routed"
 _EXTENSION: Final = "meshlib's own: Istio rejects the field; use VirtualService"
 _ZONES: Final = "regions are failover tiers; zones inside a region are not told apart: who the peers are is not known"
+_OWN_CONNECTIONS: Final = "in aiohttp sessions without a connector of their own; elsewhere the client library decides"
+_NO_HTTP2: Final = "client libraries speak HTTP/1.1 to the endpoints"
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
@@ -48,7 +50,6 @@ def _traffic_policy(prefix: str) -> tuple[Rule, ...]:
 def _port_policy(prefix: str) -> tuple[Rule, ...]:
     """Rules of what can be set for a host, a subset or a port."""
     balancer = f"{prefix}.loadBalancer"
-    outlier = f"{prefix}.outlierDetection"
     return (
         (balancer, "refused", _PLANNED),
         (f"{balancer}.simple", "honoured", ""),
@@ -60,12 +61,39 @@ def _port_policy(prefix: str) -> tuple[Rule, ...]:
         (f"{balancer}.zoneAwareLbSetting", "approximated", _ZONES),
         (f"{balancer}.zoneAwareLbSetting.minClusterSize", "refused", _ZONES),
         (f"{balancer}.consistentHash.useSourceIp", "refused", "calls of this process have no downstream address"),
-        (f"{prefix}.connectionPool", "refused", _PLANNED),
-        (f"{prefix}.connectionPool.http.http2MaxRequests", "honoured", ""),
-        (f"{prefix}.connectionPool.http.maxRetries", "honoured", ""),
+        *_connection_pool(f"{prefix}.connectionPool"),
+        *_outlier_detection(f"{prefix}.outlierDetection"),
+        (f"{prefix}.tls", "refused", _PLANNED),
+    )
+
+
+def _connection_pool(pool: str) -> tuple[Rule, ...]:
+    """Rules of the limits of a host."""
+    http, tcp = f"{pool}.http", f"{pool}.tcp"
+    return (
+        (pool, "refused", _PLANNED),
+        (f"{http}.http2MaxRequests", "honoured", ""),
+        (f"{http}.maxRetries", "honoured", ""),
+        (f"{http}.http1MaxPendingRequests", "approximated", f"requests that still connect count {_OWN_CONNECTIONS}"),
+        (f"{http}.maxRequestsPerConnection", "approximated", _OWN_CONNECTIONS),
+        (f"{http}.idleTimeout", "approximated", f"{_OWN_CONNECTIONS}; it may end an idle connection earlier"),
+        (f"{http}.useClientProtocol", "honoured", "every call keeps the protocol of its client library"),
+        (f"{http}.h2UpgradePolicy", "refused", _NO_HTTP2),
+        (f"{http}.maxConcurrentStreams", "refused", _NO_HTTP2),
+        (f"{http}.http2KeepAlive", "refused", _NO_HTTP2),
+        (f"{tcp}.maxConnections", "approximated", "counts the connections in use, not the idle ones"),
+        (f"{tcp}.connectTimeout", "approximated", _OWN_CONNECTIONS),
+        (f"{tcp}.idleTimeout", "approximated", f"{_OWN_CONNECTIONS}; it may end an idle connection earlier"),
+        (f"{tcp}.maxConnectionDuration", "approximated", _OWN_CONNECTIONS),
+        (f"{tcp}.tcpKeepalive", "approximated", _OWN_CONNECTIONS),
+    )
+
+
+def _outlier_detection(outlier: str) -> tuple[Rule, ...]:
+    """Rules of ejection."""
+    return (
         (outlier, "honoured", ""),
         (f"{outlier}.consecutiveErrors", "refused", "ignored by Istio too; use consecutive5xxErrors"),
-        (f"{prefix}.tls", "refused", _PLANNED),
     )
 
 
@@ -114,7 +142,7 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("rootNamespace", "honoured", ""),
     ("trustDomain", "refused", _PLANNED),
     ("trustDomainAliases", "refused", _PLANNED),
-    ("connectTimeout", "refused", "the client library's own connect timeout applies"),
+    ("connectTimeout", "approximated", _OWN_CONNECTIONS),
     ("localityLbSetting", "honoured", ""),
     ("zoneAwareLbSetting", "approximated", _ZONES),
     ("zoneAwareLbSetting.minClusterSize", "refused", _ZONES),
@@ -122,6 +150,8 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("extensionProviders", "refused", _PLANNED),
     ("defaultProviders", "refused", _PLANNED),
     ("defaultTrafficPolicy", "refused", _PLANNED),
+    *_connection_pool("defaultTrafficPolicy.connectionPool"),
+    *_outlier_detection("defaultTrafficPolicy.outlierDetection"),
     ("enableAutoMtls", "refused", _PLANNED),
     ("enableTracing", "refused", _PLANNED),
     ("accessLogFile", "refused", _PLANNED),
@@ -130,8 +160,8 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("caCertificates", "refused", _PLANNED),
     ("meshMTLS", "refused", _PLANNED),
     ("tlsDefaults", "refused", _PLANNED),
-    ("h2UpgradePolicy", "refused", _PLANNED),
-    ("tcpKeepalive", "refused", _PLANNED),
+    ("h2UpgradePolicy", "refused", _NO_HTTP2),
+    ("tcpKeepalive", "approximated", _OWN_CONNECTIONS),
     ("serviceSettings", "refused", _PLANNED),
     ("defaultConfig.proxyHeaders", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology", "refused", _PLANNED),

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from meshlib._engine.outliers import record_locked
-from meshlib._engine.picks import pick_again_locked, pick_locked
+from meshlib._engine.picks import pick_locked
 from meshlib._engine.state import LiveCluster, State
 from meshlib._engine.xxh64 import xxh64
 from meshlib._http import Headers, Response
@@ -168,7 +168,7 @@ def test_retries_leave_the_tiers_they_have_tried() -> None:
     tried: tuple[object, ...] = ()
     went = []
     for _ in range(8):
-        host = pick_again_locked(live, None, retry, tried)  # type: ignore[arg-type]
+        host = pick_locked(live, None, retry, tried)  # type: ignore[arg-type]
         assert host is not None
         went.append(host.endpoint.port)
         tried += (host,)
@@ -179,5 +179,5 @@ def test_without_remote_localities_a_retry_stays() -> None:
     """In the tier that has the load."""
     live = live_cluster([endpoint(port, tier=port) for port in range(3)])
     retry = RetryPolicy(attempts=9, conditions=frozenset(), avoid_previous_hosts=True)
-    host = pick_again_locked(live, None, retry, live.endpoints[:1] * 2)
+    host = pick_locked(live, None, retry, live.endpoints[:1] * 2)
     assert host is live.endpoints[0]

@@ -9,7 +9,7 @@ from meshlib._engine.commands import LocalReply
 from meshlib._engine.exchange import Exchange
 from meshlib.errors import RefusedError
 
-__all__ = ["MeshConnectionError", "MeshResponseError", "MeshTimeoutError", "refusal_error"]
+__all__ = ["BodyTimeoutError", "MeshConnectionError", "MeshResponseError", "MeshTimeoutError", "refusal_error"]
 
 _CONNECTION_FLAGS = frozenset(("UF", "UC", "UR", "LR", "UPE"))
 
@@ -27,6 +27,10 @@ class MeshConnectionError(RefusedError, aiohttp.ClientConnectionError):
 
 class MeshTimeoutError(RefusedError, aiohttp.ServerTimeoutError):
     """A timeout of the route or of its attempts was over; also a :class:`TimeoutError`."""
+
+
+class BodyTimeoutError(aiohttp.ClientPayloadError, TimeoutError):
+    """The timeout of the route ended while the body of a response was on its way (Envoy resets the stream)."""
 
 
 def refusal_error(exchange: Exchange, reply: LocalReply, request: aiohttp.ClientRequest) -> RefusedError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from meshlib._engine.commands import LocalReply
 from meshlib._engine.exchange import Exchange
+from meshlib.adapters.aiohttp.errors import BodyTimeoutError
 
 __all__ = ["MeshResponse", "local_response", "response_class"]
 
@@ -26,12 +28,15 @@ class MeshResponse(aiohttp.ClientResponse):
 
     mesh: Exchange | None = None
     _on_its_way = False
+    _mesh_released: Callable[[], None] | None = None
+    _mesh_deadline: asyncio.TimerHandle | None = None
     _mesh_headers: CIMultiDictProxy[str] | None = None
 
-    def attach(self, exchange: Exchange) -> None:
-        """Bind the exchange whose reply this is."""
+    def attach(self, exchange: Exchange, released: Callable[[], None] | None = None) -> None:
+        """Bind the exchange whose reply this is; ``released`` is called when its connection is free again."""
         self.mesh = exchange
         self._on_its_way = True
+        self._mesh_released = released
         if exchange.changes_response:
             headers = CIMultiDict(self.headers)
             exchange.mutate_response(headers)
@@ -40,11 +45,27 @@ class MeshResponse(aiohttp.ClientResponse):
                 self._raw_cookie_headers = tuple(headers.getall("set-cookie", ()))
         if self.status != 101:  # an upgraded connection is over when it is closed
             self.content.on_eof(self._count_out)
+            if self._on_its_way and (left := exchange.time_left) is not None:
+                self._mesh_deadline = self._loop.call_later(left, self._time_out)
 
     def _count_out(self) -> None:
         self._on_its_way = False
+        if self._mesh_deadline is not None:
+            self._mesh_deadline.cancel()
+        exchange = self.mesh
+        if exchange is not None:
+            if type(self.content.exception()) is aiohttp.ClientPayloadError:
+                exchange.break_off()
+            exchange.finish()
+        if self._mesh_released is not None:
+            self._mesh_released()
+
+    def _time_out(self) -> None:
+        """The route's timeout ends in the middle of the body: what has come stays readable, then the stream breaks."""
         if self.mesh is not None:
-            self.mesh.finish()
+            self.mesh.flag("UT")
+        self.content.set_exception(BodyTimeoutError("the timeout of the route ended before the response's body"))
+        self.close()
 
     @property
     def request_info(self) -> aiohttp.RequestInfo:  # pyright: ignore[reportIncompatibleVariableOverride]

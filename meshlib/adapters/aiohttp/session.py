@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType
@@ -20,13 +20,19 @@ from yarl import URL
 
 from meshlib._drivers import adrive
 from meshlib._engine.commands import Copy, LocalReply, Send
+from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind, Outcome, RequestHead, Response
 from meshlib._runtime import Runtime
+from meshlib._snapshot.clusters import ConnectionPool
 from meshlib._timers import Timers
+from meshlib.adapters.aiohttp.connections import Lifetimes, MeshConnector, PendingOverflowError
 from meshlib.adapters.aiohttp.errors import refusal_error
 from meshlib.adapters.aiohttp.mirrors import Mirrors
 from meshlib.adapters.aiohttp.response import MeshResponse, local_response, response_class
 from meshlib.errors import MeshError
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
 
 __all__ = ["governed_session"]
 
@@ -35,23 +41,27 @@ _PLAINTEXT = ("AUTO", "DISABLE")
 
 # URLs of endpoints, by the URL that was called: yarl computes the parts of each new URL anew.
 _REMEMBERED_URLS = 1024
+_REPLAYED = 2**20  # Envoy's buffer for bodies that may have to be sent again
 Aimed: TypeAlias = dict[tuple[URL, str, int, str | None], URL]
 
 
 class MeshRequest(aiohttp.ClientRequest):
     """aiohttp's request; refuses to be sent around the mesh."""
 
-    governed = False
+    attempt: _Governed | None = None
 
     # Returns aiohttp's own coroutine instead of awaiting it in another: a frame less for each call.
     def send(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, conn: Any
     ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-        if not self.governed:
+        attempt = self.attempt
+        if attempt is None:
             raise MeshError(
                 f"{self.method} {self.original_url} would leave the process without passing the mesh; "
                 "make requests only through the session's own methods"
             )
+        if attempt.ends_connections and conn.protocol is not None:
+            attempt.use(conn.protocol)
         return super().send(conn)
 
 
@@ -63,9 +73,9 @@ with warnings.catch_warnings():
     class MeshSession(aiohttp.ClientSession):
         """A session whose ``middlewares=`` of a single request add to the mesh instead of replacing it."""
 
-        ATTRS = aiohttp.ClientSession.ATTRS | {"_mesh", "_mirrors"}
+        ATTRS = aiohttp.ClientSession.ATTRS | {"_mesh", "_governor"}
         _mesh: ClientMiddlewareType
-        _mirrors: Mirrors
+        _governor: _Governor
 
         def _request(  # pyright: ignore[reportIncompatibleMethodOverride]
             self, *args: Any, **kwargs: Any
@@ -76,7 +86,7 @@ with warnings.catch_warnings():
             return super()._request(*args, **kwargs)
 
         async def close(self) -> None:
-            await self._mirrors.close()
+            await self._governor.close()
             await super().close()
 
 
@@ -86,14 +96,18 @@ def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **argu
     A request that the mesh refuses gets the response that Envoy would send (a 503 with
     Envoy's body, say), as behind a sidecar; ``raise_on_refusal=True`` raises instead: an
     error that is both a :class:`meshlib.errors.RefusedError` and an aiohttp error.
+
+    Without ``connector=``, connections are made as the DestinationRules say (connect
+    timeout, keep-alive, pending requests); a connector of your own does that its own way.
     """
     govern = _Governor(runtime, raise_on_refusal=raise_on_refusal)
     arguments["middlewares"] = (*(arguments.get("middlewares") or ()), govern)
     arguments["response_class"] = response_class(arguments.get("response_class"))
     arguments["request_class"] = _request_class(arguments.get("request_class"))
+    if arguments.get("connector") is None:
+        arguments["connector"] = MeshConnector()
     session = MeshSession(**arguments)
-    session._mesh = govern
-    session._mirrors = govern.mirrors
+    session._mesh = session._governor = govern
     return session
 
 
@@ -106,28 +120,33 @@ def _request_class(base: type[aiohttp.ClientRequest] | None) -> type[MeshRequest
 class _Governor:
     """The client middleware: one exchange each time aiohttp enters the chain."""
 
-    __slots__ = ("_aimed", "_raise_on_refusal", "_runtime", "_timers", "mirrors")
+    __slots__ = ("_aimed", "_lifetimes", "_mirrors", "_raise_on_refusal", "_runtime", "_timers")
 
     def __init__(self, runtime: Runtime, *, raise_on_refusal: bool) -> None:
         self._runtime = runtime
         self._raise_on_refusal = raise_on_refusal
         self._aimed: Aimed = {}
         self._timers: Timers | None = None
-        self.mirrors = Mirrors()
+        self._lifetimes = Lifetimes()
+        self._mirrors = Mirrors()
+
+    async def close(self) -> None:
+        """End what the session has in the background."""
+        self._lifetimes.close()
+        await self._mirrors.close()
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         assert isinstance(request, MeshRequest)
-        request.governed = True
         if self._timers is None:
             self._timers = Timers()  # a session belongs to one loop
-        governed = _Governed(request, handler, self._aimed, self.mirrors)
-        exchange = self._runtime.begin(governed, request.headers, governed.can_replay)
+        governed = _Governed(request, handler, self._aimed, self._mirrors, self._lifetimes)
+        exchange = governed.exchange = self._runtime.begin(governed, request.headers, governed.can_replay)
         reply = await adrive(exchange.steps(), governed, self._timers)
         governed.let_go()
         if type(reply) is Response:
             response = reply.handle
             assert isinstance(response, MeshResponse)
-            response.attach(exchange)
+            response.attach(exchange, governed.release if governed.protocol is not None else None)
             return response
         assert isinstance(reply, LocalReply)
         if self._raise_on_refusal and reply.refusal:
@@ -138,9 +157,21 @@ class _Governor:
 class _Governed(RequestHead):
     """One request: its head for the engine, its attempts through aiohttp for the driver."""
 
-    __slots__ = ("_aimed", "_handler", "_mirrors", "_request", "_url")
+    __slots__ = (
+        "_aimed", "_handler", "_lifetimes", "_mirrors", "_request", "_url", "ends_connections", "exchange", "pool",
+        "protocol",
+    )  # fmt: skip
+    exchange: Exchange
+    pool: ConnectionPool
 
-    def __init__(self, request: MeshRequest, handler: ClientHandlerType, aimed: Aimed, mirrors: Mirrors) -> None:
+    def __init__(
+        self,
+        request: MeshRequest,
+        handler: ClientHandlerType,
+        aimed: Aimed,
+        mirrors: Mirrors,
+        lifetimes: Lifetimes,
+    ) -> None:
         url = self._url = request.url
         headers = request.headers
         host, port = url.raw_host, url.port or 0
@@ -151,15 +182,20 @@ class _Governed(RequestHead):
         self._handler = handler
         self._aimed = aimed
         self._mirrors = mirrors
+        self._lifetimes = lifetimes
+        self.ends_connections = False
+        self.protocol: ResponseHandler | None = None
+        request.attempt = self
 
     def let_go(self) -> None:
         """Nothing more is sent: no cycle from the response through here to its request is left to the collector."""
+        self._request.attempt = None
         del self._request, self._handler
 
     def can_replay(self) -> bool:
-        """Bytes and seekable files can be sent again, a consumed stream cannot."""
+        """Bytes and seekable files can be sent again, a consumed stream or more than Envoy would keep cannot."""
         body = self._request.body
-        return not body or not body.consumed
+        return not body or (not body.consumed and (body.size is None or body.size <= _REPLAYED))
 
     async def send(self, send: Send) -> Outcome:
         request = self._request
@@ -167,7 +203,10 @@ class _Governed(RequestHead):
             await request.close()  # the writer of the attempt before must have let go of the body
         if send.authority is not None:
             request.headers["Host"] = send.authority
-        mode = send.cluster.policy.tls.mode
+        policy = send.cluster.policy
+        pool = self.pool = policy.connection_pool
+        self.ends_connections = pool.ends_connections
+        mode = policy.tls.mode
         if mode not in _PLAINTEXT and self._url.scheme == "http":
             # Going out in plaintext where TLS is asked for would be a silent hole.
             return Failure(FailureKind.CONNECT_FAILURE, sent=False, detail=f"TLS origination ({mode}) is not supported")
@@ -185,6 +224,19 @@ class _Governed(RequestHead):
         handle = response.handle
         assert isinstance(handle, aiohttp.ClientResponse)
         handle.release()
+        self.release()
+
+    def use(self, protocol: ResponseHandler) -> None:
+        """The attempt goes out on this connection."""
+        self.release()
+        self.protocol = protocol
+        self._lifetimes.use(protocol, self.pool)
+
+    def release(self) -> None:
+        """The response on the connection is over."""
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            self._lifetimes.release(protocol, self.pool)
 
     def mirror(self, copy: Copy) -> None:
         """Start a copy in the background; the call does not wait for it."""
@@ -209,6 +261,8 @@ class _Governed(RequestHead):
 def _failure(error: aiohttp.ClientError | OSError) -> Failure:
     """What aiohttp raised, in Envoy's words; the application's own timeouts and mistakes are raised again."""
     match error:
+        case PendingOverflowError():
+            return Failure(FailureKind.OVERFLOW, sent=False, error=error)
         case aiohttp.ConnectionTimeoutError():
             return Failure(FailureKind.CONNECT_TIMEOUT, sent=False, error=error)
         case asyncio.TimeoutError():
