@@ -9,6 +9,7 @@ import os
 
 TYPE_CHECKING = False  # typing itself would be a fifth of the import time
 if TYPE_CHECKING:
+    from meshlib._inbound.inbound import ForbiddenError, Inbound
     from meshlib.diagnostics import Finding
     from meshlib.errors import ConfigError, MeshError, MissingExtraError, RefusedError, SourceError
     from meshlib.mesh import Mesh
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError",
     "Finding",
+    "ForbiddenError",
+    "Inbound",
     "Mesh",
     "MeshError",
     "MissingExtraError",
@@ -31,6 +34,8 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "ConfigError": "meshlib.errors",
     "Finding": "meshlib.diagnostics",
+    "ForbiddenError": "meshlib._inbound.inbound",
+    "Inbound": "meshlib._inbound.inbound",
     "Mesh": "meshlib.mesh",
     "MeshError": "meshlib.errors",
     "MissingExtraError": "meshlib.errors",

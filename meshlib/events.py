@@ -25,6 +25,7 @@ __all__ = [
     "ExchangeFinished",
     "FaultInjected",
     "Observer",
+    "RequestServed",
     "RetryScheduled",
 ]
 
@@ -70,6 +71,34 @@ class RetryScheduled:
     attempt: int
     backoff: float
     reason: str
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every request, and that costs four times as much
+class RequestServed:
+    """One inbound request was answered, by the application or by a policy.
+
+    ``decision`` is ``allow`` or ``deny``; ``policy``, ``rule`` and ``reason`` say what
+    decided (empty where no policy did), ``details`` is Envoy's response code detail of a
+    refusal. ``status`` is what the client sees (0: it saw no response), ``duration`` in
+    seconds to the response head. ``principal`` is the identity of the peer,
+    ``request_principal`` that of its token, both empty without one. ``protocol`` is
+    ``http`` or ``websocket``, ``is_mtls`` whether the peer's identity came from the connection.
+    """
+
+    method: str
+    host: str
+    path: str
+    status: int
+    duration: float
+    decision: Literal["allow", "deny"]
+    policy: str
+    rule: str
+    reason: str
+    details: str
+    principal: str
+    request_principal: str
+    protocol: str
+    is_mtls: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +151,7 @@ Event: TypeAlias = (
     ExchangeFinished
     | AttemptFinished
     | RetryScheduled
+    | RequestServed
     | FaultInjected
     | EndpointEjected
     | EndpointUnejected

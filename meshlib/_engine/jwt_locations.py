@@ -27,9 +27,7 @@ def find_tokens(rule: TokenRule, head: RequestHead) -> Iterator[Found]:
     """Every token at the locations of a rule: headers, then parameters, then cookies."""
     for location in rule.headers:
         for value in head.headers.getall(location.name, ()):
-            token = _after(location.prefix, value)
-            if token is not None:
-                yield Found(token, header=location.name)
+            yield from (Found(token, header=location.name) for token in _after(location.prefix, value))
     for name in rule.params if head.query else ():
         found = _param(head.query, name)
         if found is not None:
@@ -39,15 +37,18 @@ def find_tokens(rule: TokenRule, head: RequestHead) -> Iterator[Found]:
         yield from (Found(cookies[name]) for name in rule.cookies if name in cookies)
 
 
-def _after(prefix: str, value: str) -> str | None:
-    """The token in a header value: all of it, or what follows the prefix, wherever that stands."""
+def _after(prefix: str, value: str) -> Iterator[str]:
+    """The tokens in a header value: all of it, or what follows the prefix, wherever that stands.
+
+    Envoy looks at the first occurrence alone. Servers join repeated headers to one value,
+    so here every occurrence counts, and one good token does not vouch for another.
+    """
     if not prefix:
-        return value
-    _, found, rest = value.partition(prefix)
-    if not found:
-        return None
-    token = _TOKEN.search(rest)
-    return token[0] if token is not None else value
+        yield value
+        return
+    for rest in value.split(prefix)[1:]:
+        token = _TOKEN.search(rest)
+        yield token[0] if token is not None else value
 
 
 def _param(query: str, wanted: str) -> str | None:

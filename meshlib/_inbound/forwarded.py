@@ -1,0 +1,123 @@
+"""What proxies say of the client: X-Forwarded-For and X-Forwarded-Client-Cert (semantics 6.6).
+
+Anybody can send these headers, so they count only if the direct peer is a proxy that
+the application trusts by name. From all others X-Forwarded-Client-Cert is removed, as
+behind Istio's gateways, because applications believe it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from meshlib._http import HeadersView
+from meshlib._inbound.certificates import identity_of
+from meshlib._snapshot.inbound import Address, parse_address
+from meshlib.errors import MeshError
+
+__all__ = ["XFCC", "TrustedProxies", "elements", "pairs"]
+
+XFCC: Final = "x-forwarded-client-cert"
+XFF: Final = "x-forwarded-for"
+
+
+class TrustedProxies:
+    """Addresses and blocks of proxies whose word is taken. Raises :class:`MeshError` for what is neither."""
+
+    def __init__(self, blocks: Iterable[str]) -> None:
+        self._networks = []
+        for block in blocks:
+            try:
+                self._networks.append(ip_network(block, strict=False))
+            except ValueError:
+                raise MeshError(
+                    f"trusted_proxies: {block!r} is neither an IP address nor a block such as 10.0.0.0/8"
+                ) from None
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def trusts(self, address: Address | None) -> bool:
+        """Whether the address is that of a trusted proxy."""
+        if address is None or not self._networks:
+            return False
+        version, number = address
+        return any(
+            network.version == version and number >> bits == int(network.network_address) >> bits
+            for network in self._networks
+            for bits in (network.max_prefixlen - network.prefixlen,)
+        )
+
+    def client(self, headers: HeadersView, source: Address | None) -> Address | None:
+        """The original client: the rightmost address of X-Forwarded-For that is no trusted proxy."""
+        if not self.trusts(source):
+            return source
+        forwarded = [part.strip() for value in headers.getall(XFF, ()) for part in value.split(",")]
+        found = source
+        for text in reversed(forwarded):
+            address = parse_address(_bare(text))
+            if address is None:
+                return found  # garbage: whoever wrote it is behind the last proxy that made sense
+            found = address
+            if not self.trusts(address):
+                return found
+        return found
+
+    def identity(self, headers: HeadersView) -> str | None:
+        """The SPIFFE id of the direct client of the nearest proxy: the last element of X-Forwarded-Client-Cert."""
+        values = headers.getall(XFCC, ())
+        found = elements(",".join(values)) if values else []
+        if not found:
+            return None
+        last = pairs(found[-1])
+        for uri in last.get("uri", ()):
+            if uri.startswith("spiffe://"):
+                return uri
+        certificates = last.get("cert", ())
+        return identity_of(certificates[0]) if certificates else None
+
+
+def _bare(text: str) -> str:
+    """An address without port and brackets."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    try:
+        ip_address(text)
+    except ValueError:
+        return text.rpartition(":")[0]
+    return text
+
+
+def elements(value: str) -> list[str]:
+    """The elements of an X-Forwarded-Client-Cert value: split at commas outside of quotes."""
+    return _split(value, ",")
+
+
+def pairs(element: str) -> dict[str, list[str]]:
+    """The pairs of an element, by key in lower case; values without their quotes."""
+    found: dict[str, list[str]] = {}
+    for pair in _split(element, ";"):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            continue
+        if len(value) >= 2 and value.startswith('"') and value.endswith('"'):
+            value = value[1:-1].replace('\\"', '"')
+        found.setdefault(key.strip().lower(), []).append(value)
+    return found
+
+
+def _split(value: str, mark: str) -> list[str]:
+    parts, start, is_quoted, position = [], 0, False, 0
+    while position < len(value):
+        character = value[position]
+        if character == "\\" and is_quoted:
+            position += 1
+        elif character == '"':
+            is_quoted = not is_quoted
+        elif character == mark and not is_quoted:
+            parts.append(value[start:position])
+            start = position + 1
+        position += 1
+    parts.append(value[start:])
+    return [part.strip() for part in parts if part.strip()]

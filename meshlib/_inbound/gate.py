@@ -1,0 +1,393 @@
+"""The gate of a server: every request that arrives passes it or is refused.
+
+An adapter says what it knows of a request (:class:`Arrival`), the gate asks the engine,
+does what the engine cannot do by itself (ask an authorizer, wait for keys), and hands
+back what the application gets (:class:`Admitted`) or what the client gets
+(:class:`Refused`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
+from contextvars import Token
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+from weakref import WeakKeyDictionary
+
+from meshlib._context import carried_headers, handed_on
+from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
+from meshlib._engine.inbound import Decision, Inspection, inspect
+from meshlib._engine.jwt import TokenCache, authenticate
+from meshlib._http import Headers, RequestHead
+from meshlib._inbound.authorizers import ask_authorizer
+from meshlib._inbound.forwarded import XFCC, TrustedProxies
+from meshlib._inbound.inbound import Inbound, serving
+from meshlib._inbound.keys import KeyManager
+from meshlib._runtime import Runtime
+from meshlib._snapshot.inbound import InboundRequest, parse_address
+from meshlib._snapshot.snapshot import Snapshot
+from meshlib.events import RequestServed
+
+__all__ = ["Admitted", "Arrival", "Gate", "HasRuntime", "Passage", "Refused"]
+
+_log = logging.getLogger("meshlib.security")
+
+_REQUEST_ID: Final = "x-request-id"
+_NO_HOST: Final = re.compile(r"[^A-Za-z0-9.:\[\]_~%!$&'()*+;=-]")
+"""What cannot stand in a Host header; several of them, joined by a server, have a comma."""
+_PLAIN: Final = (("content-type", "text/plain"),)
+
+
+class HasRuntime(Protocol):
+    """A :class:`meshlib.Mesh`, as far as a server needs it."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where the configuration in force is."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Arrival:
+    """What a server knows of a request.
+
+    ``peer`` is the SPIFFE id in the verified certificate of the connection (None:
+    without), ``source_address`` and ``destination_address`` its two ends.
+    """
+
+    head: RequestHead
+    source_address: str = ""
+    destination_address: str = ""
+    peer: str | None = None
+    has_tls: bool = False
+    protocol: str = "http"
+
+
+@dataclass(slots=True, kw_only=True)
+class Admitted:
+    """The request may go on. ``headers`` None: as they came; ``path`` None: as it came."""
+
+    inbound: Inbound
+    headers: Headers | None = None
+    path: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Refused:
+    """What the client gets in place of the application's answer."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+ReadBody = Callable[[int], bytes]
+ReadBodyAsync = Callable[[int], Awaitable[bytes]]
+
+_managers: WeakKeyDictionary[Runtime, KeyManager] = WeakKeyDictionary()
+
+
+def key_manager(runtime: Runtime) -> KeyManager:
+    """The one reader of keys of a runtime, however many servers it has."""
+    manager = _managers.get(runtime)
+    if manager is None:
+        manager = _managers[runtime] = KeyManager()
+    return manager
+
+
+class Gate:
+    """Made once for a server; keys are read from then on."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        health_paths: Collection[str] = (),
+        trusted_proxies: Iterable[str] = (),
+        debug_headers: bool = False,
+        forbid: Callable[[str], Exception] | None = None,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        if isinstance(health_paths, str):
+            health_paths = (health_paths,)
+        self.runtime = runtime
+        self.health_paths = frozenset(health_paths)
+        self.proxies = TrustedProxies(trusted_proxies)
+        self.debug_headers = debug_headers
+        self.forbid = forbid
+        self.now = now or runtime.clock.time
+        self.keys = key_manager(runtime)
+        self.keys.prepare(runtime.published.snapshot.security.authentication)
+        self._tokens = TokenCache()
+
+    def open(self) -> Passage:
+        """The passage of one request; use it as a context around the application."""
+        return Passage(self)
+
+    def inspection(self, snapshot: Snapshot, request: InboundRequest) -> Inspection:
+        """Begin to decide about a request on a snapshot."""
+        security = snapshot.security
+        rules = security.authentication
+        check = None
+        if rules is not None:
+            self.keys.prepare(rules)
+            check = partial(_check, rules, self.keys, self.now(), self._tokens)
+        return inspect(security, request, check)
+
+
+def _check(rules: Any, keys: KeyManager, now: float, tokens: TokenCache, head: RequestHead) -> Any:
+    return authenticate(rules, head, keys, now, tokens)
+
+
+class Passage:
+    """One request on its way through the gate and the application. ``status`` is what the client saw."""
+
+    __slots__ = (
+        "_decision",
+        "_gate",
+        "_handed_on",
+        "_head",
+        "_inbound",
+        "_peer",
+        "_protocol",
+        "_serving",
+        "_started",
+        "status",
+    )
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._decision: Decision | None = None
+        self._inbound: Inbound | None = None
+        self._head: RequestHead | None = None
+        self._peer = ""
+        self._protocol = "http"
+        self._handed_on: Token[Any] | None = None
+        self._serving: Token[Any] | None = None
+        self._started = gate.runtime.clock.monotonic()
+        self.status = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        _reset(self._handed_on, handed_on)
+        _reset(self._serving, serving)
+        self._handed_on = self._serving = None
+        self._report()
+
+    # -- in -----------------------------------------------------------------------------------------
+
+    def admit(self, arrival: Arrival, read_body: ReadBody) -> Admitted | Refused:
+        """Decide about a request; blocks where an authorizer or keys must be waited for."""
+        request, early = self._begin(arrival)
+        if early is not None:
+            return early
+        decision = self._decide(arrival, request, read_body)
+        return self._conclude(arrival, request, decision)
+
+    async def admit_async(self, arrival: Arrival, read_body: ReadBodyAsync) -> Admitted | Refused:
+        """As :meth:`admit`, for an event loop: whatever blocks runs in a thread."""
+        request, early = self._begin(arrival)
+        if early is not None:
+            return early
+        snapshot = self._gate.runtime.published.snapshot
+        decision = await self._run_async(snapshot, request, read_body)
+        reading = self._reading(decision)
+        if reading is not None and decision.wanted is not None:
+            await self._gate.keys.wait_async(reading, seconds=decision.wanted.timeout)
+            request.head = arrival.head  # as it came, before its path was normalized
+            decision = await self._run_async(snapshot, request, read_body)
+        return self._conclude(arrival, request, decision)
+
+    def _begin(self, arrival: Arrival) -> tuple[InboundRequest, Admitted | Refused | None]:
+        head, gate = arrival.head, self._gate
+        self._head, self._protocol = head, arrival.protocol
+        source = parse_address(arrival.source_address)
+        is_proxied = gate.proxies.trusts(source)
+        peer = arrival.peer
+        if is_proxied:
+            peer = gate.proxies.identity(head.headers) or peer
+        request = InboundRequest(
+            head,
+            port=head.port,
+            peer=peer or "",
+            source=source,
+            remote=gate.proxies.client(head.headers, source) if is_proxied else source,
+            destination=parse_address(arrival.destination_address),
+            sni="",
+        )
+        hosts = head.headers.getall("host", ())
+        if len(hosts) > 1 or any(_NO_HOST.search(host) for host in hosts):
+            return request, self._refuse(Decision(allowed=False, status=400, reason="the Host header is not valid"))
+        if gate.health_paths and head.method in ("GET", "HEAD") and head.path_only in gate.health_paths:
+            return request, self._conclude(arrival, request, Decision(allowed=True, reason="a health path"))
+        return request, None
+
+    def _decide(self, arrival: Arrival, request: InboundRequest, read_body: ReadBody) -> Decision:
+        snapshot = self._gate.runtime.published.snapshot
+        decision = self._run(snapshot, request, read_body)
+        reading = self._reading(decision)
+        if reading is not None and decision.wanted is not None:
+            self._gate.keys.wait(reading, decision.wanted.timeout)
+            request.head = arrival.head  # as it came, before its path was normalized
+            decision = self._run(snapshot, request, read_body)
+        return decision
+
+    def _reading(self, decision: Decision) -> Any:
+        """What to wait for, if the decision could be another one with fresher keys."""
+        return None if decision.wanted is None else self._gate.keys.hurry(decision.wanted)
+
+    def _run(self, snapshot: Snapshot, request: InboundRequest, read_body: ReadBody) -> Decision:
+        steps = self._gate.inspection(snapshot, request)
+        try:
+            ask = next(steps)
+            while True:
+                ask = steps.send(self._ask(snapshot, ask, read_body))
+        except StopIteration as end:
+            decision: Decision = end.value
+            return decision
+
+    async def _run_async(self, snapshot: Snapshot, request: InboundRequest, read_body: ReadBodyAsync) -> Decision:
+        steps = self._gate.inspection(snapshot, request)
+        try:
+            ask = next(steps)
+            while True:
+                limit = ask.authorizer.body_limit
+                body = await read_body(limit) if limit else b""
+                ask = steps.send(await asyncio.to_thread(ask_authorizer, snapshot, ask, body))
+        except StopIteration as end:
+            decision: Decision = end.value
+            return decision
+
+    def _ask(self, snapshot: Snapshot, ask: AskAuthorizer, read_body: ReadBody) -> AuthorizerReply:
+        limit = ask.authorizer.body_limit
+        return ask_authorizer(snapshot, ask, read_body(limit) if limit else b"")
+
+    # -- out ----------------------------------------------------------------------------------------
+
+    def _conclude(self, arrival: Arrival, request: InboundRequest, decision: Decision) -> Admitted | Refused:
+        self._decision, self._peer = decision, request.peer
+        if not decision.allowed:
+            return self._refuse(decision)
+        head, gate = arrival.head, self._gate
+        headers = _changed(head.headers, decision, keeps_xfcc=gate.proxies.trusts(request.source))
+        request_id = head.headers.get(_REQUEST_ID, "")
+        if not request_id:
+            request_id = gate.runtime.published.request_ids.next()
+            headers = Headers(head.headers) if headers is None else headers
+            headers[_REQUEST_ID] = request_id
+        inbound = self._inbound = Inbound.of(
+            decision, peer=request.peer, client_address=_written(request, arrival), request_id=request_id
+        )
+        inbound.forbid = gate.forbid
+        source = head.headers if headers is None else headers
+        self._handed_on = handed_on.set(carried_headers((name.lower(), value) for name, value in source.items()))
+        self._serving = serving.set(inbound)
+        return Admitted(inbound=inbound, headers=headers, path=decision.path)
+
+    def _refuse(self, decision: Decision) -> Refused:
+        self._decision = decision
+        self.status = decision.status
+        _log.debug("refused: %s", decision.reason)
+        headers = decision.headers
+        if decision.body and not any(name == "content-type" for name, _ in headers):
+            headers = (*headers, *_PLAIN)
+        if self._gate.debug_headers:
+            headers = (
+                *headers,
+                ("x-meshlib-policy", decision.policy or "-"),
+                ("x-meshlib-reason", _header(decision.reason)),
+            )
+        headers = (*headers, ("content-length", str(len(decision.body))))
+        return Refused(status=decision.status, body=decision.body, headers=headers)
+
+    def watch_status(self, start_response: Callable[..., Any]) -> Callable[..., Any]:
+        """WSGI's start_response that also tells the status."""
+
+        def start(status: str, *arguments: Any) -> Any:
+            self.status = int(status[:3])
+            return start_response(status, *arguments)
+
+        return start
+
+    def watch_start(self, send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+        """ASGI's send that also tells the status; ``send`` itself where nobody listens."""
+        if RequestServed not in self._gate.runtime.published.observers:
+            return send
+
+        async def watched(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+            await send(message)
+
+        return watched
+
+    def _report(self) -> None:
+        published, decision, head = self._gate.runtime.published, self._decision, self._head
+        if RequestServed not in published.observers or decision is None or head is None:
+            return
+        published.notify(
+            RequestServed(
+                method=head.method,
+                host=head.authority,
+                path=head.path_only,
+                status=self.status,
+                duration=published.clock.monotonic() - self._started,
+                decision="allow" if decision.allowed else "deny",
+                policy=decision.policy,
+                rule="" if decision.rule is None else str(decision.rule),
+                reason=decision.reason,
+                details=decision.details,
+                principal=self._peer.removeprefix("spiffe://"),
+                request_principal=decision.request_principal,
+                protocol=self._protocol,
+                is_mtls=bool(self._peer),
+            )
+        )
+
+
+def _reset(token: Token[Any] | None, variable: Any) -> None:
+    if token is not None:
+        # A server that closes the response in another context: that one never saw the value.
+        with suppress(ValueError):
+            variable.reset(token)
+
+
+def _changed(headers: Any, decision: Decision, *, keeps_xfcc: bool) -> Headers | None:
+    """The headers for the application; None if they are those that came."""
+    removed = [name for name in decision.remove_headers if name in headers]
+    if XFCC in headers and not keeps_xfcc:
+        removed.append(XFCC)
+    if not removed and not decision.set_headers:
+        return None
+    changed = Headers(headers)
+    for name in removed:
+        changed.popall(name, None)
+    for name, value in decision.set_headers:
+        changed[name] = value
+    return changed
+
+
+def _written(request: InboundRequest, arrival: Arrival) -> str:
+    if request.remote is None:
+        return arrival.source_address
+    from ipaddress import IPv4Address, IPv6Address
+
+    version, number = request.remote
+    return str(IPv4Address(number) if version == 4 else IPv6Address(number))
+
+
+def _header(text: str) -> str:
+    return text.encode("ascii", "replace").decode()

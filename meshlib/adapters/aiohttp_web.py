@@ -1,0 +1,149 @@
+"""aiohttp.web: ``web.Application(middlewares=[mesh_middleware(mesh)])``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from typing import Any, Final, TypeAlias, cast
+
+from aiohttp import web
+from yarl import URL
+
+from meshlib._http import Headers, RequestHead
+from meshlib._inbound.certificates import identity_of_tls
+from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
+
+__all__ = ["mesh_middleware"]
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware: TypeAlias = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+_CHUNK: Final = 65536
+_ROUTED_AGAIN: Final = "meshlib.routed_again"
+
+
+def mesh_middleware(
+    mesh: HasRuntime,
+    *,
+    health_paths: Collection[str] = (),
+    trusted_proxies: Iterable[str] = (),
+    debug_headers: bool = False,
+) -> Middleware:
+    """The middleware that applies the policies of the mesh; make it the first of the outermost application.
+
+    Arguments as those of :class:`meshlib.adapters.asgi.MeshMiddleware`. Handlers find
+    what was verified in ``request["mesh"]``, a :class:`meshlib.Inbound`.
+    """
+    gate = Gate(mesh.runtime, health_paths=health_paths, trusted_proxies=trusted_proxies, debug_headers=debug_headers)
+
+    @web.middleware
+    async def govern(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.get(_ROUTED_AGAIN):
+            return await handler(request)
+        with gate.open() as passage:
+            verdict = await passage.admit_async(_arrival(request), _reader(request))
+            if isinstance(verdict, Refused):
+                return _refusal(verdict)
+            admitted = _admitted(request, verdict)
+            if verdict.path is not None:
+                handler = _again(request)
+            try:
+                response = await handler(admitted)
+            except web.HTTPException as error:
+                passage.status = error.status
+                raise
+            passage.status = response.status
+            return response
+
+    return govern
+
+
+def _arrival(request: web.Request) -> Arrival:
+    transport = request.transport
+    tls = None if transport is None else transport.get_extra_info("ssl_object")
+    server: tuple[Any, ...] = () if transport is None else transport.get_extra_info("sockname") or ()
+    address, port = (str(server[0]), int(server[1])) if len(server) >= 2 else ("", 0)
+    head = RequestHead(
+        request.method,
+        "http" if tls is None else "https",
+        request.headers.get("host", ""),
+        _origin_form(request.raw_path),
+        Headers(request.headers),
+        port=port,
+    )
+    peer: tuple[Any, ...] = () if transport is None else transport.get_extra_info("peername") or ()
+    return Arrival(
+        head=head,
+        source_address=str(peer[0]) if len(peer) >= 2 else "",
+        destination_address=address,
+        peer=identity_of_tls(tls),
+        has_tls=tls is not None,
+        protocol="websocket" if request.headers.get("upgrade", "").lower() == "websocket" else "http",
+    )
+
+
+def _origin_form(target: str) -> str:
+    """The path and query of a request target, which may be a whole URL."""
+    if target.startswith("/") or "://" not in target:
+        return target
+    return "/" + target.partition("://")[2].partition("/")[2]
+
+
+def _reader(request: web.Request) -> Callable[[int], Awaitable[bytes]]:
+    async def read(limit: int) -> bytes:
+        """The first bytes of the body; the application still gets all of it."""
+        stream = request.content
+        parts: list[bytes] = []
+        size = 0
+        while size <= limit and (part := await stream.read(min(_CHUNK, limit + 1 - size))):
+            parts.append(part)
+            size += len(part)
+        start = b"".join(parts)
+        if start:
+            with warnings.catch_warnings():
+                # There is no other way to look at a body that somebody else will read.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                stream.unread_data(start)
+        return start
+
+    return read
+
+
+def _admitted(request: web.Request, verdict: Admitted) -> web.Request:
+    """The request as the application sees it: the same object, unless a policy changed what it says."""
+    if verdict.headers is not None and verdict.path is not None:
+        url = URL(verdict.path, encoded=True)
+        request = request.clone(headers=verdict.headers, rel_url=url)
+    elif verdict.headers is not None:
+        request = request.clone(headers=verdict.headers)
+    elif verdict.path is not None:
+        request = request.clone(rel_url=URL(verdict.path, encoded=True))
+    _state(request)["mesh"] = verdict.inbound
+    return request
+
+
+def _state(request: web.Request) -> MutableMapping[str, Any]:
+    """Where a request keeps what middlewares add.
+
+    Item assignment says the same, but warns of text keys since aiohttp 3.14, whoever reads them.
+    """
+    state: MutableMapping[str, Any] | None = getattr(request, "_state", None)
+    return cast("MutableMapping[str, Any]", request) if state is None else state
+
+
+def _again(request: web.Request) -> Handler:
+    """The way of a request whose path was changed: it was routed by the old one, so it is routed again."""
+    route = getattr(request.app, "_handle", None)  # the application's own entry; no public name exists
+    if route is None:
+        raise web.HTTPBadRequest
+
+    async def handle(changed: web.Request) -> web.StreamResponse:
+        _state(changed)[_ROUTED_AGAIN] = True
+        response: web.StreamResponse = await route(changed)
+        return response
+
+    return handle
+
+
+def _refusal(refused: Refused) -> web.Response:
+    return web.Response(status=refused.status, body=refused.body, headers=Headers(refused.headers))

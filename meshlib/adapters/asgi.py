@@ -1,0 +1,191 @@
+"""ASGI: FastAPI, Starlette, Litestar, Quart, Django and whatever else speaks it.
+
+``app.add_middleware(MeshMiddleware, mesh=mesh)``. Pure ASGI: bodies, websockets and the
+lifespan pass untouched. Be the outermost middleware, so that nothing runs before the
+policies of the mesh have been asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote, unquote
+
+from meshlib._http import Headers, RequestHead
+from meshlib._inbound.certificates import identity_of, identity_of_tls
+from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
+
+__all__ = ["MeshMiddleware"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_SCHEMES: Final = {"ws": "http", "wss": "https"}
+
+
+class MeshMiddleware:
+    """Applies the policies of the mesh to every request and websocket before ``app`` sees it.
+
+    ``mesh`` is a :class:`meshlib.Mesh`. ``health_paths`` are answered by the
+    application whatever the policies say, as Istio lets probes through.
+    ``trusted_proxies`` are addresses or blocks whose X-Forwarded-For and
+    X-Forwarded-Client-Cert are believed (default: nobody's); from all others the
+    latter is removed. ``debug_headers`` names the deciding policy to the client.
+
+    The application finds what was verified in ``scope["mesh"]``, a
+    :class:`meshlib.Inbound`.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        mesh: HasRuntime,
+        *,
+        health_paths: Collection[str] = (),
+        trusted_proxies: Iterable[str] = (),
+        debug_headers: bool = False,
+    ) -> None:
+        self.app = app
+        self._gate = Gate(
+            mesh.runtime,
+            health_paths=health_paths,
+            trusted_proxies=trusted_proxies,
+            debug_headers=debug_headers,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, websocket or lifespan, as ASGI has it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        arrival = _arrival(scope, receive)
+        body = _Body(receive)
+        with self._gate.open() as passage:
+            verdict = await passage.admit_async(arrival, body.read)
+            if isinstance(verdict, Refused):
+                await _refuse(scope, receive, send, verdict)
+                return
+            started = passage.watch_start(send) if scope["type"] == "http" else send
+            await self.app(_admitted_scope(scope, verdict), body.receive, started)
+
+
+def _arrival(scope: Scope, receive: Receive) -> Arrival:
+    headers = Headers([(_text(name), _text(value)) for name, value in scope["headers"]])
+    scheme: str = scope.get("scheme", "http")
+    path = _text(scope.get("raw_path") or quote(scope["path"]).encode())
+    query = scope.get("query_string", b"")
+    server = scope.get("server") or ("", None)
+    head = RequestHead(
+        scope.get("method", "GET"),  # a websocket begins with GET
+        _SCHEMES.get(scheme, scheme),
+        headers.get("host", ""),
+        f"{path}?{_text(query)}" if query else path,
+        headers,
+        port=server[1] or 0,
+    )
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    has_tls, identity = _peer(scope, transport)
+    return Arrival(
+        head=head,
+        source_address=_source(scope, transport),
+        destination_address=server[0] or "",
+        peer=identity,
+        has_tls=has_tls or head.scheme == "https",
+        protocol=scope["type"],
+    )
+
+
+def _text(value: bytes) -> str:
+    """Bytes that are no UTF-8 keep their value, so that they compare as they do in Envoy and go on unchanged."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _source(scope: Scope, transport: Any) -> str:
+    """The address of the direct peer.
+
+    From the connection itself where it can be seen: uvicorn may have put into
+    ``scope["client"]`` what a header of the client says (``--proxy-headers``).
+    """
+    name = None if transport is None else transport.get_extra_info("peername")
+    if isinstance(name, tuple) and name:
+        return str(name[0])
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _peer(scope: Scope, transport: Any) -> tuple[bool, str | None]:
+    """Whether the connection is TLS, and the verified identity of its other end.
+
+    The ASGI TLS extension where the server has it. No release of uvicorn does; there
+    ``receive`` is a method of the object that holds the connection.
+    """
+    extension = (scope.get("extensions") or {}).get("tls")
+    if extension is not None:
+        chain = extension.get("client_cert_chain") or ()
+        return True, identity_of(chain[0]) if chain else None
+    tls = None if transport is None else transport.get_extra_info("ssl_object")
+    return tls is not None, identity_of_tls(tls)
+
+
+def _admitted_scope(scope: Scope, admitted: Admitted) -> Scope:
+    changed = dict(scope)
+    changed["mesh"] = admitted.inbound
+    if admitted.headers is not None:
+        changed["headers"] = [(_bytes(name.lower()), _bytes(value)) for name, value in admitted.headers.items()]
+    if admitted.path is not None:
+        raw, _, query = admitted.path.partition("?")
+        changed["raw_path"], changed["query_string"] = _bytes(raw), _bytes(query)
+        changed["path"] = unquote(raw)
+    return changed
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
+    headers = [(_bytes(name), _bytes(value)) for name, value in refused.headers]
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+        await send({"type": "http.response.body", "body": refused.body})
+        return
+    await receive()  # the handshake: nothing can be answered before
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": refused.body})
+    else:
+        await send({"type": "websocket.close", "code": 1008})  # the server answers 403
+
+
+class _Body:
+    """The body of a request, of which a policy may need the beginning before the application reads it."""
+
+    __slots__ = ("_receive", "_seen")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._seen: list[Message] = []
+
+    async def read(self, limit: int) -> bytes:
+        """The first ``limit`` bytes (one more, if there are more); the application still gets all of it."""
+        parts: list[bytes] = []
+        size = 0
+        while size <= limit:
+            message = await self._receive()
+            self._seen.append(message)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                break
+        return b"".join(parts)[: limit + 1]
+
+    @property
+    def receive(self) -> Receive:
+        """What the application calls: the server's own, unless something was read already."""
+        return self._replay if self._seen else self._receive
+
+    async def _replay(self) -> Message:
+        return self._seen.pop(0) if self._seen else await self._receive()

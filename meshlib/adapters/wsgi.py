@@ -1,0 +1,229 @@
+"""WSGI: Flask, Django and whatever else speaks it.
+
+``app.wsgi_app = MeshMiddleware(app.wsgi_app, mesh)`` in Flask, ``application =
+MeshMiddleware(get_wsgi_application(), mesh)`` in Django.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, Final, Protocol, TypeAlias
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from meshlib._http import Headers, RequestHead
+from meshlib._inbound.certificates import identity_of, identity_of_tls
+from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Passage, Refused
+
+__all__ = ["MeshMiddleware"]
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Any]
+App: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_BARE: Final = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
+_SAFE: Final = "/:@!$&'()*+,;=~"
+
+
+class _Readable(Protocol):
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
+class MeshMiddleware:
+    """Applies the policies of the mesh to every request before ``app`` sees it.
+
+    Arguments as those of :class:`meshlib.adapters.asgi.MeshMiddleware`. The application
+    finds what was verified in ``environ["meshlib"]``, a :class:`meshlib.Inbound`.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        mesh: HasRuntime,
+        *,
+        health_paths: Collection[str] = (),
+        trusted_proxies: Iterable[str] = (),
+        debug_headers: bool = False,
+    ) -> None:
+        self.app = app
+        self._gate = Gate(
+            mesh.runtime,
+            health_paths=health_paths,
+            trusted_proxies=trusted_proxies,
+            debug_headers=debug_headers,
+        )
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """One request, as WSGI has it."""
+        passage = self._gate.open()
+        passage.__enter__()
+        try:
+            verdict = passage.admit(_arrival(environ), _Body(environ).read)
+            if isinstance(verdict, Refused):
+                passage.__exit__()
+                return _refuse(start_response, verdict)
+            _apply(environ, verdict)
+            body = self.app(environ, passage.watch_status(start_response))
+        except BaseException:
+            passage.__exit__()
+            raise
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(body, wrapper):
+            passage.__exit__()  # the server may send the file by itself, and must see what it is
+            return body
+        return _Response(body, passage)
+
+
+class _Response:
+    """The application's response; the request is over when the server closes it."""
+
+    __slots__ = ("_body", "_passage")
+
+    def __init__(self, body: Iterable[bytes], passage: Passage) -> None:
+        self._body = body
+        self._passage = passage
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._passage.__exit__()
+
+
+def _arrival(environ: Environ) -> Arrival:
+    headers = Headers(
+        [
+            (name[5:].replace("_", "-").lower(), _text(value))
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        ]
+    )
+    for name, header in _BARE.items():
+        if environ.get(name):
+            headers[header] = _text(environ[name])
+    query = _text(environ.get("QUERY_STRING", ""))
+    path = _raw_path(environ)
+    has_tls, identity = _peer(environ)
+    scheme = environ.get("wsgi.url_scheme", "http")
+    head = RequestHead(
+        environ["REQUEST_METHOD"],
+        scheme,
+        headers.get("host", ""),
+        f"{path}?{query}" if query else path,
+        headers,
+        port=int(environ.get("SERVER_PORT") or 0),
+    )
+    return Arrival(
+        head=head,
+        source_address=environ.get("REMOTE_ADDR", ""),
+        destination_address="",
+        peer=identity,
+        has_tls=has_tls or scheme == "https",
+    )
+
+
+def _raw_path(environ: Environ) -> str:
+    """The path as it was sent, where the server tells; else as it must have been."""
+    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if raw:
+        raw = raw.partition("?")[0].partition("#")[0]
+        if not raw.startswith("/") and "://" in raw:  # absolute form
+            raw = "/" + raw.partition("://")[2].partition("/")[2]
+        return _text(raw)
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return quote_from_bytes(path.encode("latin-1"), _SAFE) or "/"
+
+
+def _text(value: str) -> str:
+    """WSGI's text is bytes in disguise; what is no UTF-8 keeps its value."""
+    return value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+
+
+def _native(value: str) -> str:
+    return value.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _peer(environ: Environ) -> tuple[bool, str | None]:
+    """Whether the connection is TLS, and the verified identity of its other end, as gunicorn and werkzeug tell."""
+    connection = environ.get("gunicorn.socket")
+    if connection is not None:
+        has_tls = hasattr(connection, "getpeercert")
+        return has_tls, identity_of_tls(connection) if has_tls else None
+    certificate = environ.get("SSL_CLIENT_CERT")
+    if certificate and "werkzeug.socket" in environ:  # elsewhere a request header of a proxy may stand behind it
+        return True, identity_of(certificate)
+    return False, None
+
+
+def _apply(environ: Environ, admitted: Admitted) -> None:
+    environ["meshlib"] = admitted.inbound
+    if admitted.headers is not None:
+        for name in [name for name in environ if name.startswith("HTTP_")]:
+            del environ[name]
+        for name in dict.fromkeys(admitted.headers):
+            key = name.upper().replace("-", "_")
+            if key not in _BARE:
+                environ[f"HTTP_{key}"] = _native(",".join(admitted.headers.getall(name)))
+    if admitted.path is not None:
+        raw, _, query = admitted.path.partition("?")
+        prefix = environ.get("SCRIPT_NAME", "")
+        path = unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode("latin-1")
+        if path.startswith(prefix):
+            environ["PATH_INFO"] = path[len(prefix) :]
+        else:
+            environ["SCRIPT_NAME"], environ["PATH_INFO"] = "", path
+        environ["QUERY_STRING"] = _native(query)
+        for name in ("RAW_URI", "REQUEST_URI"):
+            if name in environ:
+                environ[name] = _native(admitted.path)
+
+
+def _refuse(start_response: StartResponse, refused: Refused) -> Iterable[bytes]:
+    try:
+        phrase = HTTPStatus(refused.status).phrase
+    except ValueError:
+        phrase = "Refused"
+    start_response(f"{refused.status} {phrase}", [(name, _native(value)) for name, value in refused.headers])
+    return [refused.body]
+
+
+class _Body:
+    """The body of a request, of which a policy may need the beginning before the application reads it."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+
+    def read(self, limit: int) -> bytes:
+        """The first ``limit`` bytes (one more, if there are more); the application still gets all of it."""
+        stream: _Readable = self._environ["wsgi.input"]
+        length = int(self._environ.get("CONTENT_LENGTH") or 0)
+        start = stream.read(min(limit + 1, length)) if length else b""
+        self._environ["wsgi.input"] = _Rejoined(start, stream, length)
+        return start
+
+
+class _Rejoined(BytesIO):
+    """A stream whose beginning was read already."""
+
+    def __init__(self, start: bytes, rest: _Readable, length: int) -> None:
+        super().__init__(start)
+        self._rest = rest
+        self._left = length - len(start)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any binary stream; ends with the body."""
+        found = super().read(size)
+        wanted = self._left if size is None or size < 0 else min(size - len(found), self._left)
+        if wanted > 0:
+            more = self._rest.read(wanted)
+            self._left -= len(more)
+            found += more
+        return found
