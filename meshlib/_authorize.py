@@ -19,7 +19,7 @@ from meshlib._snapshot.authentication import KeyOrigin
 from meshlib._snapshot.inbound import InboundRequest, parse_address
 from meshlib._snapshot.security import Security
 
-__all__ = ["GivenKeys", "RequestError", "authorize", "decision_to_json", "inbound_from_json", "token_check"]
+__all__ = ["Answer", "GivenKeys", "RequestError", "authorize", "decision_to_json", "inbound_from_json", "token_check"]
 
 Answer: TypeAlias = Literal["allow", "deny", "unavailable"]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from meshlib.cli.authorize import authorize
 from meshlib.cli.ca import ca
 from meshlib.cli.demo.command import demo
 from meshlib.cli.explain import explain
 from meshlib.cli.fields import fields
+from meshlib.cli.serve import serve
 from meshlib.cli.validate import validate
 from meshlib.cli.version import version
 
@@ -29,5 +31,5 @@ def app() -> None:
     """
 
 
-for command in (validate, explain, fields, demo, ca, version):
+for command in (validate, explain, authorize, fields, demo, serve, ca, version):
     app.add_command(command)

@@ -1,0 +1,235 @@
+"""``meshlib authorize``: whether requests to a workload are let in, and what decided."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import urlsplit
+
+import click
+
+from meshlib.cli.findings import findings_text, is_failure
+from meshlib.cli.inputs import load_config, subject, workload_of
+from meshlib.cli.options import Inputs, UnreadableError, config_options, output_option, paint
+
+if TYPE_CHECKING:
+    from meshlib._authorize import Answer, GivenKeys
+    from meshlib._config.load import ConfigSet
+    from meshlib._engine.inbound import Decision
+    from meshlib.workload import Workload
+
+__all__ = ["authorize"]
+
+_STDIN: Final = "-"
+_ANSWERS: Final = ("allow", "deny", "unavailable")
+_HELP: Final = """Say whether requests to a workload would be let in, and which policy decided.
+
+\b
+  meshlib authorize -f mesh/ -n shop --label app=web GET http://web:8080/admin --principal cluster.local/ns/a/sa/b
+  meshlib authorize -f mesh/ --requests requests.jsonl --jwks https://issuer/keys=keys.json
+
+Of many requests each is a line of JSON, {"workload"?: {"namespace", "labels", "service_account", "ip"}, "request":
+{"method", "host", "path", "port", "principal", "source_ip", "headers", "token"}, "ext_authz"?: "allow" | "deny" |
+"unavailable"}, and so is each answer. Without "workload" it is that of the flags. "ext_authz" is what an external
+authorizer would answer. Status 1 if a single request is denied.
+"""
+
+
+@click.command(help=_HELP, short_help="Say whether a request would be let in, and why.")
+@click.argument("method", required=False)
+@click.argument("url", required=False)
+@config_options
+@click.option("--header", "-H", multiple=True, metavar="'NAME: VALUE'", help="Header of the request; repeatable.")
+@click.option("--principal", metavar="ID", help="Identity of the peer: cluster.local/ns/NAMESPACE/sa/ACCOUNT.")
+@click.option("--source-ip", metavar="ADDRESS", help="Address of the peer.")
+@click.option("--requests", metavar="FILE", help="Requests as JSON lines; - for standard input, the default.")
+@click.option("--jwks", multiple=True, metavar="URI=FILE", help="Keys to use for a jwksUri; repeatable.")
+@click.option("--now", metavar="RFC3339", help="The time at which tokens are judged; default: the present.")
+@output_option("text", "json")
+def authorize(
+    inputs: Inputs,
+    method: str | None,
+    url: str | None,
+    header: tuple[str, ...],
+    principal: str | None,
+    source_ip: str | None,
+    requests: str | None,
+    jwks: tuple[str, ...],
+    now: str | None,
+    output: str,
+) -> None:
+    """Answer one request, or a line for each; the help text is for the user."""
+    if (method is None) is not (url is None) or (url is not None and requests is not None):
+        raise click.UsageError("give either METHOD and URL, or --requests FILE")
+    if _STDIN in inputs.paths and url is None and requests in (None, _STDIN):
+        raise click.UsageError("standard input cannot be both the configuration and the requests")
+    config = load_config(inputs)
+    answers = _Answers(config, workload_of(inputs), _given_keys(jwks), _moment(now))
+    denied = False
+    if method is not None and url is not None:
+        asked = _asked(method, url, header, principal, source_ip)
+        denied = _print_one(answers.decide({"request": asked}), output)
+    else:
+        _answer_lines(answers, requests or _STDIN)
+    _report(config, denied=denied)
+
+
+class _Answers:
+    """Decides about requests to any workload of one configuration; each is compiled once."""
+
+    def __init__(self, config: ConfigSet, workload: Workload, keys: GivenKeys, now: float) -> None:
+        from meshlib._compile import Config
+
+        self._config = Config(config.resources)
+        self._workload = workload
+        self._keys = keys
+        self._now = now
+        self._compiled: dict[str, Any] = {}
+
+    def decide(self, line: Mapping[str, Any]) -> Decision:
+        """The decision about a described request. Raises ValueError if it is not of the form described."""
+        from meshlib._authorize import authorize, inbound_from_json, token_check
+
+        asked = line.get("request")
+        described = line.get("workload") or {}
+        if not isinstance(asked, Mapping) or not isinstance(described, Mapping):
+            raise ValueError('expected {"workload"?: {…}, "request": {…}, "ext_authz"?: …}')
+        answer: Answer = line.get("ext_authz") or "allow"
+        if answer not in _ANSWERS:
+            raise ValueError(f"'ext_authz' must be one of {', '.join(_ANSWERS)}, not {answer!r}")
+        security = self._security(described)
+        request = inbound_from_json(asked, workload_ip=str(described.get("ip") or ""))
+        check = None if asked.get("claims") is not None else token_check(security, self._keys, self._now)
+        return authorize(security, request, authenticate=check, answer=answer, transport=asked.get("transport"))
+
+    def _security(self, described: Mapping[str, Any]) -> Any:
+        key = json.dumps(described, sort_keys=True, default=str)
+        if key not in self._compiled:
+            workload = self._workload
+            if described:
+                workload = replace(
+                    workload,
+                    namespace=str(described.get("namespace") or workload.namespace),
+                    labels=dict(described.get("labels") or {}),
+                    service_account=str(described.get("service_account") or "default"),
+                )
+            self._compiled[key] = self._config.compile(workload).security
+        return self._compiled[key]
+
+
+def _given_keys(given: tuple[str, ...]) -> GivenKeys:
+    from meshlib._authorize import GivenKeys
+    from meshlib._engine.jwt_keys import KeySetError
+
+    sets: dict[str, bytes] = {}
+    for text in given:
+        uri, equals, file = text.rpartition("=")
+        if not equals or not uri:
+            message = f"{text!r} is not of the form URI=FILE"
+            raise click.BadParameter(message, param_hint="--jwks")
+        try:
+            sets[uri] = Path(file).read_bytes()
+        except OSError as error:
+            raise UnreadableError(str(error)) from error
+    try:
+        return GivenKeys(sets)
+    except KeySetError as error:
+        raise UnreadableError(f"--jwks: {error}") from error
+
+
+def _moment(text: str | None) -> float:
+    if text is None:
+        return time.time()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is not a time such as 2026-11-01T12:00:00Z"
+        raise click.BadParameter(message, param_hint="--now") from None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _asked(
+    method: str, url: str, header: tuple[str, ...], principal: str | None, source_ip: str | None
+) -> dict[str, Any]:
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise click.UsageError(f"{url!r} is not an absolute URL")
+    headers: dict[str, list[str]] = {}
+    for text in header:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            message = f"{text!r} is not of the form 'name: value'"
+            raise click.BadParameter(message, param_hint="--header")
+        headers.setdefault(name.strip().lower(), []).append(value.strip())
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return {
+        "method": method.upper(),
+        "host": parts.netloc,
+        "path": path,
+        "port": port,
+        "headers": headers,
+        "principal": principal,
+        "source_ip": source_ip,
+    }
+
+
+def _print_one(decision: Decision, output: str) -> bool:
+    from meshlib._authorize import decision_to_json
+
+    if output == "json":
+        click.echo(json.dumps(decision_to_json(decision), ensure_ascii=False))
+        return not decision.allowed
+    word = paint("allowed", "good") if decision.allowed else paint(f"denied ({decision.status})", "error")
+    where = f" by AuthorizationPolicy {decision.policy}, rule {decision.rule}" if decision.policy else ""
+    click.echo(f"{word}{where}: {decision.reason}")
+    if decision.shadow:
+        click.echo(f"dry run: {decision.shadow}")
+    return not decision.allowed
+
+
+def _answer_lines(answers: _Answers, source: str) -> None:
+    from meshlib._authorize import decision_to_json
+
+    try:
+        with _opened(source) as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    decision = answers.decide(_parsed(line))
+                except ValueError as error:
+                    raise UnreadableError(f"{source}: line {number}: {error}") from error
+                click.echo(json.dumps(decision_to_json(decision), ensure_ascii=False))
+    except OSError as error:
+        raise UnreadableError(str(error)) from error
+
+
+def _parsed(line: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, Mapping):
+        raise ValueError("expected a JSON object")
+    return found
+
+
+def _opened(source: str) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if source == _STDIN else Path(source).open("rb")
+
+
+def _report(config: ConfigSet, *, denied: bool) -> None:
+    """Say on standard error what is wrong with the configuration."""
+    errors = [finding for finding in config.findings if finding.level == "error"]
+    if errors:
+        for line in findings_text(errors, subject(config), paint=paint):
+            click.echo(line, err=True)
+    sys.exit(1 if denied or is_failure(errors) else 0)

@@ -1,0 +1,107 @@
+"""``meshlib serve``: one command gives mutual TLS and policies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from meshlib.security import DevelopmentCA
+
+APP = """
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    body = str(scope["mesh"].principal).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+"""
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny}
+spec: {action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, path: str, certificates: Path) -> bytes:
+    """The answer, once the server is up; at most 20 s."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(certificates / "root-cert.pem")
+    context.load_cert_chain(certificates / "cert-chain.pem", certificates / "key.pem")
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            raw = socket.create_connection(("127.0.0.1", port), timeout=5)
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+    with raw, context.wrap_socket(raw) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def test_an_application_is_served_with_mutual_tls_and_policies(tmp_path: Path) -> None:
+    """The peer's identity reaches the application; a denied path does not; Ctrl-C ends it in order."""
+    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "mesh.yaml").write_text(POLICY)
+    ca = DevelopmentCA.create(tmp_path / "ca")
+    ca.issue(tmp_path / "web")
+    ca.issue(tmp_path / "client", service_account="client")
+    port = free_port()
+    command = [sys.executable, "-m", "meshlib", "serve", "-f", "mesh.yaml", "-p", str(port), "--certificates", "web"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    server = subprocess.Popen([*command, "shop:app"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    try:
+        assert ask(port, "/", tmp_path / "client").endswith(b"cluster.local/ns/default/sa/client")
+        assert ask(port, "/admin", tmp_path / "client").startswith(b"HTTP/1.1 403 ")
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) in (0, 1, -signal.SIGINT)
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize(
+    ("application", "words"),
+    [
+        ("shop", "not of the form module:app"),
+        ("nowhere:app", "no module 'nowhere'"),
+        ("json:nothing", "has no 'nothing'"),
+    ],
+)
+def test_a_wrong_application_is_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], application: str, words: str
+) -> None:
+    """Said in one line, before anything listens."""
+    from meshlib.cli import main
+
+    (tmp_path / "mesh.yaml").write_text(POLICY)
+    with pytest.raises(SystemExit) as exit_:
+        main(("serve", "-f", str(tmp_path / "mesh.yaml"), application))
+    assert exit_.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.split())
