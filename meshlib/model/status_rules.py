@@ -21,6 +21,7 @@ _EXTENSION: Final = "meshlib's own: Istio rejects the field; use VirtualService"
 _ZONES: Final = "regions are failover tiers; zones inside a region are not told apart: who the peers are is not known"
 _OWN_CONNECTIONS: Final = "in aiohttp sessions without a connector of their own; elsewhere the client library decides"
 _NO_HTTP2: Final = "client libraries speak HTTP/1.1 to the endpoints"
+_NOT_CLOSED: Final = "a client without mutual TLS gets a 403 where Istio closes the connection"
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
@@ -140,14 +141,19 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("defaultVirtualServiceExportTo", "honoured", ""),
     ("defaultDestinationRuleExportTo", "honoured", ""),
     ("rootNamespace", "honoured", ""),
-    ("trustDomain", "refused", _PLANNED),
-    ("trustDomainAliases", "refused", _PLANNED),
+    ("trustDomain", "honoured", ""),
+    ("trustDomainAliases", "honoured", ""),
     ("connectTimeout", "approximated", _OWN_CONNECTIONS),
     ("localityLbSetting", "honoured", ""),
     ("zoneAwareLbSetting", "approximated", _ZONES),
     ("zoneAwareLbSetting.minClusterSize", "refused", _ZONES),
-    ("pathNormalization", "refused", _PLANNED),
+    ("pathNormalization", "honoured", ""),
     ("extensionProviders", "refused", _PLANNED),
+    ("extensionProviders[].name", "honoured", ""),
+    ("extensionProviders[].envoyExtAuthzHttp", "honoured", ""),
+    ("extensionProviders[].envoyExtAuthzHttp.clearRouteCache", "refused", "routes are chosen by the application"),
+    ("extensionProviders[].envoyExtAuthzHttp.headersToDownstreamOnAllow", "refused", _PLANNED),
+    ("extensionProviders[].envoyExtAuthzHttp.includeRequestBodyInCheck.packAsBytes", "refused", "for gRPC only"),
     ("defaultProviders", "refused", _PLANNED),
     ("defaultTrafficPolicy", "refused", _PLANNED),
     *_connection_pool("defaultTrafficPolicy.connectionPool"),
@@ -179,9 +185,16 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "WorkloadGroup": (("spec", "refused", "instances register through a control plane; write WorkloadEntry"),),
     "Gateway": _GATEWAY,
     "Sidecar": _SIDECAR,
-    "PeerAuthentication": (("spec", "refused", _PLANNED),),
-    "RequestAuthentication": (("spec", "refused", _PLANNED),),
-    "AuthorizationPolicy": (("spec", "refused", _PLANNED),),
+    "PeerAuthentication": (
+        ("spec", "honoured", ""),
+        ("spec.mtls.mode", "approximated", _NOT_CLOSED),
+        ("spec.portLevelMtls", "approximated", _NOT_CLOSED),
+    ),
+    "RequestAuthentication": (
+        ("spec", "honoured", ""),
+        ("spec.jwtRules[].presence", "refused", "Istio 1.31 passes it over; require a token by AuthorizationPolicy"),
+    ),
+    "AuthorizationPolicy": (("spec", "honoured", ""),),
     "Telemetry": (("spec", "refused", _PLANNED),),
     "ProxyConfig": (("spec", "refused", _PROXY_ONLY),),
     "EnvoyFilter": (("spec", "refused", "patches of Envoy's configuration have no meaning without Envoy"),),

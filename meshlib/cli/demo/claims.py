@@ -9,7 +9,7 @@ from math import sqrt
 from typing import Final
 
 from meshlib.cli.demo.expectations import NO_FAULT, USERS, Expected, Promise
-from meshlib.cli.demo.ledger import EVERYONE, JASON, Ledger
+from meshlib.cli.demo.ledger import EVERYONE, FORGED, JASON, NO_TOKEN, VALID, Ledger
 from meshlib.cli.demo.servers import Server
 
 __all__ = ["Claim", "Verdict", "judge", "within_three_sigma"]
@@ -45,6 +45,7 @@ def judge(ledger: Ledger, expected: Expected, outages: Sequence[Server], *, is_w
     claims = [_answered(ledger), _errors(ledger, expected, outages)]
     claims += _shares(ledger, expected)
     claims += _faults(ledger, expected)
+    claims += _accounts(ledger)
     if outages:
         claims += _recovery(ledger, expected[outages[0].service, EVERYONE], outages, is_whole=is_whole)
     return claims
@@ -122,6 +123,19 @@ def _ratio(title: str, ratio: float, count: int, total: int) -> Claim:
     observed = f"{count / total:.1%} of {total}" if total else "no request"
     is_kept = total >= FEWEST and within_three_sigma(count, total, ratio)
     return Claim(title, wanted, observed, _verdict(is_kept=is_kept, may_wait=total < FEWEST))
+
+
+def _accounts(ledger: Ledger) -> Iterator[Claim]:
+    """What the policies say of those who ask for their account; nothing if nobody does."""
+    for kind, title, wanted in (
+        (VALID, "a valid token is accepted", 200),
+        (FORGED, "a forged token is refused", 401),
+        (NO_TOKEN, "no token, no account", 403),
+    ):
+        total = sum(number for (known, _), number in ledger.accounts.items() if known == kind)
+        if total:
+            kept = ledger.accounts[kind, wanted]
+            yield Claim(title, f"{wanted}", f"{kept} of {total}", _verdict(is_kept=kept == total))
 
 
 def _recovery(ledger: Ledger, promise: Promise, outages: Sequence[Server], *, is_whole: bool) -> Iterator[Claim]:

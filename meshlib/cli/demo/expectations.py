@@ -14,7 +14,7 @@ from meshlib._snapshot.routes import Fault, Forward, RetryPolicy, Route
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.cli.demo.ledger import EVERYONE, JASON
 
-__all__ = ["NO_FAULT", "USERS", "Expected", "Promise", "Share", "expect"]
+__all__ = ["NO_FAULT", "USERS", "Expected", "Promise", "Share", "expect", "reaches"]
 
 USERS: Final = (EVERYONE, JASON)
 
@@ -71,6 +71,14 @@ def expect(snapshots: Mapping[str, Snapshot]) -> Expected:
         for service, (caller, path) in _CALLS.items()
         for user in USERS
     }
+
+
+def reaches(snapshot: Snapshot, service: str, path: str) -> bool:
+    """Whether a plain request for a path is sent to the service, with no fault on its way."""
+    request = RequestHead("GET", "http", f"{service}:9080", path, CIMultiDict(), port=9080, host=service)
+    virtual_host = snapshot.find_host(request)
+    route = None if virtual_host is None else virtual_host.match(request)
+    return route is not None and isinstance(route.action, Forward) and not route.action.fault
 
 
 def _promise(snapshot: Snapshot, service: str, user: str, path: str) -> Promise:

@@ -10,12 +10,15 @@ from typing import Any, Final
 
 from meshlib.events import EndpointEjected, EndpointUnejected, Event, FaultInjected, RetryScheduled
 
-__all__ = ["EVERYONE", "JASON", "Call", "Ledger", "Note", "service_of"]
+__all__ = ["EVERYONE", "FORGED", "JASON", "NO_TOKEN", "VALID", "Call", "Ledger", "Note", "service_of"]
 
 JASON: Final = "jason"
 """The one visitor who says who he is, in the header ``end-user``."""
 EVERYONE: Final = "everyone"
 """All other visitors."""
+VALID: Final = "a valid token"
+FORGED: Final = "a forged token"
+NO_TOKEN: Final = "no token"  # noqa: S105 - a label
 _FEED_LENGTH: Final = 200
 
 
@@ -42,7 +45,8 @@ class Ledger:
 
     ``versions`` counts by user and version which reviews answered. ``aborts`` and
     ``delays`` count injected faults by service and route, ``injected_errors`` the aborts
-    that look like errors, ``retries`` by service. ``ejected`` are the endpoints that are
+    that look like errors, ``retries`` by service, ``accounts`` the answers to those who
+    ask for their account, by kind of token and status. ``ejected`` are the endpoints that are
     out now, with the earliest time of their return; ``moved`` is set when one goes or comes.
     ``notes`` are the latest lines of the event feed, ``noted`` their number since the start.
     ``name_of`` turns ``address:port`` into the name of a server, for the feed.
@@ -57,6 +61,7 @@ class Ledger:
         self.aborts: Counter[tuple[str, str]] = Counter()
         self.delays: Counter[tuple[str, str]] = Counter()
         self.retries: Counter[str] = Counter()
+        self.accounts: Counter[tuple[str, int]] = Counter()
         self.injected_errors = 0
         self.ejected: dict[str, float] = {}
         self.ejections: list[str] = []
@@ -96,6 +101,12 @@ class Ledger:
                 self.calls[Call(service, user, answer["status"])] += 1
         if "version" in reviews:
             self.versions[user, reviews["version"]] += 1
+
+    def record_account(self, kind: str, status: int, answer: str) -> None:
+        """Count the answer to a visitor who asks for the account; the first of each kind is told."""
+        if not any(kind == known for known, _ in self.accounts):
+            self.note(f"/account with {kind}: {status} {answer}", is_bad=status == 0)
+        self.accounts[kind, status] += 1
 
     def observe(self, event: Event) -> None:
         """Count an event of a mesh."""

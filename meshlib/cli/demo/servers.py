@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-__all__ = ["CALLERS", "BookinfoServers", "Server", "Sessions"]
+__all__ = ["CALLERS", "BookinfoServers", "Guard", "Server", "Sessions"]
 
 REPLICAS: Final = MappingProxyType(
     {
@@ -32,6 +32,9 @@ CALLERS: Final = ("productpage", "reviews")
 
 BOOK: Final = MappingProxyType({"title": "The Comedy of Errors", "year": 1595, "pages": 200, "language": "English"})
 STARS: Final = MappingProxyType({"Reviewer1": 5, "Reviewer2": 4})
+
+Guard: TypeAlias = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+"""A middleware that lets a request through to a handler, or refuses it."""
 
 Sessions: TypeAlias = Mapping[str, aiohttp.ClientSession]
 """The governed client session of each caller, by service."""
@@ -66,8 +69,9 @@ class Server:
 class BookinfoServers:
     """All servers of the demo, started and stopped together.
 
-    The services call each other through ``sessions``. They are set after the start,
-    because a session's configuration names the ports of the servers.
+    The services call each other through ``sessions``, and ``guards`` are asked before
+    them. Both are set after the start, because their configuration names the ports of
+    the servers.
     """
 
     def __init__(self) -> None:
@@ -77,6 +81,7 @@ class BookinfoServers:
             for number in range(1, count + 1)
         )
         self.sessions: Sessions = {}
+        self.guards: Mapping[str, Guard] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -95,7 +100,8 @@ class BookinfoServers:
 
     async def _start(self, server: Server) -> None:
         app = web.Application()
-        app.router.add_get("/{path:.*}", _counted(server, _SERVICES[server.service](server, self)))
+        handler = _counted(server, _SERVICES[server.service](server, self))
+        app.router.add_get("/{path:.*}", _guarded(server.service, self, handler))
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
@@ -105,6 +111,14 @@ class BookinfoServers:
     def __repr__(self) -> str:
         broken = sum(server.is_broken for server in self.servers)
         return f"<BookinfoServers servers={len(self.servers)} broken={broken}>"
+
+
+def _guarded(service: str, bookinfo: BookinfoServers, handler: Handler) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        guard = bookinfo.guards.get(service)
+        return await (handler(request) if guard is None else guard(request, handler))
+
+    return handle
 
 
 def _counted(server: Server, handler: Handler) -> Handler:
@@ -120,6 +134,8 @@ def _counted(server: Server, handler: Handler) -> Handler:
 
 def _productpage(server: Server, bookinfo: BookinfoServers) -> Handler:
     async def productpage(request: web.Request) -> web.StreamResponse:
+        if request.path == "/account":
+            return web.Response(text=f"the account of {request.headers.get('x-account', 'nobody')}")
         session, headers = bookinfo.sessions["productpage"], _forwarded(request)
         details, reviews = await asyncio.gather(
             _ask(session, "http://details:9080/details/0", headers),

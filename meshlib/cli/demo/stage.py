@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from typing import Final
 
+from meshlib.adapters.aiohttp_web import mesh_middleware
 from meshlib.cli.demo.claims import Claim, judge
-from meshlib.cli.demo.expectations import Expected, expect
+from meshlib.cli.demo.expectations import Expected, expect, reaches
+from meshlib.cli.demo.issuer import Issuer
 from meshlib.cli.demo.ledger import EVERYONE, Ledger
+from meshlib.cli.demo.members import ACCOUNT, Members
 from meshlib.cli.demo.outage import OutageDrill
 from meshlib.cli.demo.registry import registry_yaml
 from meshlib.cli.demo.servers import CALLERS, BookinfoServers, Server
@@ -47,6 +50,7 @@ class Stage:
         self._config = config
         self._seed = seed
         self.bookinfo = BookinfoServers()
+        self._issuer = Issuer()
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._ended: float | None = None
@@ -81,9 +85,12 @@ class Stage:
             self.expected = expect({caller: mesh.snapshot for caller, mesh in meshes.items()})
             sessions = {caller: await stack.enter_async_context(mesh.aiohttp()) for caller, mesh in meshes.items()}
             self.bookinfo.sessions = sessions
-            visitors = Visitors(sessions[CLIENT], self.ledger, self._closing)
+            self.bookinfo.guards = {caller: mesh_middleware(meshes[caller]) for caller in CALLERS}
+            crowds = [Visitors(sessions[CLIENT], self.ledger, self._closing).run()]
+            if reaches(meshes[CLIENT].snapshot, "productpage", ACCOUNT):
+                crowds.append(Members(sessions[CLIENT], self.ledger, self._closing, self._issuer).run())
             self._began = self._loop.time()
-            await self._play(visitors)
+            await self._play(crowds)
 
     def _load_meshes(self) -> Mapping[str, Mesh]:
         """One mesh for each workload, as each would have in its own process."""
@@ -91,6 +98,8 @@ class Stage:
         config: list[ConfigInput] = [
             _BOOKINFO / "services.yaml",
             self._config or _BOOKINFO / "traffic",
+            _BOOKINFO / "security.yaml",
+            self._issuer.authentication_yaml(),
             registry_yaml(self.servers),
         ]
         meshes = {}
@@ -103,12 +112,12 @@ class Stage:
             self.ledger.note(f"{warnings} warnings in the configuration: see Mesh.findings")
         return meshes
 
-    async def _play(self, visitors: Visitors) -> None:
+    async def _play(self, crowds: Sequence[Coroutine[None, None, None]]) -> None:
         drill = OutageDrill(self.servers, self.expected["reviews", EVERYONE], self.ledger)
         self.outages = drill.outages
         start = min(0.15 * self.seconds, 1.5) if self.seconds else 1.5
         outages = asyncio.create_task(drill.run(start=start, pause=4.0, is_late=self._is_late))
-        traffic = asyncio.create_task(visitors.run())
+        traffic = asyncio.ensure_future(_together(crowds))
         stopped = asyncio.create_task(self._interrupted.wait())
         tasks = (outages, traffic, stopped)
         try:
@@ -133,3 +142,9 @@ class Stage:
 
     def __repr__(self) -> str:
         return f"<Stage elapsed={self.elapsed:.1f} {self.ledger!r}>"
+
+
+async def _together(crowds: Sequence[Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for crowd in crowds:
+            group.create_task(crowd)

@@ -15,7 +15,6 @@ from meshlib.cli.demo.stage import Stage
 __all__ = ["print_summary"]
 
 _STYLES: Final = {Verdict.KEPT: "green", Verdict.BROKEN: "bold red", Verdict.OPEN: "yellow"}
-_LATER: Final = "Not shown yet: a JWT accepted and refused (no inbound policy is enforced so far)."
 
 
 def print_summary(console: Console, stage: Stage) -> bool:
@@ -32,7 +31,6 @@ def print_summary(console: Console, stage: Stage) -> bool:
         )
     )
     console.print(_table(claims))
-    console.print(Text(_LATER, style="dim"), soft_wrap=True)
     for claim in broken:
         text = f"broken: {claim.title}: the configuration says {claim.expected}, observed {claim.observed}"
         console.print(Text(text, style="bold red"), soft_wrap=True)

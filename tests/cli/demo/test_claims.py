@@ -11,7 +11,7 @@ from meshlib._snapshot.clusters import OutlierDetection
 from meshlib._snapshot.routes import Abort, Delay, Fault
 from meshlib.cli.demo.claims import Verdict, judge, within_three_sigma
 from meshlib.cli.demo.expectations import NO_FAULT, USERS, Expected, Promise, Share
-from meshlib.cli.demo.ledger import EVERYONE, JASON, Call, Ledger
+from meshlib.cli.demo.ledger import EVERYONE, FORGED, JASON, NO_TOKEN, VALID, Call, Ledger
 from meshlib.cli.demo.servers import Server
 
 BROKEN_SERVER = Server(service="reviews", version="v1", number=1, port=1, refused=5)
@@ -207,3 +207,29 @@ def test_without_retries_the_errors_of_a_broken_server_are_expected() -> None:
 def test_three_sigma(count: int, total: int, ratio: float, is_within: bool) -> None:
     """Three standard deviations of a binomial draw; none where the outcome is certain."""
     assert within_three_sigma(count, total, ratio) is is_within
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "title"),
+    [
+        (VALID, 401, "a valid token is accepted"),
+        (FORGED, 200, "a forged token is refused"),
+        (NO_TOKEN, 200, "no token, no account"),
+    ],
+)
+def test_one_wrong_answer_to_a_token_breaks_its_claim(kind: str, status: int, title: str) -> None:
+    """There is no chance in a signature: every single request counts."""
+    ledger = make_ledger()
+    for known, answer in ((VALID, 200), (FORGED, 401), (NO_TOKEN, 403)):
+        ledger.record_account(known, answer, "")
+    good = {claim.title: claim for claim in judge(ledger, make_expected(), [], is_whole=True)}
+    assert good[title].verdict is Verdict.KEPT
+    ledger.record_account(kind, status, "")
+    bad = {claim.title: claim for claim in judge(ledger, make_expected(), [], is_whole=True)}
+    assert bad[title].verdict is Verdict.BROKEN
+
+
+def test_without_those_who_ask_nothing_is_claimed_of_tokens() -> None:
+    """Rules that do not lead to the account make no claim about it."""
+    titles = {claim.title for claim in judge(make_ledger(), make_expected(), [], is_whole=True)}
+    assert "a valid token is accepted" not in titles

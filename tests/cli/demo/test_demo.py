@@ -36,6 +36,9 @@ spec:
 """
 
 
+TOKENS = ("a valid token is accepted", "a forged token is refused", "no token, no account")
+
+
 def test_the_demo_keeps_its_claims() -> None:
     """Three seconds of Bookinfo: split, header route, faults, retries, ejection and return, nothing lost."""
     done = subprocess.run(
@@ -74,6 +77,7 @@ def test_other_rules_make_other_claims(tmp_path: Path) -> None:
         "no request is lost",
         "errors only where injected",
         "reviews v2 for everyone",
+        *TOKENS,
     ]
 
 
