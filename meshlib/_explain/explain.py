@@ -7,6 +7,7 @@ from typing import Final
 
 from multidict import CIMultiDict
 
+from meshlib._engine.inbound import Authenticate
 from meshlib._engine.mutations import (
     apply_levels,
     cors_allows,
@@ -18,6 +19,7 @@ from meshlib._engine.mutations import (
 )
 from meshlib._explain.explanation import Explanation, Operations, Step, TargetPlan, Upstream
 from meshlib._explain.policy_view import policy_view
+from meshlib._explain.tokens import pass_gateway
 from meshlib._http import Headers, HeadersView, RequestHead
 from meshlib._snapshot.clusters import Discovery
 from meshlib._snapshot.routes import (
@@ -45,9 +47,17 @@ GRPC_NAMES: Final = (
 PASSING: Final = ("allow_any", "allow_any_dynamic_dns")
 
 
-def explain(snapshot: Snapshot, request: RequestHead) -> Explanation:
-    """What would become of the request. Nothing is sent and nothing is drawn: weights and chances are listed."""
+def explain(snapshot: Snapshot, request: RequestHead, check: Authenticate | None = None) -> Explanation:
+    """What would become of the request. Nothing is sent and nothing is drawn: weights and chances are listed.
+
+    ``check`` judges the tokens of a request that enters a gateway; without it they are not looked at.
+    """
     said = f"{request.method} {request.scheme}://{request.authority}{request.path}"
+    if check is not None:
+        passed = pass_gateway(snapshot, request, check, said)
+        if isinstance(passed, Explanation):
+            return passed
+        request = passed
     host = snapshot.find_host(request)
     if host is None:
         listens = request.port in snapshot.tables or request.port in snapshot.servers

@@ -14,7 +14,15 @@ __all__ = ["Explanation", "Json", "Operations", "Outcome", "Step", "TargetPlan",
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 Outcome: TypeAlias = Literal[
-    "route", "redirect", "direct_response", "abort", "cors_preflight", "not_found", "no_listener", "passthrough"
+    "route",
+    "redirect",
+    "direct_response",
+    "abort",
+    "cors_preflight",
+    "not_found",
+    "no_listener",
+    "passthrough",
+    "unauthorized",
 ]
 
 HeaderMap: TypeAlias = Mapping[str, tuple[str, ...]]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlsplit
@@ -18,6 +16,7 @@ import click
 from meshlib.cli.findings import findings_text, is_failure
 from meshlib.cli.inputs import load_config, subject, workload_of
 from meshlib.cli.options import Inputs, UnreadableError, config_options, output_option, paint
+from meshlib.cli.tokens import TokenInputs, given_keys, moment, token_options
 
 if TYPE_CHECKING:
     from meshlib._authorize import Answer, GivenKeys
@@ -50,8 +49,7 @@ authorizer would answer. Status 1 if a single request is denied.
 @click.option("--principal", metavar="ID", help="Identity of the peer: cluster.local/ns/NAMESPACE/sa/ACCOUNT.")
 @click.option("--source-ip", metavar="ADDRESS", help="Address of the peer.")
 @click.option("--requests", metavar="FILE", help="Requests as JSON lines; - for standard input, the default.")
-@click.option("--jwks", multiple=True, metavar="URI=FILE", help="Keys to use for a jwksUri; repeatable.")
-@click.option("--now", metavar="RFC3339", help="The time at which tokens are judged; default: the present.")
+@token_options
 @output_option("text", "json")
 def authorize(
     inputs: Inputs,
@@ -61,8 +59,7 @@ def authorize(
     principal: str | None,
     source_ip: str | None,
     requests: str | None,
-    jwks: tuple[str, ...],
-    now: str | None,
+    tokens: TokenInputs,
     output: str,
 ) -> None:
     """Answer one request, or a line for each; the help text is for the user."""
@@ -71,7 +68,7 @@ def authorize(
     if _STDIN in inputs.paths and url is None and requests in (None, _STDIN):
         raise click.UsageError("standard input cannot be both the configuration and the requests")
     config = load_config(inputs)
-    answers = _Answers(config, workload_of(inputs), _given_keys(jwks), _moment(now))
+    answers = _Answers(config, workload_of(inputs), given_keys(tokens), moment(tokens))
     denied = False
     if method is not None and url is not None:
         asked = _asked(method, url, header, principal, source_ip)
@@ -122,37 +119,6 @@ class _Answers:
                 )
             self._compiled[key] = self._config.compile(workload).security
         return self._compiled[key]
-
-
-def _given_keys(given: tuple[str, ...]) -> GivenKeys:
-    from meshlib._authorize import GivenKeys
-    from meshlib._engine.jwt_keys import KeySetError
-
-    sets: dict[str, bytes] = {}
-    for text in given:
-        uri, equals, file = text.rpartition("=")
-        if not equals or not uri:
-            message = f"{text!r} is not of the form URI=FILE"
-            raise click.BadParameter(message, param_hint="--jwks")
-        try:
-            sets[uri] = Path(file).read_bytes()
-        except OSError as error:
-            raise UnreadableError(str(error)) from error
-    try:
-        return GivenKeys(sets)
-    except KeySetError as error:
-        raise UnreadableError(f"--jwks: {error}") from error
-
-
-def _moment(text: str | None) -> float:
-    if text is None:
-        return time.time()
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{text!r} is not a time such as 2026-11-01T12:00:00Z"
-        raise click.BadParameter(message, param_hint="--now") from None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _asked(

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -14,6 +15,7 @@ import click
 from meshlib.cli.findings import findings_text, is_failure
 from meshlib.cli.inputs import load_config, subject, workload_of
 from meshlib.cli.options import Inputs, UnreadableError, config_options, output_option, paint
+from meshlib.cli.tokens import TokenInputs, given_keys, moment, token_options
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -44,9 +46,18 @@ are listed, not drawn, so that the same question always has the same answer.
 @config_options
 @click.option("--header", "-H", multiple=True, metavar="'NAME: VALUE'", help="Header of the request; repeatable.")
 @click.option("--requests", metavar="FILE", help="Requests as JSON lines; - for standard input, the default.")
+@click.option("--gateway", is_flag=True, help="The workload is an ingress gateway; its --label selects Gateways.")
+@token_options
 @output_option("text", "json")
 def explain(
-    inputs: Inputs, method: str | None, url: str | None, header: tuple[str, ...], requests: str | None, output: str
+    inputs: Inputs,
+    method: str | None,
+    url: str | None,
+    header: tuple[str, ...],
+    requests: str | None,
+    gateway: bool,
+    tokens: TokenInputs,
+    output: str,
 ) -> None:
     """Answer one request, or a line for each; the help text is for the user."""
     if method is not None and url is None and "://" in method:
@@ -56,7 +67,7 @@ def explain(
     if _STDIN in inputs.paths and url is None and requests in (None, _STDIN):
         raise click.UsageError("standard input cannot be both the configuration and the requests")
     config = load_config(inputs)
-    answers = _Answers(config, workload_of(inputs))
+    answers = _Answers(config, replace(workload_of(inputs), gateway=gateway), tokens)
     if method is not None and url is not None:
         explanation = answers.explain_url(method, url, _headers(header))
         click.echo(json.dumps(explanation.to_json(), ensure_ascii=False) if output == "json" else str(explanation))
@@ -68,15 +79,17 @@ def explain(
 class _Answers:
     """Explains requests of any client of one configuration; each client's snapshot is compiled once."""
 
-    def __init__(self, config: ConfigSet, workload: Workload) -> None:
+    def __init__(self, config: ConfigSet, workload: Workload, tokens: TokenInputs) -> None:
         from meshlib._compile import Config
 
         self._config = Config(config.resources)
+        self._keys, self._now = given_keys(tokens), moment(tokens)
         self._workload = workload
         self._snapshots: dict[str, Snapshot] = {}
 
     def explain_url(self, method: str, url: str, headers: Mapping[str, str]) -> Explanation:
         """Explain a request of the flags' workload."""
+        from meshlib._authorize import token_check
         from meshlib._explain import explain
         from meshlib.mesh import request_head
 
@@ -84,10 +97,12 @@ class _Answers:
             head = request_head(method, url, headers)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        return explain(self._snapshot(self._workload), head)
+        snapshot = self._snapshot(self._workload)
+        return explain(snapshot, head, token_check(snapshot.security, self._keys, self._now))
 
     def explain_line(self, line: bytes) -> Explanation:
         """Explain a line of JSON. Raises ValueError if it is not of the form described."""
+        from meshlib._authorize import token_check
         from meshlib._explain import explain, request_from_json, workload_from_json
 
         match _parsed(line):
@@ -98,7 +113,8 @@ class _Answers:
             case _:
                 raise ValueError('expected {"from"?: {…}, "request": {…}}')
         snapshot = self._snapshot(workload)
-        return explain(snapshot, request_from_json(asked, snapshot))
+        check = token_check(snapshot.security, self._keys, self._now)
+        return explain(snapshot, request_from_json(asked, snapshot), check)
 
     def _snapshot(self, workload: Workload) -> Snapshot:
         key = repr(workload)  # its labels are a mapping, so that it cannot be hashed itself

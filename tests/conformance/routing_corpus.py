@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from meshlib._authorize import GivenKeys, token_check
 from meshlib._compile import Config
 from meshlib._config.load import load
 from meshlib._explain import explain, request_from_json, workload_from_json
@@ -68,12 +69,21 @@ def snapshot_of(case: Case) -> Snapshot:
     return compiled(case[0], case[1], json.dumps(single.get("from", entry["from"]), sort_keys=True))
 
 
-def explained(case: Case, claims: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What explain answers to the request of a case."""
+def sent(described: dict[str, Any]) -> dict[str, Any]:
+    """The request as it is sent: a token stands in its header."""
+    if "token" not in described:
+        return described
+    tokens = {entry["id"]: entry["token"] for entry in load_corpus("jwt/index.json")["tokens"]}
+    headers = {**(described.get("headers") or {}), "authorization": f"Bearer {tokens[described['token']]}"}
+    return {**described, "headers": headers}
+
+
+def explained(case: Case, keys: GivenKeys | None = None, now: float = 0.0) -> dict[str, Any]:
+    """What explain answers to the request of a case; tokens are judged where there are keys."""
     snapshot = snapshot_of(case)
-    request = request_from_json(group(case)[1]["request"], snapshot)
-    request.claims = claims
-    return dict(explain(snapshot, request).to_json())
+    request = request_from_json(sent(group(case)[1]["request"]), snapshot)
+    check = None if keys is None else token_check(snapshot.security, keys, now)
+    return dict(explain(snapshot, request, check).to_json())
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
