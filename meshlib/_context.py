@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Final
 
-__all__ = ["PROPAGATED", "carried_headers", "handed_on"]
+__all__ = ["PROPAGATED", "carried_headers", "deadline", "handed_on"]
 
 PROPAGATED: Final = frozenset(
     "x-request-id traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled "
@@ -23,6 +23,9 @@ PROPAGATED: Final = frozenset(
 
 handed_on: Final[ContextVar[Mapping[str, str] | None]] = ContextVar("meshlib_handed_on", default=None)
 """The headers that calls in this context get unless they have them; None outside of a request."""
+
+deadline: Final[ContextVar[float | None]] = ContextVar("meshlib_deadline", default=None)
+"""The instant on the mesh's clock by which the work of this context must be done; None: no such instant."""
 
 
 def carried_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import get_args
 
 from meshlib._clock import Clock, SystemClock
-from meshlib._context import handed_on
+from meshlib._context import deadline, handed_on
+from meshlib._engine.callers import Caller, bind_callers
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Observers, Published
 from meshlib._engine.request_headers import RequestIds
@@ -45,7 +46,7 @@ class Runtime:
     def publish(self, snapshot: Snapshot) -> None:
         """Put a snapshot in force. State survives, keyed by cluster and endpoint."""
         with self._lock:
-            self.published = self._bind(snapshot, self.published.clusters)
+            self.published = self._bind(snapshot, self.published.clusters, self.published.callers)
 
     def begin(self, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]) -> Exchange:
         """Start an exchange on the snapshot in force, with what the request being served hands on."""
@@ -53,7 +54,10 @@ class Runtime:
         if carried is not None:
             for name, value in carried.items():
                 headers.setdefault(name, value)
-        return Exchange(self.published, request, headers, can_replay)
+        exchange = Exchange(self.published, request, headers, can_replay)
+        if exchange.published.callers:
+            exchange.deadline = deadline.get()
+        return exchange
 
     def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
         """Deliver events of these kinds (default: all) to ``observer``; returns the function that ends it."""
@@ -71,9 +75,12 @@ class Runtime:
         """The live clusters by name, for views and tests."""
         return self.published.clusters
 
-    def _bind(self, snapshot: Snapshot, before: dict[str, LiveCluster]) -> Published:
+    def _bind(
+        self, snapshot: Snapshot, before: dict[str, LiveCluster], callers: dict[str, Caller] | None = None
+    ) -> Published:
         clusters = self._state.bind(snapshot, before, self.clock.monotonic())
-        return Published(snapshot, clusters, self.clock, self.chance, self._observers, self._on_observer_error)
+        bound = bind_callers(snapshot.client_policies, callers or {})
+        return Published(snapshot, clusters, self.clock, self.chance, self._observers, self._on_observer_error, bound)
 
     def _forget(self, observer: Observer, kinds: tuple[type[Event], ...]) -> None:
         with self._lock:
@@ -100,6 +107,9 @@ class Runtime:
         self.published.request_ids = RequestIds(self.chance)
         for live in self.published.clusters.values():
             live.state.reset()
+        for caller in self.published.callers.values():
+            if caller.breaker is not None:
+                caller.breaker.reset_lock()
 
     def __repr__(self) -> str:
         return f"<Runtime {self.published.snapshot!r} {self._state!r}>"

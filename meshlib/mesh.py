@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from meshlib._compile import compile_snapshot
 from meshlib._config.load import ConfigSet, Skipped, load
 from meshlib._config.report import Report, report
+from meshlib._context import deadline as caller_deadline
 from meshlib._explain import Explanation, explain
 from meshlib._http import Headers, RequestHead
 from meshlib._runtime import Runtime
@@ -164,6 +165,19 @@ class Mesh:
         return explain(snapshot, request)
 
     # -- run time ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Bound all calls made in this context together, to hosts whose ClientPolicy keeps a ``deadline``.
+
+        A deadline inside another can only be shorter. Threads and tasks started here inherit it.
+        """
+        end, outer = self.runtime.clock.monotonic() + seconds, caller_deadline.get()
+        token = caller_deadline.set(end if outer is None else min(end, outer))
+        try:
+            yield
+        finally:
+            caller_deadline.reset(token)
 
     def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
         """Call ``observer`` with every event of these kinds (default: all); returns what ends that."""

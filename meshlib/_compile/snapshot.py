@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from meshlib._compile.client_policies import ClientPolicies
 from meshlib._compile.clusters import DYNAMIC, PASSTHROUGH, Destinations
 from meshlib._compile.context import ClusterKeys, RouteContext
 from meshlib._compile.destination_rules import DestinationRules
@@ -50,6 +51,7 @@ class Config:
         self.rules = VirtualServices(self.index, self.mesh)
         self.destination_rules = DestinationRules(self.index, self.mesh)
         self.peers = PeerModes(self.index, self.mesh)
+        self.client_policies = ClientPolicies(self.index)
 
     def compile(self, workload: Workload, findings: list[Finding] | None = None, version: str = "") -> Snapshot:
         """The snapshot of one workload; findings of level info and warning are appended."""
@@ -91,6 +93,7 @@ class Config:
             tables=tables,
             unlisted=RouteTable(catch_all=unlisted),
             clusters=clusters,
+            client_policies=self.client_policies.of(tables.values(), workload.namespace),
             security=security,
             version=version,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from meshlib._engine.callers import Caller, may_be_replayed
 from meshlib._engine.commands import Backoff, LocalReply, Reply, Send, Steps, Ticket, Wait
 from meshlib._engine.filters import Waits
 from meshlib._engine.limits import (
@@ -20,7 +21,7 @@ from meshlib._engine.limits import (
     wait_locked,
     withdraw,
 )
-from meshlib._engine.local_replies import local_reply, reset_reply, sorted_flags
+from meshlib._engine.local_replies import local_reply, reset_reply
 from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.picks import pick_locked
@@ -46,7 +47,6 @@ class Attempts:
     """What an exchange knows of its route and destination, and the attempts it makes there."""
 
     __slots__ = (
-        "_action",
         "_authority",
         "_cut_by_route",
         "_deadline",
@@ -59,10 +59,13 @@ class Attempts:
         "_retry_reason",
         "_ticket",
         "_tried",
+        "action",
         "attempt_started",
         "attempts",
+        "caller",
         "can_replay",
         "cors_fields",
+        "deadline",
         "details",
         "endpoint",
         "headers",
@@ -81,6 +84,8 @@ class Attempts:
         self.request = request
         self.headers = headers
         self.can_replay = can_replay
+        self.caller: Caller | None = None
+        self.deadline: float | None = None
         self.route: Route | None = None
         self.response_levels: tuple[HeaderOps, ...] = ()
         self.cors_fields: Headers | None = None
@@ -89,7 +94,7 @@ class Attempts:
         self.attempts = 0
         self.details = "via_upstream"
         self.started = self.attempt_started = published.clock.monotonic()
-        self._action = _NOTHING
+        self.action = _NOTHING
         self._destination = _NOWHERE
         self._path: str | None = None
         self._authority: str | None = None
@@ -102,18 +107,6 @@ class Attempts:
         self._flags: set[str] | None = None
         self._is_counted = False  # among the active requests of its endpoint and cluster
         self._is_counted_retry = False  # among the retries of its cluster
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Envoy's response flags, in its order; empty if all went well."""
-        return sorted_flags(self._flags) if self._flags else ()
-
-    @property
-    def time_left(self) -> float | None:
-        """Seconds until the route's timeout, which the body of a response must keep to as well; None without one."""
-        if self._action.timeout is None:
-            return None
-        return max(self._deadline - self.published.clock.monotonic(), 0.0)
 
     def connecting(self) -> bool:
         """A new connection is about to be made for the attempt; False if too many are pending.
@@ -147,8 +140,8 @@ class Attempts:
 
     def _forward(self) -> Steps:
         """Attempt after attempt, until one is good or no more are allowed."""
-        if self._action.mirrors:
-            yield from draw_copies(self._action.mirrors, self.published, self.request, self._path)
+        if self.action.mirrors:
+            yield from draw_copies(self.action.mirrors, self.published, self.request, self._path)
         reply: Reply | None = None
         while reply is None:
             refusal = self._start_attempt()
@@ -160,16 +153,21 @@ class Attempts:
             assert outcome is not None
             reply = self._end_attempt(outcome)
             if reply is None:
-                reply = yield from self._back_off(outcome)
+                reply = yield from self.back_off(outcome)
         return reply
+
+    def start_deadline(self) -> None:
+        """The route's timeout begins."""
+        if self.action.timeout is not None:
+            self._deadline = self.published.clock.monotonic() + self.action.timeout
 
     def _start_attempt(self) -> LocalReply | None:
         """Take an endpoint and count the request in; a reply if there is none or no room."""
-        live, retry = self.live, self._action.retry
+        live, retry = self.live, self.action.retry
         assert live is not None
         state, events, now = live.state, None, self.published.clock.monotonic()
-        if not self.attempts and self._action.timeout is not None:
-            self._deadline = now + self._action.timeout
+        if not self._deadline and self.action.timeout is not None:
+            self._deadline = now + self.action.timeout
         self.attempt_started = now
         with state.lock:
             if state.next_sweep is not None and now >= state.next_sweep:
@@ -191,7 +189,7 @@ class Attempts:
             return None
         if host is None and not live.is_original:
             self.attempts += bool(self._tried)  # Envoy counts a retry that finds no endpoint
-            return self._refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
+            return self.refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
         return self._overflow()
 
     def _enter_locked(self, live: LiveCluster, host: EndpointState | None) -> bool:
@@ -213,7 +211,7 @@ class Attempts:
         live, host = self.live, self.endpoint
         assert live is not None
         assert host is not None
-        left = None if self._action.timeout is None else max(self._deadline - self.published.clock.monotonic(), 0.0)
+        left = None if self.action.timeout is None else max(self._deadline - self.published.clock.monotonic(), 0.0)
         yield Wait(ticket, left)
         if not ticket.is_granted:
             self._withdraw()
@@ -231,7 +229,7 @@ class Attempts:
 
     def _send(self) -> Send:
         """What the driver sends for the attempt that was counted in."""
-        live, action, host = self.live, self._action, self.endpoint
+        live, action, host = self.live, self.action, self.endpoint
         assert live is not None
         self.attempts = attempt = self.attempts + 1
         timeout = action.retry.per_try_timeout if action.retry is not None else None
@@ -244,7 +242,7 @@ class Attempts:
     def _bound(self, timeout: float, per_try: float | None) -> float:
         """What this attempt may take when the route has a timeout too."""
         left = timeout  # the first attempt has all of it: a round number, which the driver's timers like
-        if self.attempts > 1 or self.live is None or self.live.caps_connections:
+        if self.attempts > 1 or self.live is None or self.live.caps_connections or self.caller is not None:
             left = max(self._deadline - self.published.clock.monotonic(), 0.0)
         self._cut_by_route = per_try is None or per_try >= timeout or left < per_try
         return left if self._cut_by_route or per_try is None else per_try
@@ -255,7 +253,7 @@ class Attempts:
         """Record what came back; the reply, or None if it is to be retried."""
         if self._is_counted_retry:
             self._count_out_retry()
-        live, host, retry, published = self.live, self.endpoint, self._action.retry, self.published
+        live, host, retry, published = self.live, self.endpoint, self.action.retry, self.published
         assert live is not None
         if AttemptFinished in published.observers:
             published.notify(attempt_finished(self, outcome))
@@ -273,14 +271,13 @@ class Attempts:
             self._judge(live, host, outcome)
         if retry is not None and not is_over:
             reason = retry_reason(retry, outcome)
-            if reason is not None and self._may_retry(live, retry):
-                self._retry_reason = reason
+            if reason is not None and self.may_retry(retry, outcome, reason):
                 return None
         return outcome if isinstance(outcome, Response) else self._fail(outcome)
 
     def _is_plain(self, live: LiveCluster, response: Response) -> bool:
         """Whether a success changes nothing anywhere: it ends no run of errors, and no rule looks at it."""
-        host, retry, headers = self.endpoint, self._action.retry, response.headers
+        host, retry, headers = self.endpoint, self.action.retry, response.headers
         return not (
             (host is not None and (host.consecutive_5xx or host.consecutive_gateway or host.consecutive_local))
             or live.judges_success
@@ -297,7 +294,7 @@ class Attempts:
             if event is not None:
                 self.published.notify(event)
 
-    def _may_retry(self, live: LiveCluster, retry: RetryPolicy) -> bool:
+    def may_retry(self, retry: RetryPolicy, outcome: Outcome, reason: str) -> bool:
         """Whether one more attempt is allowed; takes its place among the concurrent retries if so."""
         if self.attempts > retry.attempts:
             if retry.attempts:
@@ -305,6 +302,11 @@ class Attempts:
             return False
         if not self.can_replay():
             return False
+        if self.caller is not None and self.caller.policy.replays_safely:
+            if not may_be_replayed(self.request, outcome):
+                return False
+        live = self.live
+        assert live is not None
         state = live.state
         with state.lock:
             if state.retries >= retry_limit(live):
@@ -312,14 +314,15 @@ class Attempts:
                 return False
             state.retries += 1
             self._is_counted_retry = True
+        self._retry_reason = reason
         return True
 
-    def _back_off(self, outcome: Outcome) -> Waits:
+    def back_off(self, outcome: Outcome) -> Waits:
         """Let go of what came back and wait; a reply if the route's timeout ends first."""
-        action, published, live = self._action, self.published, self.live
+        action, published, live = self.action, self.published, self.live
         assert action.retry is not None
         assert live is not None
-        self._count_out()
+        self.finish()
         if self.endpoint is not None:
             self._tried += (self.endpoint,)
         seconds = backoff_seconds(action.retry, self.attempts, published.chance)
@@ -381,9 +384,10 @@ class Attempts:
         return overflow_reply(self.request)
 
     def _time_out(self) -> LocalReply:
-        return self._refuse(504, "upstream request timeout", "response_timeout", "UT")
+        return self.refuse(504, "upstream request timeout", "response_timeout", "UT")
 
-    def _refuse(self, status: int, body: str, details: str, flag: str) -> LocalReply:
+    def refuse(self, status: int, body: str, details: str, flag: str) -> LocalReply:
+        """A reply of the mesh itself, with one of Envoy's response flags."""
         if self._is_counted_retry:
             self._count_out_retry()
         self.flag(flag)

@@ -8,16 +8,21 @@ that gives up closes the generator; every counter is then right again.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Generator
+
+from msgspec.structs import replace
 
 from meshlib._engine.attempts import Attempts
-from meshlib._engine.commands import LocalReply, Reply, Steps
+from meshlib._engine.callers import bounded
+from meshlib._engine.commands import Command, LocalReply, Reply, Steps
 from meshlib._engine.filters import run_filters
-from meshlib._engine.local_replies import configured_reply
+from meshlib._engine.local_replies import configured_reply, sorted_flags
+from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import set_exchange_headers
-from meshlib._http import Headers
+from meshlib._http import Headers, Outcome
 from meshlib._snapshot.routes import Forward
 from meshlib.events import ExchangeFinished
 
@@ -39,6 +44,11 @@ class Exchange(Attempts):
     __slots__ = ()
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """Envoy's response flags, in its order; empty if all went well."""
+        return sorted_flags(self._flags) if self._flags else ()
+
+    @property
     def changes_response(self) -> bool:
         """Whether :meth:`mutate_response` would do anything."""
         return bool(self.response_levels) or self.cors_fields is not None or bool(self.cookies)
@@ -53,8 +63,10 @@ class Exchange(Attempts):
         reply: Reply | None
         try:
             reply = self._route()
-            if reply is None and (self._action.fault is not None or self._action.cors is not None):
-                reply = yield from run_filters(self, self._action)
+            if self.caller is not None and reply is None:
+                reply = yield from bounded(self, self.caller)
+            if reply is None and (self.action.fault is not None or self.action.cors is not None):
+                reply = yield from run_filters(self, self.action)
             if reply is None:
                 reply = self._mutate()
             if reply is None:
@@ -69,6 +81,42 @@ class Exchange(Attempts):
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, reply.status))
         return reply
+
+    def routed(self) -> Steps:
+        """The exchange after its route is found, for what a ClientPolicy puts around it."""
+        reply: Reply | None = None
+        action, caller = self.action, self.caller
+        fault = action.fault
+        if fault is not None and caller is not None and caller.policy.faults_under_retries:
+            action = self.action = replace(action, fault=None)
+        else:
+            fault = None
+        if action.fault is not None or action.cors is not None:
+            reply = yield from run_filters(self, action)
+        if reply is None:
+            reply = self._mutate()
+        if reply is not None:
+            return reply
+        return (yield from (self._forward() if fault is None else forward_through(self, fault)))
+
+    def attempt(self) -> Generator[Command, Outcome | None, Reply | None]:
+        """One attempt; None if another is to follow, after its back-off."""
+        refusal = self._start_attempt()
+        if refusal is None and self._ticket is not None:
+            refusal = yield from self._wait_for_connection(self._ticket)
+        if refusal is not None:
+            return refusal
+        outcome = yield self._send()
+        assert outcome is not None
+        reply = self._end_attempt(outcome)
+        return (yield from self.back_off(outcome)) if reply is None else reply
+
+    def count_injected(self) -> None:
+        """Count an attempt that a fault answered in place of an endpoint."""
+        self.attempts += 1
+        self.endpoint = None
+        if self._is_counted_retry:
+            self._count_out_retry()
 
     def mutate_response(self, headers: Headers) -> None:
         """Apply the route's operations and its CORS policy to the header fields of a response, in place."""
@@ -86,6 +134,13 @@ class Exchange(Attempts):
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, 0))
 
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the route's timeout, which the body of a response must keep to as well; None without one."""
+        if self.action.timeout is None:
+            return None
+        return max(self._deadline - self.published.clock.monotonic(), 0.0)
+
     # -- route, fault, mutate --------------------------------------------------------------------
 
     def _route(self) -> LocalReply | None:
@@ -94,12 +149,14 @@ class Exchange(Attempts):
         host = published.find_host(request)
         route = self.route = host.match(request) if host is not None else None
         if route is None:
-            return self._refuse(404, "", "route_not_found", "NR")
+            return self.refuse(404, "", "route_not_found", "NR")
+        if published.callers and host is not None:
+            self.caller = published.callers.get(host.name)
         action = route.action
         if not isinstance(action, Forward):
             self.response_levels = action.response_levels
             return configured_reply(action, request)
-        self._action = action
+        self.action = action
         destination = action.destinations[0]
         if len(action.destinations) > 1:
             draw = published.chance.random() * action.sums[-1]
@@ -111,9 +168,9 @@ class Exchange(Attempts):
 
     def _mutate(self) -> LocalReply | None:
         """Change the request for its destination, in place; a reply if there is no such cluster."""
-        action, destination, request, headers = self._action, self._destination, self.request, self.headers
+        action, destination, request, headers = self.action, self._destination, self.request, self.headers
         if self.live is None:
-            return self._refuse(503, "", "cluster_not_found", "NC")
+            return self.refuse(503, "", "cluster_not_found", "NC")
         set_exchange_headers(request, headers, self.published.request_ids)
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())

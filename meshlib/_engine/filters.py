@@ -15,7 +15,7 @@ from meshlib.events import FaultInjected
 if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
 
-__all__ = ["Waits", "run_filters"]
+__all__ = ["Waits", "report_fault", "run_filters"]
 
 Waits: TypeAlias = Generator[Command, Outcome | None, LocalReply | None]
 
@@ -34,16 +34,17 @@ def _inject(exchange: Exchange, fault: Fault) -> Waits:
     seconds = draw_delay(fault, chance)
     if seconds:
         exchange.flag("DI")
-        _report(exchange, "delay", seconds=seconds)
+        report_fault(exchange, "delay", seconds=seconds)
         yield Backoff(seconds)
     reply = abort_reply(fault, exchange.request, chance)
     if reply is not None:
         exchange.flag("FI")
-        _report(exchange, "abort", status=reply.status)
+        report_fault(exchange, "abort", status=reply.status)
     return reply
 
 
-def _report(exchange: Exchange, kind: Literal["delay", "abort"], *, seconds: float = 0.0, status: int = 0) -> None:
+def report_fault(exchange: Exchange, kind: Literal["delay", "abort"], *, seconds: float = 0.0, status: int = 0) -> None:
+    """Tell who listens about a fault."""
     published, route = exchange.published, exchange.route
     if FaultInjected in published.observers and route is not None:
         host = exchange.request.authority

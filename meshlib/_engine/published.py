@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from meshlib._clock import Clock
+from meshlib._engine.callers import Caller
 from meshlib._engine.request_headers import RequestIds
 from meshlib._engine.state import LiveCluster
 from meshlib._http import RequestHead
@@ -25,11 +26,14 @@ _REMEMBERED_HOSTS: Final = 4096
 class Published:
     """A snapshot in force. An exchange keeps the one it began with, whatever is published meanwhile.
 
-    ``observers`` is shared by all publishes of a runtime; ``on_observer_error`` takes
-    what an observer raised, so that no call fails for its listener.
+    ``callers`` are the ClientPolicies by the name of their virtual host. ``observers`` is
+    shared by all publishes of a runtime; ``on_observer_error`` takes what an observer
+    raised, so that no call fails for its listener.
     """
 
-    __slots__ = ("_hosts", "chance", "clock", "clusters", "observers", "on_observer_error", "request_ids", "snapshot")
+    __slots__ = (
+        "_hosts", "callers", "chance", "clock", "clusters", "observers", "on_observer_error", "request_ids", "snapshot"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Published:
         chance: Chance,
         observers: Observers,
         on_observer_error: Callable[[Observer, Exception], None],
+        callers: dict[str, Caller] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.clusters = clusters
@@ -47,6 +52,7 @@ class Published:
         self.request_ids = RequestIds(chance)
         self.observers = observers
         self.on_observer_error = on_observer_error
+        self.callers = callers or {}
         self._hosts: dict[tuple[int, str, str], VirtualHost | None] = {}
 
     def find_host(self, request: RequestHead) -> VirtualHost | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from meshlib._http import RequestHead
+from meshlib._snapshot.client_policy import ClientPolicy
 from meshlib._snapshot.clusters import Cluster
 from meshlib._snapshot.routes import RouteTable, ServerNameTable, VirtualHost
 from meshlib._snapshot.security import NO_SECURITY, Security
@@ -20,14 +21,15 @@ class Snapshot:
     on; ``servers`` those ports of a gateway that speak TLS, where the server name
     selects the table. ``unlisted`` answers for every other port: a host known to no
     rule and no service is passed through (ALLOW_ANY) or refused with 502
-    (REGISTRY_ONLY); None at a gateway, where nothing listens. ``security`` is what
-    requests to the workload must pass.
+    (REGISTRY_ONLY); None at a gateway, where nothing listens. ``client_policies`` are
+    by the name of their virtual host; ``security`` is what requests to the workload must pass.
     """
 
     tables: dict[int, RouteTable] = field(default_factory=dict)
     servers: dict[int, ServerNameTable] = field(default_factory=dict)
     unlisted: RouteTable | None = None
     clusters: dict[str, Cluster] = field(default_factory=dict)
+    client_policies: dict[str, ClientPolicy] = field(default_factory=dict)
     security: Security = NO_SECURITY
     version: str = ""
 

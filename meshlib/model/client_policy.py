@@ -45,13 +45,13 @@ class LastGood(Model, frozen=True, kw_only=True):
 class Fallback(Model, frozen=True, kw_only=True):
     """What the caller gets when everything failed.
 
-    ``last_good`` is tried first. ``on`` are the response statuses that count as failed
+    ``last_good`` is tried first. ``statuses`` are those that count as failed
     besides refusals and connection failures (absent: 502, 503, 504).
     """
 
     response: Maybe[StaticResponse] = None
     last_good: Maybe[LastGood] = None
-    on: tuple[Status, ...] = ()
+    statuses: tuple[Status, ...] = ()
 
     def __post_init__(self) -> None:
         if self.response is None and self.last_good is None:

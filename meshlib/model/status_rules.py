@@ -200,7 +200,12 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "EnvoyFilter": (("spec", "refused", "patches of Envoy's configuration have no meaning without Envoy"),),
     "WasmPlugin": (("spec", "refused", "there is no proxy that could run the plugin"),),
     "TrafficExtension": (("spec", "refused", "there is no proxy that could run the extension"),),
-    "ClientPolicy": (("spec", "refused", _PLANNED),),
+    "ClientPolicy": (
+        ("spec", "honoured", ""),
+        ("spec.hedging", "refused", _PLANNED),
+        ("spec.fallback.lastGood", "refused", _PLANNED),
+        ("spec.deadline", "approximated", "starts with Mesh.deadline(); the header of a served request is not read"),
+    ),
     "ServerPolicy": (("spec", "refused", _PLANNED),),
     "MeshConfig": _MESH_CONFIG,
 }

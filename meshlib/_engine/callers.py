@@ -1,0 +1,117 @@
+"""What a ClientPolicy puts around an exchange: deadline, breaker, fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from meshlib._engine.breakers import Breaker
+from meshlib._engine.commands import Backoff, LocalReply, Reply, Steps
+from meshlib._engine.local_replies import local_reply
+from meshlib._http import Failure, Outcome, RequestHead, Response
+from meshlib._snapshot.client_policy import ClientPolicy, Fallback
+
+if TYPE_CHECKING:
+    from meshlib._engine.exchange import Exchange
+
+__all__ = ["Caller", "bind_callers", "bounded", "may_be_replayed"]
+
+_SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+
+
+class Caller:
+    """A policy with the state that belongs to it."""
+
+    __slots__ = ("breaker", "policy")
+
+    def __init__(self, policy: ClientPolicy, breaker: Breaker | None) -> None:
+        self.policy = policy
+        self.breaker = breaker
+
+    def __repr__(self) -> str:
+        return f"<Caller {self.policy.origin} {self.breaker!r}>"
+
+
+def bind_callers(policies: Mapping[str, ClientPolicy], before: Mapping[str, Caller]) -> dict[str, Caller]:
+    """Policies with their state, by the name of the virtual host; a breaker whose rules stay keeps what it knows."""
+    bound = {}
+    for name, policy in policies.items():
+        known = before.get(name)
+        breaker = known.breaker if known is not None else None
+        if policy.breaker is None:
+            breaker = None
+        elif breaker is None or breaker.rules != policy.breaker:
+            breaker = Breaker(policy.breaker)
+        bound[name] = Caller(policy, breaker)
+    return bound
+
+
+def bounded(exchange: Exchange, caller: Caller) -> Steps:
+    """The exchange from its filters on, under its caller's policy."""
+    reply: Reply | None = _out_of_time(exchange, caller.policy)
+    if reply is None:
+        reply = yield from _through_breaker(exchange, caller.breaker)
+    fallback = caller.policy.fallback
+    if fallback is None or not _calls_for(fallback, reply):
+        return reply
+    if isinstance(reply, Response):
+        yield Backoff(0.0, reply)
+        exchange.finish()
+    return LocalReply(fallback.status, fallback.body, fallback.headers, "client_policy_fallback", refusal=False)
+
+
+def _out_of_time(exchange: Exchange, policy: ClientPolicy) -> LocalReply | None:
+    """Bound the exchange by the caller's deadline; a reply if that is over."""
+    if not policy.keeps_deadline:
+        return None
+    left = policy.default_deadline
+    if exchange.deadline is not None:
+        left = exchange.deadline - exchange.published.clock.monotonic()
+    if left is None:
+        return None
+    if left <= 0.0:
+        return exchange.refuse(504, "deadline exceeded before the call", "client_policy_deadline", "UT")
+    action = exchange.action
+    if action.timeout is None or left < action.timeout:
+        exchange.action = replace(action, timeout=left)
+    return None
+
+
+def _through_breaker(exchange: Exchange, breaker: Breaker | None) -> Steps:
+    if breaker is None:
+        return (yield from exchange.routed())
+    clock = exchange.published.clock
+    began = clock.monotonic()
+    permit = breaker.enter(began)
+    if permit is None:
+        exchange.flag("UO")
+        overloaded = (("x-envoy-overloaded", "true"),)
+        return local_reply(
+            exchange.request, 503, "circuit breaker open", "client_policy_breaker_open", headers=overloaded
+        )
+    try:
+        reply = yield from exchange.routed()
+    except BaseException:
+        breaker.give_up(permit)
+        raise
+    now = clock.monotonic()
+    breaker.record(permit, now, failed=_has_failed(reply), seconds=now - began)
+    return reply
+
+
+def _has_failed(reply: Reply) -> bool:
+    """A status from 500 on, whoever gave it."""
+    return reply.status >= 500
+
+
+def _calls_for(fallback: Fallback, reply: Reply) -> bool:
+    return reply.status in fallback.on or (isinstance(reply, LocalReply) and reply.refusal)
+
+
+def may_be_replayed(request: RequestHead, outcome: Outcome) -> bool:
+    """Whether a request may be sent again under ``retrySafety: idempotent``."""
+    if isinstance(outcome, Failure) and not outcome.sent:
+        return True
+    return request.method in _SAFE or "idempotency-key" in request.headers
