@@ -1,7 +1,6 @@
 """The attempts of one exchange: limit, pick, send, record, retry.
 
-Every counter that an attempt raises is lowered in the same file, whichever way the
-attempt ends: answered, failed, timed out, or given up by the driver.
+Every counter that an attempt raises is lowered in this file, whichever way the attempt ends.
 """
 
 from __future__ import annotations
@@ -9,19 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from multidict import istr
+
 from meshlib._engine.callers import Caller, may_be_replayed
 from meshlib._engine.commands import Backoff, LocalReply, Reply, Send, Steps, Ticket, Wait
 from meshlib._engine.filters import Waits
-from meshlib._engine.limits import (
-    connect_locked,
-    leave_locked,
-    overflow_reply,
-    retry_limit,
-    take_locked,
-    wait_locked,
-    withdraw,
-)
-from meshlib._engine.local_replies import local_reply, reset_reply
+from meshlib._engine.limits import connect_locked, leave_locked, retry_limit, take_locked, wait_locked, withdraw
+from meshlib._engine.local_replies import local_reply, overflow_reply, reset_reply
 from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.picks import pick_locked
@@ -39,12 +32,15 @@ from meshlib.events import AttemptFinished, RetryScheduled
 __all__ = ["Attempts"]
 
 _NEVER: Final = float("inf")
+_GRPC_STATUS, _RATE_LIMITED = istr("grpc-status"), istr("x-envoy-ratelimited")  # case folded once
 _NOTHING: Final = Forward(destinations=(), sums=())
 _NOWHERE: Final = WeightedDestination(cluster="", host="", port=0)
 
 
 class Attempts:
     """What an exchange knows of its route and destination, and the attempts it makes there."""
+
+    deadline: float | None  # the caller's; set where ClientPolicies exist
 
     __slots__ = (
         "_authority",
@@ -85,7 +81,6 @@ class Attempts:
         self.headers = headers
         self.can_replay = can_replay
         self.caller: Caller | None = None
-        self.deadline: float | None = None
         self.route: Route | None = None
         self.response_levels: tuple[HeaderOps, ...] = ()
         self.cors_fields: Headers | None = None
@@ -281,8 +276,8 @@ class Attempts:
         return not (
             (host is not None and (host.consecutive_5xx or host.consecutive_gateway or host.consecutive_local))
             or live.judges_success
-            or "grpc-status" in headers
-            or "x-envoy-ratelimited" in headers
+            or _GRPC_STATUS in headers
+            or _RATE_LIMITED in headers
             or (retry is not None and response.status in retry.status_codes)
         )
 
@@ -302,9 +297,8 @@ class Attempts:
             return False
         if not self.can_replay():
             return False
-        if self.caller is not None and self.caller.policy.replays_safely:
-            if not may_be_replayed(self.request, outcome):
-                return False
+        if self.caller is not None and not may_be_replayed(self.caller, self.request, outcome):
+            return False
         live = self.live
         assert live is not None
         state = live.state

@@ -110,8 +110,8 @@ def _calls_for(fallback: Fallback, reply: Reply) -> bool:
     return reply.status in fallback.on or (isinstance(reply, LocalReply) and reply.refusal)
 
 
-def may_be_replayed(request: RequestHead, outcome: Outcome) -> bool:
-    """Whether a request may be sent again under ``retrySafety: idempotent``."""
-    if isinstance(outcome, Failure) and not outcome.sent:
+def may_be_replayed(caller: Caller, request: RequestHead, outcome: Outcome) -> bool:
+    """Whether a request may be sent again: always, but for ``retrySafety: idempotent``."""
+    if not caller.policy.replays_safely or (isinstance(outcome, Failure) and not outcome.sent):
         return True
     return request.method in _SAFE or "idempotency-key" in request.headers

@@ -1,4 +1,4 @@
-"""Caps of a cluster: how much may be on its way at once, who waits, and what an overflow answers (semantics 3.6, 4.10).
+"""Caps of a cluster: how much may be on its way at once, and who waits (semantics 3.6, 4.10).
 
 Rules, after Envoy's HTTP/1.1 connection pool:
 
@@ -13,12 +13,10 @@ Rules, after Envoy's HTTP/1.1 connection pool:
 
 from __future__ import annotations
 
-from meshlib._engine.commands import LocalReply, Ticket
-from meshlib._engine.local_replies import local_reply
+from meshlib._engine.commands import Ticket
 from meshlib._engine.state import ClusterState, EndpointState, LiveCluster
-from meshlib._http import RequestHead
 
-__all__ = ["connect_locked", "leave_locked", "overflow_reply", "retry_limit", "take_locked", "wait_locked", "withdraw"]
+__all__ = ["connect_locked", "leave_locked", "retry_limit", "take_locked", "wait_locked", "withdraw"]
 
 
 def retry_limit(live: LiveCluster) -> int:
@@ -27,13 +25,6 @@ def retry_limit(live: LiveCluster) -> int:
     if budget is None:
         return live.cluster.policy.connection_pool.max_retries
     return max(budget.minimum, int(budget.ratio * (live.state.active + live.state.pending)))
-
-
-def overflow_reply(request: RequestHead) -> LocalReply:
-    """503 with ``x-envoy-overloaded``; never retried, ignored by outlier detection."""
-    body = "upstream connect error or disconnect/reset before headers. reset reason: overflow"
-    details = "upstream_reset_before_response_started{overflow}"
-    return local_reply(request, 503, body, details, headers=(("x-envoy-overloaded", "true"),))
 
 
 def take_locked(live: LiveCluster, host: EndpointState) -> bool:

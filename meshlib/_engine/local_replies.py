@@ -17,6 +17,7 @@ __all__ = [
     "grpc_reply",
     "is_grpc",
     "local_reply",
+    "overflow_reply",
     "reset_reply",
     "sorted_flags",
 ]
@@ -113,6 +114,13 @@ def reset_reply(request: RequestHead, failure: Failure, *, retried: bool) -> tup
         body += f", transport failure reason: {failure.detail}"
     details = f"upstream_reset_before_response_started{{{reason.replace(' ', '_')}}}"
     return local_reply(request, status, body, details, error=failure.error), flag
+
+
+def overflow_reply(request: RequestHead) -> LocalReply:
+    """503 with ``x-envoy-overloaded``; never retried, ignored by outlier detection."""
+    body = "upstream connect error or disconnect/reset before headers. reset reason: overflow"
+    details = "upstream_reset_before_response_started{overflow}"
+    return local_reply(request, 503, body, details, headers=(("x-envoy-overloaded", "true"),))
 
 
 def sorted_flags(flags: set[str] | frozenset[str]) -> tuple[str, ...]:
