@@ -9,7 +9,7 @@ from meshlib._compile.conditions import Conditions
 from meshlib._compile.findings import Findings
 from meshlib._compile.index import Entry, Index
 from meshlib._compile.order import by_age
-from meshlib._snapshot.conditions import Always, Condition, Never
+from meshlib._snapshot.conditions import Condition
 from meshlib._snapshot.routes import Origin
 from meshlib._snapshot.security import Policy, Rule
 from meshlib.model.authorization_policy import AuthorizationPolicySpec, From, To
@@ -181,7 +181,7 @@ class _Parts:
         if found is None:
             conditions = self._conditions
             conditions.findings.add("MESH090", conditions.origin, f"unknown attribute: {spec.key}", field="when")
-            return [Part((Never if conditions.allows else Always)(spec.key), needs_http=False)]
+            return [Part(conditions.doubt(spec.key), needs_http=False)]
         make, needs_http = found
         made = self._conditions.both(make, "values", spec.values, spec.not_values)
         return [Part(condition, needs_http) for condition in made]

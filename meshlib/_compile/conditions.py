@@ -134,11 +134,12 @@ class Conditions:
         """The condition of a list and that of its ``not`` list, as far as they are written."""
         made = []
         if values:
-            made.append(self._made(make, field, values, doubt=Never if self.allows else Always))
+            made.append(self._made(make, field, values, doubt=self.doubt))
         if not_values:
             name = f"not{field[0].upper()}{field[1:]}"
             condition = self._made(make, name, not_values, doubt=None)
-            made.append(Not(condition) if condition is not None else self._doubt(name, not_values))
+            written = f"{name} [{', '.join(not_values)}]"
+            made.append(Not(condition) if condition is not None else self.doubt(written))
         return [condition for condition in made if condition is not None]
 
     def _made(
@@ -150,8 +151,9 @@ class Conditions:
             self.findings.add("MESH090", self.origin, f"{field}: {error}", field=field)
             return None if doubt is None else doubt(f"{field} [{', '.join(values)}]")
 
-    def _doubt(self, field: str, values: Sequence[str]) -> Condition:
-        return (Never if self.allows else Always)(f"{field} [{', '.join(values)}]")
+    def doubt(self, written: str) -> Condition:
+        """What stands for a condition that cannot be understood: it never lets a request through."""
+        return Never(written) if self.allows else Always(written)
 
     # -- who --------------------------------------------------------------------------------------------
 

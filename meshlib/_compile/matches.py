@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from meshlib._compile.regex import compile_regex
+from meshlib._regex import compile_regex
 from meshlib._snapshot.matchers import (
     ClaimMatch,
     Exact,

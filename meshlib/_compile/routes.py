@@ -21,9 +21,9 @@ from meshlib._compile.headers import (
 )
 from meshlib._compile.hosts import gateway_key
 from meshlib._compile.matches import compile_match, is_catch_all, is_static, static_mismatch
-from meshlib._compile.regex import RegexError, compile_substitution
 from meshlib._compile.retries import DEFAULT_RETRY, compile_retry
 from meshlib._compile.virtual_services import BoundVirtualService, Rule
+from meshlib._regex import RegexError, compile_substitution
 from meshlib._snapshot.matchers import Prefix, RouteMatch
 from meshlib._snapshot.routes import (
     Action,

@@ -104,7 +104,7 @@ def _authorizer(providers: tuple[str, ...], config: MeshConfig, view: View, find
     if len(providers) > 1:
         findings.add("MESH091", origin, f"a workload can have one authorizer, not {', '.join(providers)}")
         return None
-    (name,) = providers
+    name = providers[0]
     provider = next((one for one in config.extension_providers if one.name == name), None)
     if provider is not None and provider.envoy_ext_authz_http is not None:
         return _http_authorizer(name, provider.envoy_ext_authz_http, view, findings)

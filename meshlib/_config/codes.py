@@ -293,8 +293,8 @@ _PROTECTING: dict[str, CodeInfo] = {
     "MESH091": _row(
         "warning",
         "authorizer cannot be asked",
-        "The provider of a CUSTOM policy is not usable, so every request that the policy matches is denied, as in Istio.",
-        "define the provider in MeshConfig extensionProviders (envoyExtAuthzHttp) and its Service, or remove the policy",
+        "The provider of a CUSTOM policy is not usable: every request that the policy matches is denied, as in Istio.",
+        "define the provider in MeshConfig extensionProviders (envoyExtAuthzHttp) and its Service",
     ),
 }
 

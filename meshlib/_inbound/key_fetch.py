@@ -7,7 +7,8 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from typing import Final
+from http.client import HTTPMessage
+from typing import IO, Final
 from urllib.parse import urlsplit
 
 from meshlib._engine.jwt_keys import KeySet, parse_keys
@@ -51,9 +52,11 @@ def _discover(origin: KeyOrigin) -> str:
 class _Watched(urllib.request.HTTPRedirectHandler):
     """Looks at every place before going there."""
 
-    def redirect_request(self, req: urllib.request.Request, *args: object) -> urllib.request.Request | None:
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
         """As of the standard library, for places that may be asked."""
-        made = super().redirect_request(req, *args)  # type: ignore[arg-type]
+        made = super().redirect_request(req, fp, code, msg, headers, newurl)
         if made is not None:
             _check(made.full_url)
         return made

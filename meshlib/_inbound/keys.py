@@ -47,7 +47,7 @@ class KeyManager:
         self._prepared: Authentication | None = None
         self._reset_threads()
         if hasattr(os, "register_at_fork"):
-            reference = weakref.ref(self)
+            reference: weakref.ref[KeyManager] = weakref.ref(self)
             os.register_at_fork(after_in_child=lambda: _after_fork(reference))
 
     def _reset_threads(self) -> None:

@@ -202,7 +202,8 @@ class LocalityPolicy:
 
     ``distribute`` and ``failover`` as written; ``failover_priority`` the labels.
     ``makes_tiers`` is whether there are failover tiers at all, ``is_zone_aware`` makes
-    them of regions instead of distances; ``is_weighted`` is whether the localities of a tier are chosen by weight before their endpoints.
+    them of regions instead of distances; ``is_weighted`` is whether the localities of a
+    tier are chosen by weight before their endpoints.
     """
 
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()

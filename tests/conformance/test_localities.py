@@ -10,7 +10,13 @@ import pytest
 from meshlib import Mesh, Workload
 from meshlib._compile.localities import arrange, viewpoint
 from meshlib._engine.balancing.loads import TierSize, effective_weight, spread
-from meshlib._snapshot.clusters import Cluster, Endpoint, Locality
+from meshlib._engine.picks import pick_locked
+from meshlib._engine.state import State
+from meshlib._engine.xxh64 import xxh64
+from meshlib._random import system_chance
+from meshlib._snapshot.clusters import Cluster, Endpoint, Locality, LocalityShare, Maglev, RingHash, TrafficPolicy
+from meshlib._snapshot.snapshot import Snapshot
+from meshlib.testing import VirtualClock
 from tests.corpus import CORPUS, load_own
 
 TABLE = load_own("localities.json")["cases"]
@@ -125,3 +131,36 @@ def test_a_workload_says_where_it_is_by_locality_or_by_label() -> None:
     assert here.locality == Locality("a", "b", "")
     assert here.labels["topology.kubernetes.io/region"] == "a"
     assert arrange(endpoints, None, here) == (endpoints, ())
+
+
+@pytest.mark.parametrize("group", load_own("locality_hash.json")["groups"], ids=lambda group: group["id"])
+def test_hashing_over_localities_and_tiers_picks_as_envoy_does(group: dict[str, Any]) -> None:
+    """Weights of localities within one table, unhealthy endpoints, and tiers chosen by the hash."""
+    places = group["localities"]
+    cluster = Cluster(
+        name="c",
+        host="c",
+        port=80,
+        endpoints=tuple(
+            Endpoint(
+                address="127.0.0.1",
+                port=25100 + number,
+                locality=Locality("r", place["zone"], ""),
+                priority=place["priority"],
+                healthy=place["healthy"],
+            )
+            for place in places
+            for number in place["endpoints"]
+        ),
+        localities=tuple(
+            LocalityShare(one["priority"], Locality("r", one["zone"], ""), one["weight"]) for one in places
+        ),
+        policy=TrafficPolicy(balancer=RingHash() if group["policy"] == "RING_HASH" else Maglev()),
+    )
+    live = State(system_chance(1), VirtualClock()).bind(Snapshot(clusters={"c": cluster}), {}, 0.0)["c"]
+    got = {}
+    for user in group["picks"]:
+        host = pick_locked(live, xxh64(user.encode()))
+        assert host is not None
+        got[user] = host.endpoint.port - 25100
+    assert got == group["picks"]

@@ -51,6 +51,8 @@ def _by_locality(
             return ring_hash(usable, size, chance, _shares(usable, weights))
         case Maglev(table_size=size):
             return maglev(usable, size, chance, _shares(usable, weights))
+        case _:  # the others know no table of hosts: a locality first, then one of its endpoints
+            pass
     totals = Counter(host.endpoint.locality for host in tier)
     groups: dict[Locality, list[HostT]] = {}
     for host in usable:

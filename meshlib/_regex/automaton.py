@@ -10,8 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final
 
-from meshlib._compile.regex_ranges import WORD, Ranges
-from meshlib._compile.regex_syntax import Alternate, Assert, Chars, Concat, Group, Node, RegexSyntaxError, Repeat
+from meshlib._regex.ranges import WORD, Ranges
+from meshlib._regex.syntax import Alternate, Assert, Chars, Concat, Group, Node, RegexSyntaxError, Repeat
 
 __all__ = ["Automaton"]
 

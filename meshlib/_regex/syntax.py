@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from meshlib._compile.regex_ranges import LAST, PERL, POSIX, Ranges, fold, meet, merge, negate
+from meshlib._regex.ranges import LAST, PERL, POSIX, Ranges, fold, meet, merge, negate
 
 __all__ = [
     "Alternate",

@@ -2,7 +2,7 @@
 
 With google-re2 installed (extra ``re2``) the expression is RE2's own. Without it,
 RE2's syntax is enforced by our own parser and the expression runs on our own automaton
-or, where backtracking cannot hurt, on ``re``; see :mod:`meshlib._compile.regex_syntax`.
+or, where backtracking cannot hurt, on ``re``; see :mod:`meshlib._regex.syntax`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, Protocol
 
-from meshlib._compile.regex_automaton import Automaton
-from meshlib._compile.regex_syntax import RegexSyntaxError, emit, is_plain, parse
+from meshlib._regex.automaton import Automaton
+from meshlib._regex.syntax import RegexSyntaxError, emit, is_plain, parse
 from meshlib._snapshot.matchers import RegexProgram
 
 __all__ = ["HAS_RE2", "RegexError", "Substitution", "compile_regex", "compile_substitution"]
