@@ -25,6 +25,7 @@ from meshlib._config.mesh_text import (
 )
 from meshlib._config.metadata import read_metadata
 from meshlib._config.refusals import refusal
+from meshlib._config.rules import judge
 from meshlib._config.suggest import field_hint
 from meshlib._config.written import dotted, refused_in
 from meshlib.diagnostics import Finding
@@ -119,6 +120,8 @@ class _Decoding:
             return None
         if not metadata.name and kind.treatment != "mesh" and not self._is_named_later():
             self._note(Problem("MESH033", ("metadata",), "metadata.name is missing"))
+        if not self._passes(kind, spec, metadata):
+            return None
         resource = Resource(
             kind=kind.name,
             group=kind.group,
@@ -131,6 +134,13 @@ class _Decoding:
         )
         self._remark(resource, raw)
         return resource
+
+    def _passes(self, kind: Kind, spec: Spec, metadata: Metadata) -> bool:
+        """Whether Istio's own rules accept the spec; what they only warn about does not matter."""
+        count = len(self.findings)
+        for problem in judge(kind.name, spec, metadata)[:_MAX_PROBLEMS]:
+            self._note(problem)
+        return all(found.level != "error" for found in self.findings[count:])
 
     def _convert(self, raw: Any, cls: type[Spec], path: Path, kind: str, problems: list[Problem]) -> Spec | None:
         """The typed spec, or None with every reason appended to ``problems``."""

@@ -8,14 +8,18 @@ from typing import Protocol, TypeAlias
 
 from meshlib._config.codes import finding
 from meshlib._config.decode import decode
+from meshlib._config.document import Document
 from meshlib._config.reader import expand_lists, read
 from meshlib.diagnostics import Finding
 from meshlib.model.resource import Resource, Skipped
 
-__all__ = ["ConfigSet", "Progress", "Skipped", "Text", "load"]
+__all__ = ["ConfigSet", "Observe", "Progress", "Skipped", "Text", "load"]
 
 Progress: TypeAlias = Callable[[int, int, int], None]
 """Called with the bytes read, the bytes in all, and the resources found so far."""
+
+Observe: TypeAlias = "Callable[[Document, list[Finding]], None]"
+"""Called with each object as it was written, and what was found wrong with it."""
 
 _STEP = 200
 _Identity: TypeAlias = "tuple[str, str, str, str]"
@@ -47,13 +51,20 @@ class ConfigSet:
         return f"<ConfigSet {counts} findings={len(self.findings)}>"
 
 
-def load(texts: Iterable[Text], *, default_namespace: str = "default", progress: Progress | None = None) -> ConfigSet:
+def load(
+    texts: Iterable[Text],
+    *,
+    default_namespace: str = "default",
+    progress: Progress | None = None,
+    observe: Observe | None = None,
+) -> ConfigSet:
     """Read and decode every document of every text; raises nothing for any content.
 
-    Each document is dropped as soon as it is decoded. ``default_namespace`` is for
-    objects that name none; ``progress`` is called every few hundred documents and at the end.
+    Each document is dropped as soon as it is decoded, unless ``observe`` keeps it.
+    ``default_namespace`` is for objects that name none; ``progress`` is called every few
+    hundred documents and at the end.
     """
-    loading = _Loading(list(texts), default_namespace, progress)
+    loading = _Loading(list(texts), default_namespace, progress, observe)
     for text in loading.texts:
         loading.add(text)
     loading.finish()
@@ -63,13 +74,14 @@ def load(texts: Iterable[Text], *, default_namespace: str = "default", progress:
 class _Loading:
     """The state of one load."""
 
-    def __init__(self, texts: list[Text], namespace: str, progress: Progress | None) -> None:
+    def __init__(self, texts: list[Text], namespace: str, progress: Progress | None, observe: Observe | None) -> None:
         self.texts = texts
         self.resources: list[Resource] = []
         self.findings: list[Finding] = []
         self.skipped: list[Skipped] = []
         self._namespace = namespace
         self._progress = progress
+        self._observe = observe
         self._total = sum(len(text.text) for text in texts) if progress is not None else 0
         self._done = 0
         self._places: dict[_Identity, int] = {}
@@ -78,7 +90,10 @@ class _Loading:
         lines = None
         for number, document in enumerate(read(text.text, text.name, self.findings)):
             for part in expand_lists(document, self.findings):
+                before = len(self.findings)
                 self._keep(decode(part, self.findings, self._namespace))
+                if self._observe is not None:
+                    self._observe(part, self.findings[before:])
             if self._progress is not None and number % _STEP == _STEP - 1:
                 lines = lines or 1 + _line_count(text.text)
                 share = min(document.line / lines, 1.0)

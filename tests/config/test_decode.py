@@ -170,7 +170,7 @@ def test_the_envelope_is_as_in_kubernetes(line: str, codes: list[str]) -> None:
 
 def test_a_missing_name_is_a_warning() -> None:
     """The object can be read all the same."""
-    config = load_text(virtual_service("{route: []}").replace("name: a, ", ""))
+    config = load_text(virtual_service("{route: [{destination: {host: b}}]}").replace("name: a, ", ""))
     assert [finding.code for finding in config.findings] == ["MESH033"]
     assert [str(resource) for resource in config.resources] == ["VirtualService b/"]
 
@@ -218,7 +218,11 @@ def test_our_extension_of_destination_rules_is_honoured_with_a_warning() -> None
 
 def test_a_refused_field_is_a_warning_at_its_place() -> None:
     """Each is named, and the resource stays."""
-    config = load_text(virtual_service("{match: [{statPrefix: b}, {uri: {exact: /}, statPrefix: a}]}"))
+    config = load_text(
+        virtual_service(
+            "{match: [{statPrefix: b}, {uri: {exact: /}, statPrefix: a}], route: [{destination: {host: b}}]}"
+        )
+    )
     warnings = [(one.level, one.code, one.field, one.line) for one in config.findings]
     assert sorted(warnings) == [
         ("warning", "MESH031", "spec.http[0].match[0].statPrefix", 7),
