@@ -1,0 +1,123 @@
+"""One analysis: read, judge each object, then what is between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from meshlib._analyze.messages import MESSAGES, render
+from meshlib._analyze.registry import ANALYZERS
+from meshlib._analyze.report import Reporter
+from meshlib._analyze.suppression import Suppression, is_annotated
+from meshlib._analyze.view import View, view_of
+from meshlib._config.document import Document
+from meshlib._config.load import ConfigSet, Progress, Text, load
+from meshlib.diagnostics import Finding
+from meshlib.model.mesh_config import MeshConfig
+
+__all__ = ["Analysis", "analyze"]
+
+_UNREADABLE: Final = frozenset({"MESH020", "MESH021", "MESH022", "MESH024", "MESH027"})
+"""What Istio cannot even decode, it does not analyze."""
+
+_NULL: Final = "got null"
+"""The API server refuses null in most places; to Istio it is the same as nothing."""
+
+_WEBHOOK: Final = frozenset(f"MESH{number:03}" for number in range(70, 85))
+_WEBHOOK_WARNING: Final = "MESH085"
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What came of it: findings in the order of the files, how many were suppressed, and what was read."""
+
+    findings: tuple[Finding, ...]
+    suppressed: int
+    config: ConfigSet
+
+    def __repr__(self) -> str:
+        return f"<Analysis findings={len(self.findings)} suppressed={self.suppressed} {self.config!r}>"
+
+
+def analyze(
+    texts: Iterable[Text],
+    *,
+    namespace: str = "",
+    suppressions: Sequence[Suppression] = (),
+    progress: Progress | None = None,
+) -> Analysis:
+    """Everything there is to say about a configuration; raises nothing for any content.
+
+    Istio's messages have Istio's codes and words: what its admission webhook would refuse or
+    warn of is ``IST0106`` or ``IST0133``. ``namespace`` is that of objects that name none
+    (default: ``default``). As in ``istioctl analyze`` of files, an ingress
+    gateway with the usual labels and ports is taken to be there.
+    """
+    documents: list[Document] = []
+
+    def observe(document: Document, found: list[Finding]) -> None:
+        if not any(entry.code in _UNREADABLE and not entry.message.endswith(_NULL) for entry in found):
+            documents.append(document)
+
+    config = load(texts, default_namespace=namespace or "default", progress=progress, observe=observe)
+    mesh = _mesh_config(config)
+    view = view_of([*_default_documents(mesh), *documents], mesh, namespace)
+    report = Reporter()
+    for analyzer in ANALYZERS.values():
+        analyzer(view, report)
+    judged = (_in_istios_words(entry) for entry in config.findings if not _is_about_order(entry))
+    found = [*judged, *(entry for _, entry in report.findings if entry.file)]
+    kept = list(_wanted(found, view, suppressions))
+    order = {name: number for number, name in enumerate(dict.fromkeys(entry.file for entry in found))}
+    kept.sort(key=lambda entry: (order[entry.file], entry.line, entry.column, entry.code))
+    return Analysis(tuple(kept), len(found) - len(kept), config)
+
+
+def _mesh_config(config: ConfigSet) -> MeshConfig:
+    """The last one counts, as when it is loaded."""
+    found = MeshConfig()
+    for resource in config.resources:
+        if isinstance(resource.spec, MeshConfig):
+            found = resource.spec
+    return found
+
+
+def _is_about_order(entry: Finding) -> bool:
+    """Whether a warning is about a rule that is not reached: that is analyzed here, with codes of its own."""
+    return entry.code == _WEBHOOK_WARNING and entry.message.startswith("virtualService rule ")
+
+
+def _in_istios_words(entry: Finding) -> Finding:
+    """What Istio's admission webhook says has a code of its own in Istio's analysis."""
+    code = "IST0106" if entry.code in _WEBHOOK else "IST0133" if entry.code == _WEBHOOK_WARNING else ""
+    return replace(entry, code=code, message=render(MESSAGES[code], entry.message)) if code else entry
+
+
+def _wanted(findings: Iterable[Finding], view: View, suppressions: Sequence[Suppression]) -> Iterator[Finding]:
+    annotated = {str(item): item.annotations for item in view.items() if item.annotations}
+    for entry in findings:
+        if is_annotated(entry.code, annotated.get(entry.resource, {})):
+            continue
+        if not any(suppression.covers(entry) for suppression in suppressions):
+            yield entry
+
+
+def _default_documents(mesh: MeshConfig) -> Iterator[Document]:
+    """The ingress gateway that Istio's analysis of files takes for granted, unless there shall be none."""
+    if mesh.ingress_controller_mode == "OFF":
+        return
+    name = mesh.ingress_service or "istio-ingressgateway"
+    ports = [
+        {"name": name_, "port": port, "protocol": "TCP", "targetPort": port}
+        for name_, port in (("http2", 80), ("https", 443), ("tcp", 31400), ("tls", 15443))
+    ]
+    pod: dict[str, Any] = {"labels": {"istio": "ingressgateway"}, "name": f"{name}-dummypod"}
+    spec: dict[str, Any] = {"containers": [{"name": "istio-proxy"}]}
+    yield _made("Pod", pod, spec)
+    yield _made("Service", {"name": name}, {"ports": ports, "selector": {"istio": "ingressgateway"}})
+
+
+def _made(kind: str, metadata: dict[str, Any], spec: dict[str, Any]) -> Document:
+    metadata = {"namespace": "istio-system", **metadata}
+    return Document({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}, None, "")

@@ -1,0 +1,86 @@
+"""Istio's own analysis tests, variations of their inputs answered by Istio 1.31, and the pinned cases."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from meshlib._analyze.analysis import analyze
+from meshlib.diagnostics import Finding
+from meshlib.sources import SourceText
+from tests.corpus import CORPUS, corpus_path, has_corpus, load_corpus
+
+TABLE = load_corpus("analysis/expected.json") if CORPUS.is_dir() else {"cases": []}
+VARIATIONS = load_corpus("analysis/variations.json") if has_corpus("analysis/variations.json") else {"cases": []}
+
+DIFFERENT = {
+    "variation-89": "the table's tool leaves namespaces empty, so that default is another one; istioctl fills it in",
+}
+
+
+def pinned() -> list[Any]:
+    if not CORPUS.is_dir():
+        return []
+    every = json.loads((CORPUS.parent / "semantics-cases.json").read_text(encoding="utf-8"))
+    return [case for case in every if case["area"] == "analyze"]
+
+
+def read(name: str) -> SourceText:
+    return SourceText(name, corpus_path(name).read_text(encoding="utf-8"))
+
+
+def without_default(resource: str) -> str:
+    """The corpus leaves out a namespace that is not written; here it is ``default``."""
+    return resource.replace(" default/", " ")
+
+
+def counted(findings: tuple[Finding, ...], scope: list[str]) -> Counter[tuple[str, str, str]]:
+    return Counter(
+        (entry.code, entry.level, without_default(entry.resource)) for entry in findings if entry.code in scope
+    )
+
+
+def expected(case: dict[str, Any]) -> Counter[tuple[str, str, str]]:
+    rows = case["expected"]
+    return Counter((row["code"], row["level"].lower(), without_default(row["resource"])) for row in rows)
+
+
+def variations() -> list[Any]:
+    def marks(case: dict[str, Any]) -> Any:
+        reason = DIFFERENT.get(case["id"])
+        return pytest.mark.xfail(strict=True, reason=reason) if reason else ()
+
+    return [pytest.param(case, id=case["id"], marks=marks(case)) for case in VARIATIONS["cases"]]
+
+
+def test_the_corpus_is_there() -> None:
+    """Without it the tables below are empty, which must not look like success."""
+    assert corpus_path("analysis/expected.json").is_file()
+
+
+@pytest.mark.parametrize("case", TABLE["cases"], ids=lambda case: case["id"])
+def test_case(case: dict[str, Any]) -> None:
+    """Each analyzer says what Istio's test of it expects, and nothing else."""
+    names = [TABLE["default_resources"], *case["files"], *([case["mesh_config"]] if case["mesh_config"] else [])]
+    found = counted(analyze(map(read, names)).findings, case["scope_codes"])
+    wanted = expected(case)
+    missing = wanted - found
+    extra = Counter({row: n for row, n in (found - wanted).items() if row[0] not in case["shared_codes"]})
+    assert not missing and not extra
+
+
+@pytest.mark.parametrize("case", variations())
+def test_variation(case: dict[str, Any]) -> None:
+    """A varied configuration gets exactly the messages that Istio 1.31 gives it."""
+    found = analyze([SourceText("variation.yaml", case["resources"])]).findings
+    assert counted(found, VARIATIONS["scope_codes"]) == expected(case)
+
+
+@pytest.mark.parametrize("case", pinned(), ids=lambda case: case["id"])
+def test_pinned_case(case: dict[str, Any]) -> None:
+    """The messages that semantics 9 names are there."""
+    found = {(entry.code, entry.resource) for entry in analyze([SourceText("case.yaml", case["config"])]).findings}
+    assert {tuple(row) for row in case["expect"]["messages"]} <= found
