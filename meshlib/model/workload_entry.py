@@ -46,7 +46,7 @@ class WorkloadTemplate(Spec, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.address is not None and self.address.startswith("unix://"):
-            check_unix_address(self.address, has_ports=bool(self.ports))
+            check_unix_address(self.address, has_ports=self.ports is not EMPTY)
 
 
 class WorkloadEntrySpec(WorkloadTemplate, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from meshlib._config.rules.sidecar import check_sidecar
 from meshlib._config.rules.telemetry import check_telemetry
 from meshlib._config.rules.virtual_service import check_virtual_service
 from meshlib._config.rules.visibility import check_target_refs
+from meshlib._config.rules.workload_group import check_workload_group
 from meshlib.model.base import Spec
 from meshlib.model.resource import Metadata
 
@@ -50,6 +51,7 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "VirtualService": check_virtual_service,
     "WasmPlugin": _attachment,
     "WorkloadEntry": check_workload_entry,
+    "WorkloadGroup": check_workload_group,
 }
 _DRY_RUN: Final = "istio.io/dry-run"
 _REJECTED: Final = "internal.istio.io/webhook-always-reject"
@@ -64,7 +66,8 @@ def judge(kind: str, spec: Spec, metadata: Metadata) -> Sequence[Problem]:
     report = Report()
     if metadata.annotations:
         _check_annotations(kind, metadata, report)
-    check(spec, metadata, report)
+    # The webhook stops at a wrong annotation, so that it warns about nothing else.
+    check(spec, metadata, report.without_warnings() if report.problems else report)
     return report.problems
 
 

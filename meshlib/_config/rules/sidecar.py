@@ -28,7 +28,6 @@ _FORMS: Final = "127.0.0.1:<port>,0.0.0.0:<port>,[::1]:port,[::]:port,unix://fil
 
 def check_sidecar(spec: SidecarSpec, metadata: Metadata, report: Report) -> None:
     """All rules of a Sidecar."""
-    takes_no_labels(spec.workload_selector, "sidecar", report)
     if (
         not spec.egress
         and not spec.ingress
@@ -37,6 +36,7 @@ def check_sidecar(spec: SidecarSpec, metadata: Metadata, report: Report) -> None
     ):
         report.add("MESH080", ("spec",), "sidecar: empty configuration provided", "add egress or ingress")
         return
+    takes_no_labels(spec.workload_selector, "sidecar", report)
     _check_ingress(spec.ingress, report)
     if spec.inbound_connection_pool is not None:
         check_connection_pool(spec.inbound_connection_pool, ("spec", "inboundConnectionPool"), report)
