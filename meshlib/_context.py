@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["PROPAGATED", "carried_headers", "deadline", "handed_on"]
+__all__ = ["PROPAGATED", "Entered", "carried_headers", "deadline", "entered", "handed_on"]
 
 PROPAGATED: Final = frozenset(
     "x-request-id traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled "
@@ -26,6 +26,28 @@ handed_on: Final[ContextVar[Mapping[str, str] | None]] = ContextVar("meshlib_han
 
 deadline: Final[ContextVar[float | None]] = ContextVar("meshlib_deadline", default=None)
 """The instant on the mesh's clock by which the work of this context must be done; None: no such instant."""
+
+
+class Entered:
+    """How the request that a gateway passes on came in: what its routes look at and the next hop does not show.
+
+    ``server_name`` is what the client named in its TLS handshake (empty: the Host header
+    stands for it), ``claims`` those of a verified token (None: there was none).
+    """
+
+    __slots__ = ("claims", "scheme", "server_name")
+
+    def __init__(self, scheme: str, server_name: str, claims: dict[str, Any] | None) -> None:
+        self.scheme = scheme
+        self.server_name = server_name
+        self.claims = claims
+
+    def __repr__(self) -> str:
+        return f"<Entered {self.scheme} {self.server_name or '-'}>"
+
+
+entered: Final[ContextVar[Entered | None]] = ContextVar("meshlib_entered", default=None)
+"""The request that a gateway is passing on in this context; None outside of one."""
 
 
 def carried_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from meshlib._clock import Clock, SystemClock
-from meshlib._context import deadline, handed_on
+from meshlib._context import deadline, entered, handed_on
 from meshlib._engine.callers import Caller, bind_callers
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Observers, Published
@@ -54,7 +54,10 @@ class Runtime:
         if carried is not None:
             for name, value in carried.items():
                 headers.setdefault(name, value)
-        exchange = Exchange(self.published, request, headers, can_replay)
+        published = self.published
+        if published.snapshot.unlisted is None:  # a gateway
+            _enter(request)
+        exchange = Exchange(published, request, headers, can_replay)
         if exchange.published.callers:
             exchange.deadline = deadline.get()
         return exchange
@@ -113,6 +116,15 @@ class Runtime:
 
     def __repr__(self) -> str:
         return f"<Runtime {self.published.snapshot!r} {self._state!r}>"
+
+
+def _enter(request: RequestHead) -> None:
+    """Show the routes of a gateway how the request came in, where the client library only knows the next hop."""
+    arrival = entered.get()
+    if arrival is not None:
+        request.scheme = arrival.scheme
+        request.host = arrival.server_name or request.authority
+        request.claims = arrival.claims
 
 
 class _Forks:

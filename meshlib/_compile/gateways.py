@@ -24,7 +24,7 @@ from meshlib._snapshot.routes import Dropped, Origin, Redirect, Route, RouteTabl
 from meshlib.model.gateway import GatewaySpec, Server
 from meshlib.workload import Workload
 
-__all__ = ["GatewayTables"]
+__all__ = ["HTTP_KINDS", "BoundServer", "GatewayTables"]
 
 HTTP_KINDS: Final = frozenset({"HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-Web"})
 PASSING: Final = (None, "PASSTHROUGH", "AUTO_PASSTHROUGH")
@@ -99,6 +99,11 @@ class GatewayTables:
         self._context = context
         self._namespace = workload.namespace
         self._servers = accepted_servers(bound_servers(index, workload))
+
+    @property
+    def servers(self) -> Mapping[int, Iterable[BoundServer]]:
+        """The servers that this workload runs, by port."""
+        return self._servers
 
     def build(self) -> tuple[dict[int, RouteTable], dict[int, ServerNameTable]]:
         """Tables of plain HTTP ports, and by server name those of TLS ports."""

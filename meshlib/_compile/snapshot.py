@@ -10,6 +10,7 @@ from meshlib._compile.context import ClusterKeys, RouteContext
 from meshlib._compile.destination_rules import DestinationRules
 from meshlib._compile.destinations import resolve_target
 from meshlib._compile.findings import Findings
+from meshlib._compile.gateway_tls import gateway_listeners
 from meshlib._compile.gateways import GatewayTables
 from meshlib._compile.host_tables import virtual_host
 from meshlib._compile.index import Index
@@ -77,7 +78,14 @@ class Config:
             gateway = GatewayTables(self.index, self.registry, self.rules, view.services, context, workload)
             tables, servers = gateway.build()
             report_unknown(tables, clusters, collected)
-            return Snapshot(tables=tables, servers=servers, clusters=clusters, security=security, version=version)
+            return Snapshot(
+                tables=tables,
+                servers=servers,
+                clusters=clusters,
+                security=security,
+                listeners=gateway_listeners(gateway.servers, self.index, workload.namespace, collected),
+                version=version,
+            )
         unlisted = unlisted_host(view, context)
         if view.outbound_mode == "ALLOW_ANY_DYNAMIC_DNS":
             clusters[DYNAMIC] = dynamic_cluster()

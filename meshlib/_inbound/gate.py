@@ -104,6 +104,9 @@ def key_manager(runtime: Runtime) -> KeyManager:
 class Gate:
     """Made once for a server; keys are read from then on."""
 
+    checks_peer = True
+    """Whether PeerAuthentication is applied; a gateway has the TLS settings of its servers instead."""
+
     def __init__(
         self,
         runtime: Runtime,
@@ -138,7 +141,7 @@ class Gate:
         if rules is not None:
             self.keys.prepare(rules)
             check = partial(_check, rules, self.keys, self.now(), self._tokens)
-        return inspect(security, request, check)
+        return inspect(security, request, check, checks_peer=self.checks_peer)
 
 
 def _check(rules: Any, keys: KeyManager, now: float, tokens: TokenCache, head: RequestHead) -> Any:

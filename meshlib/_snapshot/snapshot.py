@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from meshlib._http import RequestHead
 from meshlib._snapshot.client_policy import ClientPolicy
 from meshlib._snapshot.clusters import Cluster
+from meshlib._snapshot.listeners import NO_LISTENERS, Listeners
 from meshlib._snapshot.routes import RouteTable, ServerNameTable, VirtualHost
 from meshlib._snapshot.security import NO_SECURITY, Security
 
@@ -22,7 +23,8 @@ class Snapshot:
     selects the table. ``unlisted`` answers for every other port: a host known to no
     rule and no service is passed through (ALLOW_ANY) or refused with 502
     (REGISTRY_ONLY); None at a gateway, where nothing listens. ``client_policies`` are
-    by the name of their virtual host; ``security`` is what requests to the workload must pass.
+    by the name of their virtual host; ``security`` is what requests to the workload must pass,
+    ``listeners`` the TLS of a gateway's servers.
     """
 
     tables: dict[int, RouteTable] = field(default_factory=dict)
@@ -31,6 +33,7 @@ class Snapshot:
     clusters: dict[str, Cluster] = field(default_factory=dict)
     client_policies: dict[str, ClientPolicy] = field(default_factory=dict)
     security: Security = NO_SECURITY
+    listeners: Listeners = NO_LISTENERS
     version: str = ""
 
     def find_host(self, request: RequestHead) -> VirtualHost | None:

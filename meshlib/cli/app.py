@@ -9,6 +9,7 @@ from meshlib.cli.ca import ca
 from meshlib.cli.demo.command import demo
 from meshlib.cli.explain import explain
 from meshlib.cli.fields import fields
+from meshlib.cli.gateway import gateway
 from meshlib.cli.serve import serve
 from meshlib.cli.validate import validate
 from meshlib.cli.version import version
@@ -31,5 +32,5 @@ def app() -> None:
     """
 
 
-for command in (validate, explain, authorize, fields, demo, serve, ca, version):
+for command in (validate, explain, authorize, fields, demo, serve, gateway, ca, version):
     app.add_command(command)

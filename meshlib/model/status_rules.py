@@ -126,7 +126,14 @@ _SIDECAR: Final[tuple[Rule, ...]] = (
 
 _GATEWAY: Final[tuple[Rule, ...]] = (
     ("spec", "honoured", "for explain and for VirtualServices bound to the gateway"),
-    ("spec.servers[].tls", "refused", _PLANNED),
+    (
+        "spec.servers[].tls",
+        "honoured",
+        "by `meshlib gateway` and gateway_context(); another server ends TLS its own way",
+    ),
+    ("spec.servers[].tls.mode", "approximated", "PASSTHROUGH and AUTO_PASSTHROUGH are not served"),
+    ("spec.servers[].tls.ecdhCurves", "refused", "OpenSSL's are used"),
+    ("spec.servers[].tls.insecureSkipVerify", "refused", "client certificates are always verified"),
     ("spec.servers[].tls.httpsRedirect", "honoured", ""),
     ("spec.servers[].bind", "refused", "there is no listener to bind"),
     ("spec.servers[].defaultEndpoint", "refused", "ignored by Istio too"),
@@ -171,6 +178,7 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("serviceSettings", "refused", _PLANNED),
     ("defaultConfig.proxyHeaders", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology", "refused", _PLANNED),
+    ("defaultConfig.gatewayTopology.numTrustedProxies", "honoured", "at a gateway"),
     ("defaultConfig.tracing", "refused", _PLANNED),
 )
 

@@ -98,14 +98,16 @@ def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **argu
     error that is both a :class:`meshlib.errors.RefusedError` and an aiohttp error.
 
     Without ``connector=``, connections are made as the DestinationRules say (connect
-    timeout, keep-alive, pending requests); a connector of your own does that its own way.
+    timeout, keep-alive, pending requests), at most ``limit`` at a time (default: 100, as in
+    aiohttp; 0: any number); a connector of your own does that its own way.
     """
     govern = _Governor(runtime, raise_on_refusal=raise_on_refusal)
+    connections = arguments.pop("limit", 100)
     arguments["middlewares"] = (*(arguments.get("middlewares") or ()), govern)
     arguments["response_class"] = response_class(arguments.get("response_class"))
     arguments["request_class"] = _request_class(arguments.get("request_class"))
     if arguments.get("connector") is None:
-        arguments["connector"] = MeshConnector()
+        arguments["connector"] = MeshConnector(limit=connections)
     session = MeshSession(**arguments)
     session._mesh = session._governor = govern
     return session

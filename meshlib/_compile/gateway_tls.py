@@ -1,0 +1,144 @@
+"""The TLS of a gateway's servers: certificates from Secrets or files, and what clients must show (semantics 5.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from meshlib._compile.findings import Findings
+from meshlib._compile.gateways import HTTP_KINDS, BoundServer
+from meshlib._compile.index import Index
+from meshlib._snapshot.listeners import KeyPair, Listeners, Mode, TlsServer
+from meshlib._snapshot.routes import Origin
+from meshlib.model.kubernetes import SecretSpec
+from meshlib.model.mesh_config import MeshConfig
+from meshlib.model.server_tls import ServerTLSSettings
+
+__all__ = ["gateway_listeners"]
+
+_MODES: Final[Mapping[str | None, Mode]] = {
+    "SIMPLE": "SIMPLE",
+    "MUTUAL": "MUTUAL",
+    "OPTIONAL_MUTUAL": "OPTIONAL_MUTUAL",
+    "ISTIO_MUTUAL": "ISTIO_MUTUAL",
+}
+_PAIRS: Final = (("tls.crt", "tls.key"), ("cert", "key"))
+_ROOTS: Final = ("ca.crt", "cacert")
+
+
+def gateway_listeners(
+    ports: Mapping[int, Iterable[BoundServer]], index: Index, namespace: str, findings: Findings
+) -> Listeners:
+    """The listeners of a gateway workload in ``namespace``, where its Secrets are looked for.
+
+    A server whose certificate is missing is kept without one: handshakes for its hosts
+    fail, and those of others go on, as in Istio.
+    """
+    secrets = _Secrets(index, namespace, findings)
+    plain: list[int] = []
+    tls: dict[int, tuple[TlsServer, ...]] = {}
+    for port, servers in ports.items():
+        opened = []
+        for server in servers:
+            mode = _MODES.get(server.server.tls.mode) if server.server.tls is not None else None
+            if server.protocol in HTTP_KINDS:
+                plain.append(port)
+            elif server.server.tls is not None and mode is not None and server.protocol == "HTTPS":
+                opened.append(_tls_server(server, server.server.tls, mode, secrets))
+            else:
+                what = "passes TLS on unopened" if server.passes_tls else f"speaks {server.protocol}"
+                findings.add("MESH191", server.origin, f"the server at port {port} {what}")
+        if opened:
+            tls[port] = tuple(opened)
+    return Listeners(plain=tuple(dict.fromkeys(plain)), tls=tls, trusted_hops=_trusted_hops(index))
+
+
+def _trusted_hops(index: Index) -> int:
+    hops = 0
+    for entry in index.of("MeshConfig", MeshConfig):
+        topology = entry.spec.default_config.gateway_topology if entry.spec.default_config is not None else None
+        hops = (topology.num_trusted_proxies or 0) if topology is not None else 0
+    return hops
+
+
+def _tls_server(server: BoundServer, settings: ServerTLSSettings, mode: Mode, secrets: _Secrets) -> TlsServer:
+    pairs: tuple[KeyPair, ...] = ()
+    roots: bytes | str | None = None
+    if mode != "ISTIO_MUTUAL":  # the workload's own certificates do for that
+        pairs = _pairs(settings, secrets, server.origin)
+        roots = _roots(settings, secrets, server.origin) if mode != "SIMPLE" else None
+    return TlsServer(
+        hosts=tuple(host.lower() for host in server.plain_hosts()),
+        mode=mode,
+        pairs=pairs,
+        roots=roots,
+        revoked=settings.ca_crl or "",
+        names=settings.subject_alt_names,
+        hashes=tuple(text.replace(":", "").lower() for text in settings.verify_certificate_hash),
+        spki=settings.verify_certificate_spki,
+        oldest=_version(settings.min_protocol_version, "TLSV1_2"),
+        newest=_version(settings.max_protocol_version, "TLSV1_3"),
+        ciphers=settings.cipher_suites,
+        origin=server.origin,
+    )
+
+
+def _version(version: str | None, default: str) -> str:
+    return default if version in (None, "TLS_AUTO") else str(version)
+
+
+def _pairs(settings: ServerTLSSettings, secrets: _Secrets, origin: Origin) -> tuple[KeyPair, ...]:
+    names = settings.credential_names or ((settings.credential_name,) if settings.credential_name else ())
+    if names:
+        found = (secrets.pair(name, origin) for name in names)
+        return tuple(pair for pair in found if pair is not None)
+    files = settings.tls_certificates or (settings,)
+    return tuple(
+        KeyPair(one.server_certificate, one.private_key) for one in files if one.server_certificate and one.private_key
+    )
+
+
+def _roots(settings: ServerTLSSettings, secrets: _Secrets, origin: Origin) -> bytes | str | None:
+    if settings.ca_cert_credential_name:
+        return secrets.roots((settings.ca_cert_credential_name,), origin)
+    names = settings.credential_names or ((settings.credential_name,) if settings.credential_name else ())
+    if names:
+        return secrets.roots((*names, *(f"{name}-cacert" for name in names)), origin)
+    return settings.ca_certificates
+
+
+class _Secrets:
+    """The Secrets of the gateway's namespace."""
+
+    def __init__(self, index: Index, namespace: str, findings: Findings) -> None:
+        self._namespace = namespace
+        self._findings = findings
+        self._found = {
+            entry.meta.name: entry.spec for entry in index.of("Secret", SecretSpec) if entry.meta.namespace == namespace
+        }
+
+    def pair(self, name: str, origin: Origin) -> KeyPair | None:
+        """The certificate and key of a Secret; None, with a finding, if it has none."""
+        secret = self._found.get(name)
+        if secret is not None:
+            for chain_key, key_key in _PAIRS:
+                chain, key = secret.value(chain_key), secret.value(key_key)
+                if chain and key:
+                    return KeyPair(chain, key)
+        lacks = "is not there" if secret is None else "has no tls.crt with tls.key"
+        self._findings.add(
+            "MESH190", origin, f"the Secret {self._namespace}/{name} {lacks}", field="tls.credentialName"
+        )
+        return None
+
+    def roots(self, names: tuple[str, ...], origin: Origin) -> bytes | None:
+        """The first certificate authority in one of the Secrets; None, with a finding, without one."""
+        for name in names:
+            secret = self._found.get(name)
+            for key in _ROOTS if secret is not None else ():
+                value = secret.value(key) if secret is not None else None
+                if value:
+                    return value
+        shown = " or ".join(f"{self._namespace}/{name}" for name in names)
+        self._findings.add("MESH190", origin, f"no Secret {shown} has ca.crt to verify clients", field="tls.mode")
+        return None

@@ -1,0 +1,180 @@
+"""The TLS that a gateway ends: certificates by server name, client certificates as the Gateway asks for them.
+
+OpenSSL asks back when a ClientHello has come in; there each connection gets the context
+of the server whose host the client named. What OpenSSL took from the first context by
+then (versions, whether a client must have a certificate) is checked after the handshake,
+before a byte of the request is read. A new configuration counts from the next handshake.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from meshlib._snapshot.listeners import KeyPair, TlsServer
+from meshlib.adapters.gateway.certificates import objection
+from meshlib.errors import MeshError, SourceError
+from meshlib.events import ConfigPublished
+from meshlib.security.files import find_certificates
+
+if TYPE_CHECKING:
+    from meshlib._runtime import Runtime
+
+__all__ = ["gateway_context", "server_name_of"]
+
+_log = logging.getLogger("meshlib.gateway")
+
+_VERSIONS: Final = {
+    "TLSV1_0": ssl.TLSVersion.TLSv1,
+    "TLSV1_1": ssl.TLSVersion.TLSv1_1,
+    "TLSV1_2": ssl.TLSVersion.TLSv1_2,
+    "TLSV1_3": ssl.TLSVersion.TLSv1_3,
+}
+_ALPN: Final = ["http/1.1"]
+
+
+def gateway_context(
+    runtime: Runtime, port: int, *, certificates: str | os.PathLike[str] | None = None
+) -> ssl.SSLContext:
+    """A context for the listener of a Gateway's TLS ``port``, for uvicorn and whatever takes one.
+
+    ``certificates`` is the directory with the workload's own certificates, for servers
+    with ISTIO_MUTUAL (None: where Istio puts them). Raises
+    :class:`meshlib.errors.MeshError` if no server of the port has a certificate that can
+    be used; if some have none, handshakes for their hosts fail.
+    """
+    return _Listener(runtime, port, certificates).context
+
+
+class _Connection(ssl.SSLObject):
+    """One TLS connection; the handshake is over once the server's own conditions hold."""
+
+    server: TlsServer | None = None
+    server_name = ""
+
+    def do_handshake(self) -> None:
+        """Shake hands. Raises :class:`ssl.SSLError` where the server of the named host lets nobody in like this."""
+        super().do_handshake()
+        problem = "no server has this name" if self.server is None else objection(self, self.server)
+        if problem:
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"refused after the handshake: {problem}")
+
+
+class _Listener:
+    """The contexts of one port, renewed by each publish."""
+
+    def __init__(self, runtime: Runtime, port: int, certificates: str | os.PathLike[str] | None) -> None:
+        self._runtime = runtime
+        self._port = port
+        self._certificates = certificates
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.options |= ssl.OP_NO_TICKET  # a session of one host must not stand for a certificate at another
+        self.context.num_tickets = 0
+        self.context.set_alpn_protocols(_ALPN)
+        self.context.sslobject_class = _Connection
+        self.context.sni_callback = self._on_hello
+        self._servers = self._load(strict=True)
+        self._open()
+        runtime.observe(self._renew, ConfigPublished)
+
+    def _open(self) -> None:
+        """What OpenSSL decides before it asks back: as much as one of the servers takes."""
+        servers = [server for server, _ in self._servers]
+        if servers:
+            self.context.minimum_version = _VERSIONS[min(server.oldest for server in servers)]
+            self.context.maximum_version = _VERSIONS[max(server.newest for server in servers)]
+        asks = any(server.asks_clients for server in servers)
+        self.context.verify_mode = ssl.CERT_OPTIONAL if asks else ssl.CERT_NONE
+
+    def _load(self, *, strict: bool = False) -> list[tuple[TlsServer, ssl.SSLContext]]:
+        """The servers of the port that can be used. Raises MeshError if ``strict`` and there is none."""
+        loaded, problems = [], []
+        for server in self._runtime.published.snapshot.listeners.tls.get(self._port, ()):
+            try:
+                loaded.append((server, _server_context(server, self._certificates)))
+            except (OSError, ValueError, SourceError) as error:  # an SSLError is an OSError
+                problems.append(f"{server.origin.resource} ({', '.join(server.hosts)}): {error}")
+                _log.warning("TLS on port %d is not served for %s", self._port, problems[-1])
+        if strict and not loaded:
+            reason = "; ".join(problems) or "no Gateway of this workload has a server there that ends TLS"
+            raise MeshError(f"port {self._port} cannot speak TLS: {reason}; add the Secret or the files it names")
+        return loaded
+
+    def _renew(self, _: object) -> None:
+        self._servers = self._load()
+        self._open()
+
+    def _on_hello(self, connection: Any, name: str | None, _: ssl.SSLContext) -> int | None:
+        host = (name or "").lower().removesuffix(".")
+        found = _find(self._servers, host)
+        if found is None:
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        connection.server, connection.context = found
+        connection.server_name = host
+        return None
+
+
+def _find(servers: Iterable[tuple[TlsServer, ssl.SSLContext]], host: str) -> tuple[TlsServer, ssl.SSLContext] | None:
+    """The server of a host: named itself, by the longest suffix, or by ``*``."""
+    best, length = None, -1
+    for entry in servers:
+        for pattern in entry[0].hosts:
+            if pattern == host:
+                return entry
+            if pattern.startswith("*") and len(pattern) > length and host.endswith(pattern[1:]):
+                best, length = entry, len(pattern)
+    return best
+
+
+def _server_context(server: TlsServer, certificates: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    """A context with the server's certificates. Raises OSError, ValueError or SourceError if they cannot be used."""
+    pairs: Sequence[KeyPair] = server.pairs
+    roots = server.roots
+    if server.mode == "ISTIO_MUTUAL":
+        files = find_certificates(certificates)
+        pairs, roots = (KeyPair(str(files.chain), str(files.key)),), str(files.root)
+    if not pairs:
+        raise ValueError("there is no certificate")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[server.oldest]
+    context.maximum_version = _VERSIONS[server.newest]
+    context.set_alpn_protocols(_ALPN)
+    if server.ciphers:
+        context.set_ciphers(":".join(server.ciphers))
+    for pair in pairs:
+        _load_pair(context, pair)
+    if server.asks_clients:
+        if roots is None:
+            raise ValueError("there is no certificate authority to verify clients with")
+        if isinstance(roots, bytes):
+            context.load_verify_locations(cadata=roots.decode("ascii"))
+        else:
+            context.load_verify_locations(roots)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        if server.revoked:
+            context.load_verify_locations(server.revoked)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
+    """OpenSSL reads files only: what came in a Secret is one for a moment, for nobody else to read."""
+    if isinstance(pair.chain, str) and isinstance(pair.key, str):
+        context.load_cert_chain(pair.chain, pair.key)
+        return
+    with tempfile.TemporaryDirectory(prefix="meshlib-") as directory:
+        path = Path(directory, "pair.pem")
+        parts = (part if isinstance(part, bytes) else Path(part).read_bytes() for part in (pair.key, pair.chain))
+        path.touch(mode=0o600)
+        path.write_bytes(b"\n".join(parts))
+        context.load_cert_chain(path)
+
+
+def server_name_of(tls: Any) -> str:
+    """What the client named in its handshake, as far as this module saw it; empty otherwise."""
+    return str(getattr(tls, "server_name", "") or "")
