@@ -14,6 +14,7 @@ from meshlib._context import deadline, entered, handed_on
 from meshlib._engine.callers import Caller, bind_callers
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Observers, Published
+from meshlib._engine.recording import Recorder, View
 from meshlib._engine.request_headers import RequestIds
 from meshlib._engine.state import LiveCluster, State
 from meshlib._http import Headers, RequestHead
@@ -37,6 +38,8 @@ class Runtime:
         self.chance: Chance = chance or system_chance()
         self._observers: Observers = {}
         self._failed_observers: set[Observer] = set()
+        self.recorder: Recorder | None = None
+        self.views: list[View] = []  # parts of the mesh that have figures of their own for the metrics
         self._lock = threading.Lock()
         self._state = State(self.chance, self.clock)
         self.published = self._bind(snapshot, {})
@@ -60,6 +63,8 @@ class Runtime:
         exchange = Exchange(published, request, headers, can_replay)
         if exchange.published.callers:
             exchange.deadline = deadline.get()
+        if self.recorder is not None:
+            self.recorder.begin(exchange)
         return exchange
 
     def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
@@ -108,6 +113,8 @@ class Runtime:
         """In a forked child: new locks, counters of requests on their way back to zero."""
         self._lock = threading.Lock()
         self.published.request_ids = RequestIds(self.chance)
+        if self.recorder is not None:
+            self.recorder.reset_after_fork()
         for live in self.published.clusters.values():
             live.state.reset()
         for caller in self.published.callers.values():

@@ -29,13 +29,16 @@ from meshlib.events import ConfigPublished, ConfigRejected, Event, Observer
 from meshlib.sources import SourceText
 from meshlib.sources.environment import workload_from_environment
 from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, watch_paths
+from meshlib.telemetry.recorder import Telemetry
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
     import aiohttp
+    from prometheus_client.registry import CollectorRegistry
 
     from meshlib._clock import Clock
     from meshlib._random import Chance
+    from meshlib.telemetry.metrics import Metrics
 
 __all__ = ["Mesh"]
 
@@ -57,6 +60,7 @@ class Mesh:
         self._watch: _Watch | None = None
         self.workload = workload
         self.runtime = runtime
+        self._telemetry = runtime.recorder = Telemetry(workload, runtime.clock, lambda: runtime.published)
 
     @classmethod
     def load(
@@ -182,6 +186,27 @@ class Mesh:
     def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
         """Call ``observer`` with every event of these kinds (default: all); returns what ends that."""
         return self.runtime.observe(observer, *kinds)
+
+    def metrics(
+        self,
+        registry: CollectorRegistry | None = None,
+        *,
+        max_series: int = 10_000,
+        max_hosts: int = 100,
+    ) -> Metrics:
+        """Count from now on, under Istio's names, and show the metrics in a registry of prometheus_client.
+
+        ``registry`` is where (default: prometheus_client's own, which ``make_asgi_app()``
+        and ``start_http_server()`` show; under gunicorn, with ``PROMETHEUS_MULTIPROC_DIR``
+        set, that directory). ``max_series`` bounds the series of a thread, ``max_hosts``
+        the hosts that are named although no service is known for them: whatever is
+        called, memory stays bounded. The same metrics however often it is called.
+        """
+        metrics = self._telemetry.switch_on_metrics(
+            self.runtime.observe, self.runtime.views, max_series=max_series, max_hosts=max_hosts
+        )
+        metrics.register(registry)
+        return metrics
 
     def aiohttp(self, *, raise_on_refusal: bool = False, **arguments: Any) -> aiohttp.ClientSession:
         """A governed :class:`aiohttp.ClientSession`; every argument of ClientSession is accepted.

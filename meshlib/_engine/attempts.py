@@ -19,6 +19,7 @@ from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.picks import pick_locked
 from meshlib._engine.published import Published
+from meshlib._engine.recording import Recorder, Trace
 from meshlib._engine.reports import attempt_finished
 from meshlib._engine.request_hash import RequestHash
 from meshlib._engine.request_headers import set_attempt_headers
@@ -41,37 +42,14 @@ class Attempts:
     """What an exchange knows of its route and destination, and the attempts it makes there."""
 
     deadline: float | None  # the caller's; set where ClientPolicies exist
+    failure: str  # what the transport said of the last attempt; set where a recorder is
 
     __slots__ = (
-        "_authority",
-        "_cut_by_route",
-        "_deadline",
-        "_destination",
-        "_flags",
-        "_hash",
-        "_is_counted",
-        "_is_counted_retry",
-        "_path",
-        "_retry_reason",
-        "_ticket",
-        "_tried",
-        "action",
-        "attempt_started",
-        "attempts",
-        "caller",
-        "can_replay",
-        "cors_fields",
-        "deadline",
-        "details",
-        "endpoint",
-        "headers",
-        "live",
-        "published",
-        "request",
-        "response_levels",
-        "route",
-        "started",
-    )
+        "_authority", "_cut_by_route", "_deadline", "_destination", "_flags", "_hash", "_is_counted",
+        "_is_counted_retry", "_path", "_retry_reason", "_ticket", "_tried", "action", "attempt_started", "attempts",
+        "caller", "can_replay", "cors_fields", "deadline", "details", "endpoint", "failure", "headers", "live",
+        "published", "recorder", "request", "response_levels", "route", "started", "trace",
+    )  # fmt: skip
 
     def __init__(
         self, published: Published, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]
@@ -102,6 +80,8 @@ class Attempts:
         self._flags: set[str] | None = None
         self._is_counted = False  # among the active requests of its endpoint and cluster
         self._is_counted_retry = False  # among the retries of its cluster
+        self.recorder: Recorder | None = None
+        self.trace: Trace | None = None
 
     def connecting(self) -> bool:
         """A new connection is about to be made for the attempt; False if too many are pending.
@@ -126,8 +106,8 @@ class Attempts:
         if self.live is not None and self.endpoint is not None:
             self._judge(self.live, self.endpoint, Failure(FailureKind.TERMINATION, sent=True))
 
-    def finish(self) -> None:
-        """The response's body is over, or nobody wants it any more. Safe to call again."""
+    def drop(self) -> None:
+        """The response will not be used: it does not count as on its way any more."""
         if self._is_counted:
             self._count_out()
 
@@ -248,10 +228,10 @@ class Attempts:
         """Record what came back; the reply, or None if it is to be retried."""
         if self._is_counted_retry:
             self._count_out_retry()
-        live, host, retry, published = self.live, self.endpoint, self.action.retry, self.published
+        live, host, retry, observers = self.live, self.endpoint, self.action.retry, self.published.observers
         assert live is not None
-        if AttemptFinished in published.observers:
-            published.notify(attempt_finished(self, outcome))
+        if self.trace is not None or AttemptFinished in observers:
+            self._tell(outcome)
         is_over = False
         if isinstance(outcome, Response):
             if outcome.status < 400 and self._is_plain(live, outcome):
@@ -269,6 +249,13 @@ class Attempts:
             if reason is not None and self.may_retry(retry, outcome, reason):
                 return None
         return outcome if isinstance(outcome, Response) else self._fail(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """The attempt, to those who listen."""
+        if AttemptFinished in self.published.observers:
+            self.published.notify(attempt_finished(self, outcome))
+        if self.trace is not None:
+            self.trace.attempt(self, outcome)
 
     def _is_plain(self, live: LiveCluster, response: Response) -> bool:
         """Whether a success changes nothing anywhere: it ends no run of errors, and no rule looks at it."""
@@ -316,7 +303,7 @@ class Attempts:
         action, published, live = self.action, self.published, self.live
         assert action.retry is not None
         assert live is not None
-        self.finish()
+        self.drop()
         if self.endpoint is not None:
             self._tried += (self.endpoint,)
         seconds = backoff_seconds(action.retry, self.attempts, published.chance)
@@ -352,7 +339,7 @@ class Attempts:
 
     def _give_up(self) -> None:
         """Nobody waits for the reply any more: every counter back."""
-        self.finish()
+        self.drop()
         self._withdraw()
         if self._is_counted_retry:
             self._count_out_retry()
@@ -367,6 +354,7 @@ class Attempts:
 
     def _fail(self, failure: Failure) -> LocalReply:
         self._count_out()
+        self.failure = failure.detail
         reply, flag = reset_reply(self.request, failure, retried=self.attempts > 1)
         self.flag(flag)
         return reply

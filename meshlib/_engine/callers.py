@@ -58,7 +58,7 @@ def bounded(exchange: Exchange, caller: Caller) -> Steps:
         return reply
     if isinstance(reply, Response):
         yield Backoff(0.0, reply)
-        exchange.finish()
+        exchange.drop()
     return LocalReply(fallback.status, fallback.body, fallback.headers, "client_policy_fallback", refusal=False)
 
 

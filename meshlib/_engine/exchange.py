@@ -19,10 +19,11 @@ from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply, sorted_flags
 from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
+from meshlib._engine.recording import Recorder
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import set_exchange_headers
-from meshlib._http import Headers, Outcome
+from meshlib._http import Headers, HeadersView, Outcome
 from meshlib._snapshot.routes import Forward
 from meshlib.events import ExchangeFinished
 
@@ -41,12 +42,23 @@ class Exchange(Attempts):
     operations that the reply still has to get.
     """
 
-    __slots__ = ()
+    # Set where a recorder is: the response's head, when it came, the bytes of its body (-1: not known).
+    status: int
+    response_headers: HeadersView | tuple[tuple[str, str], ...]
+    responded: float
+    received: int
+
+    __slots__ = ("received", "responded", "response_headers", "status")
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Envoy's response flags, in its order; empty if all went well."""
         return sorted_flags(self._flags) if self._flags else ()
+
+    @property
+    def sent_path(self) -> str:
+        """The path that the upstream sees."""
+        return self.request.path if self._path is None else self._path
 
     @property
     def changes_response(self) -> bool:
@@ -80,7 +92,17 @@ class Exchange(Attempts):
                 reply.mutate(self.mutate_response)
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, reply.status))
+        if self.recorder is not None:
+            self._answered(reply, self.recorder)
         return reply
+
+    def _answered(self, reply: Reply, recorder: Recorder) -> None:
+        """Keep what the recorder may want to know when the body is over; the mesh's own replies are over at once."""
+        self.status, self.response_headers = reply.status, reply.headers
+        self.responded = self.published.clock.monotonic()
+        if type(reply) is LocalReply:
+            self.received = len(reply.body)
+            self._record(recorder)
 
     def routed(self) -> Steps:
         """The exchange after its route is found, for what a ClientPolicy puts around it."""
@@ -111,6 +133,22 @@ class Exchange(Attempts):
         reply = self._end_attempt(outcome)
         return (yield from self.back_off(outcome)) if reply is None else reply
 
+    def finish(self, received: int = -1) -> None:
+        """The response's body is over, or nobody wants it any more. Safe to call again.
+
+        ``received`` are the bytes of the body; -1: not known, or as its Content-Length says.
+        """
+        if self._is_counted:
+            self._count_out()
+        if self.recorder is not None:
+            self.received = received
+            self._record(self.recorder)
+
+    def _record(self, recorder: Recorder) -> None:
+        """All is over; told once."""
+        self.recorder = None
+        recorder.end(self)
+
     def count_injected(self) -> None:
         """Count an attempt that a fault answered in place of an endpoint."""
         self.attempts += 1
@@ -133,6 +171,10 @@ class Exchange(Attempts):
         self.details = "downstream_remote_disconnect"
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, 0))
+        if self.recorder is not None:
+            self.status, self.response_headers, self.received = 0, (), 0
+            self.responded = self.published.clock.monotonic()
+            self._record(self.recorder)
 
     @property
     def time_left(self) -> float | None:

@@ -26,5 +26,6 @@ def draw_copies(
             continue
         with live.state.lock:
             host = live.balancer.pick()
+            live.state.mirrored += host is not None
         if host is not None:
             yield Copy(live.cluster, host.endpoint, path)

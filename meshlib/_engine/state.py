@@ -71,10 +71,10 @@ class EndpointState:
 class ClusterState:
     """Counters of one cluster that outlive a publish. Mutated under ``lock`` only.
 
-    ``connections`` and ``pending`` are counted where the policy caps them.
+    ``connections`` and ``pending`` are counted where the policy caps them; ``mirrored`` are the copies sent to it.
     """
 
-    __slots__ = ("active", "connections", "endpoints", "lock", "next_sweep", "pending", "retries")
+    __slots__ = ("active", "connections", "endpoints", "lock", "mirrored", "next_sweep", "pending", "retries")
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -82,13 +82,14 @@ class ClusterState:
         self.retries = 0
         self.connections = 0
         self.pending = 0
+        self.mirrored = 0
         self.endpoints: dict[str, EndpointState] = {}
         self.next_sweep: float | None = None
 
     def reset(self) -> None:
         """Forget what is on its way, with a new lock: in a forked child nothing is."""
         self.lock = Lock()
-        self.active = self.retries = self.connections = self.pending = 0
+        self.active = self.retries = self.connections = self.pending = self.mirrored = 0
         for host in self.endpoints.values():
             host.active = host.connections = 0
             host.waiting.clear()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from contextvars import Token
@@ -18,17 +17,21 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
-from weakref import WeakKeyDictionary
 
 from meshlib._context import carried_headers, handed_on
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
 from meshlib._engine.inbound import Decision, Inspection, inspect
 from meshlib._engine.jwt import TokenCache, authenticate
+from meshlib._engine.recording import Served
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.authorizers import ask_authorizer
 from meshlib._inbound.forwarded import XFCC, TrustedProxies
 from meshlib._inbound.inbound import Inbound, serving
+from meshlib._inbound.key_managers import _managers as _managers  # noqa: PLC0414 - for tests with keys of their own
+from meshlib._inbound.key_managers import key_manager
 from meshlib._inbound.keys import KeyManager
+from meshlib._inbound.reports import complete, request_served
+from meshlib._inbound.targets import problem_of, shadows_of
 from meshlib._runtime import Runtime
 from meshlib._snapshot.inbound import InboundRequest, parse_address
 from meshlib._snapshot.snapshot import Snapshot
@@ -39,8 +42,6 @@ __all__ = ["Admitted", "Arrival", "Gate", "HasRuntime", "Passage", "Refused"]
 _log = logging.getLogger("meshlib.security")
 
 _REQUEST_ID: Final = "x-request-id"
-_NO_HOST: Final = re.compile(r"[^A-Za-z0-9.:\[\]_~%!$&'()*+;=-]")
-"""What cannot stand in a Host header; several of them, joined by a server, have a comma."""
 _PLAIN: Final = (("content-type", "text/plain"),)
 
 
@@ -59,6 +60,7 @@ class Arrival:
 
     ``peer`` is the SPIFFE id in the verified certificate of the connection (None:
     without), ``source_address`` and ``destination_address`` its two ends.
+    ``target_authority`` is the host in the request target, where that is a whole URL.
     """
 
     head: RequestHead
@@ -67,6 +69,7 @@ class Arrival:
     peer: str | None = None
     has_tls: bool = False
     protocol: str = "http"
+    target_authority: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,16 +92,6 @@ class Refused:
 
 ReadBody = Callable[[int], bytes]
 ReadBodyAsync = Callable[[int], Awaitable[bytes]]
-
-_managers: WeakKeyDictionary[Runtime, KeyManager] = WeakKeyDictionary()
-
-
-def key_manager(runtime: Runtime) -> KeyManager:
-    """The one reader of keys of a runtime, however many servers it has."""
-    manager = _managers.get(runtime)
-    if manager is None:
-        manager = _managers[runtime] = KeyManager()
-    return manager
 
 
 class Gate:
@@ -159,6 +152,7 @@ class Passage:
         "_inbound",
         "_peer",
         "_protocol",
+        "_served",
         "_serving",
         "_started",
         "status",
@@ -173,6 +167,7 @@ class Passage:
         self._protocol = "http"
         self._handed_on: Token[Any] | None = None
         self._serving: Token[Any] | None = None
+        self._served: Served | None = None
         self._started = gate.runtime.clock.monotonic()
         self.status = 0
 
@@ -217,6 +212,11 @@ class Passage:
     def _begin(self, arrival: Arrival) -> tuple[InboundRequest, Admitted | Refused | None]:
         head, gate = arrival.head, self._gate
         self._head, self._protocol = head, arrival.protocol
+        recorder = gate.runtime.recorder
+        if recorder is not None:
+            served = self._served = recorder.arrive(head, gate.runtime.published.snapshot)
+            if served is not None:
+                served.source, served.destination = arrival.source_address, arrival.destination_address
         source = parse_address(arrival.source_address)
         is_proxied = gate.proxies.trusts(source)
         peer = arrival.peer
@@ -231,11 +231,14 @@ class Passage:
             destination=parse_address(arrival.destination_address),
             sni="",
         )
-        hosts = head.headers.getall("host", ())
-        if len(hosts) > 1 or any(_NO_HOST.search(host) for host in hosts):
-            return request, self._refuse(Decision(allowed=False, status=400, reason="the Host header is not valid"))
+        problem = problem_of(head, arrival.target_authority)
+        if problem:
+            return request, self._refuse(Decision(allowed=False, status=400, reason=problem))
         if gate.health_paths and head.method in ("GET", "HEAD") and head.path_only in gate.health_paths:
-            return request, self._conclude(arrival, request, Decision(allowed=True, reason="a health path"))
+            rules = gate.runtime.published.snapshot.security.authentication
+            outputs = () if rules is None else rules.output_headers  # nothing was verified, so nobody may say so
+            decision = Decision(allowed=True, reason="a health path", remove_headers=outputs)
+            return request, self._conclude(arrival, request, decision)
         return request, None
 
     def _decide(self, arrival: Arrival, request: InboundRequest, read_body: ReadBody) -> Decision:
@@ -296,6 +299,8 @@ class Passage:
         )
         inbound.forbid = gate.forbid
         source = head.headers if headers is None else headers
+        if self._served is not None:
+            self._served.request_id = request_id
         self._handed_on = handed_on.set(carried_headers((name.lower(), value) for name, value in source.items()))
         self._serving = serving.set(inbound)
         return Admitted(inbound=inbound, headers=headers, path=decision.path)
@@ -319,46 +324,44 @@ class Passage:
     def watch_status(self, start_response: Callable[..., Any]) -> Callable[..., Any]:
         """WSGI's start_response that also tells the status."""
 
-        def start(status: str, *arguments: Any) -> Any:
+        def start(status: str, headers: Any, *arguments: Any) -> Any:
             self.status = int(status[:3])
-            return start_response(status, *arguments)
+            if self._served is not None:
+                self._served.response_headers = headers
+            return start_response(status, headers, *arguments)
 
         return start
 
     def watch_start(self, send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
         """ASGI's send that also tells the status; ``send`` itself where nobody listens."""
-        if RequestServed not in self._gate.runtime.published.observers:
+        served = self._served
+        if served is None and RequestServed not in self._gate.runtime.published.observers:
             return send
 
         async def watched(message: Any) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
+                if served is not None:
+                    served.response_headers, served.sent = message.get("headers", ()), 0
+            elif served is not None and message["type"] == "http.response.body":
+                served.sent += len(message.get("body", b""))
             await send(message)
 
         return watched
 
     def _report(self) -> None:
-        published, decision, head = self._gate.runtime.published, self._decision, self._head
-        if RequestServed not in published.observers or decision is None or head is None:
-            return
-        published.notify(
-            RequestServed(
-                method=head.method,
-                host=head.authority,
-                path=head.path_only,
-                status=self.status,
-                duration=published.clock.monotonic() - self._started,
-                decision="allow" if decision.allowed else "deny",
-                policy=decision.policy,
-                rule="" if decision.rule is None else str(decision.rule),
-                reason=decision.reason,
-                details=decision.details,
-                principal=self._peer.removeprefix("spiffe://"),
-                request_principal=decision.request_principal,
-                protocol=self._protocol,
-                is_mtls=bool(self._peer),
+        runtime, decision, head = self._gate.runtime, self._decision, self._head
+        served, self._served = self._served, None
+        if served is not None and runtime.recorder is not None:
+            complete(served, decision, status=self.status, peer=self._peer)
+            runtime.recorder.serve(served)
+        published = runtime.published
+        if RequestServed in published.observers and decision is not None and head is not None:
+            duration = runtime.clock.monotonic() - self._started
+            event = request_served(
+                head, decision, status=self.status, duration=duration, peer=self._peer, protocol=self._protocol
             )
-        )
+            published.notify(event)
 
 
 def _reset(token: Token[Any] | None, variable: Any) -> None:
@@ -371,8 +374,9 @@ def _reset(token: Token[Any] | None, variable: Any) -> None:
 def _changed(headers: Any, decision: Decision, *, keeps_xfcc: bool) -> Headers | None:
     """The headers for the application; None if they are those that came."""
     removed = [name for name in decision.remove_headers if name in headers]
-    if XFCC in headers and not keeps_xfcc:
-        removed.append(XFCC)
+    if not keeps_xfcc:
+        removed += [XFCC] if XFCC in headers else []
+        removed += shadows_of(headers, {XFCC, *decision.remove_headers})
     if not removed and not decision.set_headers:
         return None
     changed = Headers(headers)

@@ -93,6 +93,14 @@ class KeyManager:
         """Why the keys of an issuer could not be read last, by issuer; only those that could not."""
         return {origin.issuer or origin.uri: one.problem for origin, one in self._records.items() if one.problem}
 
+    def figures(self) -> list[tuple[str, tuple[tuple[str, str], ...], float]]:
+        """For the metrics: whether the keys of each issuer could be read last."""
+        records = list(self._records.items())
+        return [
+            ("meshlib_jwks_up", (("issuer", origin.issuer or origin.uri),), float(not one.problem))
+            for origin, one in records
+        ]
+
     # -- in the background --------------------------------------------------------------------------
 
     def prepare(self, authentication: Authentication | None) -> None:

@@ -10,6 +10,7 @@ from meshlib._snapshot.clusters import Cluster
 from meshlib._snapshot.listeners import NO_LISTENERS, Listeners
 from meshlib._snapshot.routes import RouteTable, ServerNameTable, VirtualHost
 from meshlib._snapshot.security import NO_SECURITY, Security
+from meshlib._snapshot.telemetry import NO_TELEMETRY, Telemetry
 
 __all__ = ["Snapshot", "bare_host", "host_of"]
 
@@ -24,7 +25,7 @@ class Snapshot:
     rule and no service is passed through (ALLOW_ANY) or refused with 502
     (REGISTRY_ONLY); None at a gateway, where nothing listens. ``client_policies`` are
     by the name of their virtual host; ``security`` is what requests to the workload must pass,
-    ``listeners`` the TLS of a gateway's servers.
+    ``listeners`` the TLS of a gateway's servers, ``telemetry`` what is measured, traced and logged.
     """
 
     tables: dict[int, RouteTable] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Snapshot:
     client_policies: dict[str, ClientPolicy] = field(default_factory=dict)
     security: Security = NO_SECURITY
     listeners: Listeners = NO_LISTENERS
+    telemetry: Telemetry = NO_TELEMETRY
     version: str = ""
 
     def find_host(self, request: RequestHead) -> VirtualHost | None:

@@ -56,7 +56,7 @@ class MeshResponse(aiohttp.ClientResponse):
         if exchange is not None:
             if type(self.content.exception()) is aiohttp.ClientPayloadError:
                 exchange.break_off()
-            exchange.finish()
+            exchange.finish(self.content.total_bytes)
         if self._mesh_released is not None:
             self._mesh_released()
 

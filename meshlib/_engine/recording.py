@@ -1,0 +1,91 @@
+"""What telemetry is told: whole exchanges and served requests, with more than public events carry.
+
+At most one recorder listens; it is called on the thread or task of the request and must
+neither block nor raise. Without one nothing of this costs anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from meshlib._engine.attempts import Attempts
+    from meshlib._engine.exchange import Exchange
+    from meshlib._http import HeadersView, Outcome, RequestHead
+    from meshlib._snapshot.snapshot import Snapshot
+
+__all__ = ["Recorder", "Served", "Trace", "View"]
+
+View: TypeAlias = "Callable[[], Iterable[tuple[str, tuple[tuple[str, str], ...], float]]]"
+"""A part of the mesh that has figures to show: names of metrics, their labels and values, as they are now."""
+
+
+class Trace(Protocol):
+    """The span of one exchange that is recorded."""
+
+    def attempt(self, exchange: Attempts, outcome: Outcome) -> None:
+        """An attempt has come back."""
+        ...
+
+
+class Recorder(Protocol):
+    """Takes part in every exchange and every served request."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """An exchange starts; who wants its end sets ``exchange.recorder``."""
+        ...
+
+    def end(self, exchange: Exchange) -> None:
+        """It is over: its body was read or dropped, or its caller went away (``status`` 0)."""
+        ...
+
+    def arrive(self, head: RequestHead, snapshot: Snapshot) -> Served | None:
+        """A request arrives; None if nobody wants to know of it."""
+        ...
+
+    def serve(self, served: Served) -> None:
+        """It was answered."""
+        ...
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: what the parent has counted is the parent's."""
+        ...
+
+
+class Served:
+    """One request to the workload and what became of it.
+
+    ``peer`` is the SPIFFE id of a verified peer, ``source`` its address; ``sent`` the bytes
+    of the response's body (-1: not known); ``status`` 0: the client saw no response.
+    ``started`` and ``ended`` are of the monotonic clock, ``time`` is the Unix time of its
+    end. ``scope`` is what a tracer entered around the application.
+    """
+
+    __slots__ = (
+        "decision", "destination", "details", "ended", "head", "peer", "request_id", "request_principal",
+        "response_headers", "scope", "sent", "snapshot", "source", "span", "started", "status", "time",
+    )  # fmt: skip
+
+    def __init__(self, head: RequestHead, snapshot: Snapshot, started: float) -> None:
+        self.head = head
+        self.snapshot = snapshot
+        self.started = started
+        self.ended = started
+        self.peer = ""
+        self.source = ""
+        self.destination = ""
+        self.request_id = ""
+        self.request_principal = ""
+        self.decision = ""
+        self.details = ""
+        self.status = 0
+        self.sent = -1
+        self.response_headers: HeadersView | Iterable[tuple[str | bytes, str | bytes]] = ()
+        self.time = 0.0
+        self.span: Any = None
+        self.scope: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Served {self.head.method} {self.head.path_only} {self.status}>"

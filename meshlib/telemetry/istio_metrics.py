@@ -1,0 +1,401 @@
+"""Istio's standard metrics, counted from exchanges and served requests (semantics 7.1, 7.2).
+
+What decides the labels of a request (cluster, endpoint, status, flags, …) is the key of a
+cache that leads to its counters; labels are made once for each such key. The number of
+series is bounded: hosts that no service is known for are named up to a limit, and above
+``max_series`` of them all further label values become ``unknown``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from multidict import istr
+
+from meshlib._engine.exchange import Exchange
+from meshlib._engine.local_replies import is_grpc
+from meshlib._engine.recording import Served
+from meshlib._snapshot.clusters import Cluster, Endpoint
+from meshlib._snapshot.snapshot import bare_host
+from meshlib._snapshot.telemetry import MetricRules, Telemetry
+from meshlib.telemetry.counters import BOUNDS, Counter, Histogram, Labels, Shard, Store
+from meshlib.telemetry.expressions import Evaluate, compile_expression, to_text
+from meshlib.telemetry.facts import Facts, as_headers, body_length, exchange_facts, grpc_status, head_size, served_facts
+from meshlib.telemetry.peers import UNKNOWN, UNKNOWN_PEER, Peer, own_peer, peer_of_labels
+from meshlib.telemetry.propagated_peer import peer_of_headers
+from meshlib.workload import Workload
+
+__all__ = ["HTTP_METRICS", "IstioMetrics", "TooMany"]
+
+HTTP_METRICS: Final = ("requests_total", "request_duration_milliseconds", "request_bytes", "response_bytes")
+"""The metrics of HTTP requests, without their prefix; in the order of :class:`Targets`."""
+
+_CONTENT_TYPE: Final = istr("content-type")
+_CACHED: Final = 20_000
+_LONGEST_LABEL: Final = 256
+_NO_TAGS: Final[tuple[str, ...]] = ()
+
+Sides: TypeAlias = tuple[Peer, Peer]
+
+
+class Targets(NamedTuple):
+    """Where the requests of one key are counted; None: that metric is off. Bytes of heads are those of the first."""
+
+    requests: Counter | None
+    duration: Histogram | None
+    request_bytes: Histogram | None
+    response_bytes: Histogram | None
+    request_head: int
+    response_head: int
+    attempts: Counter | None = None
+    overflows: Counter | None = None
+
+
+class TooMany:
+    """Hosts without a service, as label values: the first ``limit`` by their names, all others as ``unknown``."""
+
+    __slots__ = ("_known", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._known: dict[str, str] = {}
+
+    def __call__(self, host: str) -> str:
+        """The label value for a host."""
+        known = self._known.get(host)
+        if known is not None:
+            return known
+        if len(self._known) >= self._limit or len(host) > _LONGEST_LABEL:
+            return UNKNOWN
+        return self._known.setdefault(host, host)
+
+
+class _Side:
+    """The rules of one side, prepared: what is off, what is removed, what is set, and to what."""
+
+    __slots__ = ("changes", "enabled", "evaluate", "names")
+
+    def __init__(self, rules: MetricRules) -> None:
+        self.enabled = rules.enabled
+        self.changes = {name: rules.change(name) for name in HTTP_METRICS}
+        expressions: dict[str, Evaluate] = {}
+        for change in self.changes.values():
+            for expression in change.tags.values():
+                if expression is not None and expression not in expressions:
+                    expressions[expression] = compile_expression(expression)
+        self.names = {text: place for place, text in enumerate(expressions)}
+        self.evaluate: tuple[Evaluate, ...] = tuple(expressions.values())
+
+    def labels(self, metric: str, standard: Mapping[str, str], values: tuple[str, ...]) -> Labels | None:
+        """The labels of a metric; None if it is off."""
+        change = self.changes[metric]
+        if change.disabled or not self.enabled:
+            return None
+        if not change.tags:
+            return tuple(standard.items())
+        labels = dict(standard)
+        for tag, expression in change.tags.items():
+            if expression is None:
+                labels.pop(tag, None)
+            else:
+                labels[tag] = values[self.names[expression]]
+        return tuple(labels.items())
+
+
+class _Prepared:
+    """The telemetry of one snapshot, prepared for both sides."""
+
+    __slots__ = ("client", "server", "services")
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.client = _Side(telemetry.client_metrics)
+        self.server = _Side(telemetry.server_metrics)
+        self.services = telemetry.services
+
+
+class IstioMetrics:
+    """Counts into ``store``. ``max_series`` bounds the series of a thread, ``max_hosts`` the hosts without a service.
+
+    ``overflowed`` is how many keys were counted under ``unknown`` because there were too many.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        workload: Workload,
+        now: Callable[[], float],
+        *,
+        max_series: int = 10_000,
+        max_hosts: int = 100,
+    ) -> None:
+        self.store = store
+        self.overflowed = 0
+        self._own = own_peer(workload, has_identity=False)
+        self._identity = workload.spiffe_id
+        self._now = now
+        self._max_series = max_series
+        self._host_label = TooMany(max_hosts)
+        self._known: list[tuple[Telemetry, _Prepared]] = []
+
+    def _enter(self, shard: Shard, telemetry: Telemetry) -> _Prepared:
+        """Prepare a shard for another snapshot: what it knew of endpoints and rules may not hold any more."""
+        prepared = next((one for known, one in self._known if known is telemetry), None)
+        if prepared is None:
+            prepared = _Prepared(telemetry)
+            self._known = [*self._known[-1:], (telemetry, prepared)]
+        shard.cache.clear()
+        shard.context = (telemetry, prepared)
+        return prepared
+
+    # -- calls made --------------------------------------------------------------------------------------
+
+    def exchanged(self, exchange: Exchange) -> None:
+        """An exchange is over."""
+        try:
+            shard: Shard = self.store.local.shard
+        except AttributeError:
+            shard = self.store.open()
+        telemetry, context = exchange.published.snapshot.telemetry, shard.context
+        if context is not None and context[0] is telemetry:  # type: ignore[index]
+            prepared: _Prepared = context[1]  # type: ignore[index]
+        else:
+            prepared = self._enter(shard, telemetry)
+        side = prepared.client
+        headers = exchange.response_headers
+        content_type = exchange.headers.get(_CONTENT_TYPE)
+        grpc = None
+        if content_type is not None and content_type.startswith("application/grpc"):
+            grpc = grpc_status(headers)
+        live = exchange.live
+        host = ""
+        if live is None or live.is_original:
+            host = self._host_label(bare_host(exchange.request.authority))
+        flags = exchange.flags
+        tags = _NO_TAGS
+        if side.evaluate:
+            tags = _evaluate(side.evaluate, exchange_facts(exchange))
+        key = (live, exchange.endpoint, exchange.status, flags, grpc, host, tags)
+        targets: Targets | None = shard.cache.get(key)
+        if targets is None:
+            targets = self._client_targets(shard, key, exchange, side)
+        if targets.attempts is not None:
+            targets.attempts.value += exchange.attempts
+            if targets.overflows is not None:
+                targets.overflows.value += 1
+        received = exchange.received
+        if type(headers) is not tuple:
+            received = body_length(headers, received)
+        _count(
+            targets,
+            (self._now() - exchange.started) * 1000.0,
+            body_length(exchange.headers, 0),
+            received,
+        )
+
+    def _client_targets(self, shard: Shard, key: Any, exchange: Exchange, side: _Side) -> Targets:
+        live, endpoint, status, flags, grpc, host, tags = key
+        cluster = live.cluster if live is not None else None
+        route = exchange.route.name if exchange.route is not None else ""
+        service, name, namespace = _service(cluster, host, route)
+        peer = _endpoint_peer(cluster, endpoint.endpoint if endpoint is not None else None, namespace)
+        own = self._own
+        if cluster is not None and _is_mutual(cluster, endpoint.endpoint if endpoint is not None else None):
+            own = own._replace(principal=self._identity)
+        else:
+            peer = peer._replace(principal=UNKNOWN)
+        standard = _labels(
+            "source",
+            (own, peer),
+            service=(service, name, namespace if namespace != UNKNOWN else peer.namespace),
+            protocol="http" if grpc is None else "grpc",
+            code=str(status),
+            grpc=grpc or "",
+            flags=",".join(flags) or "-",
+            policy=UNKNOWN,
+        )
+        heads = head_size(exchange.headers), head_size(exchange.response_headers)
+        targets = self._targets(shard, side, standard, tags, heads)
+        if live is not None:
+            label = (("cluster", live.cluster.name),)
+            attempts = shard.counter("meshlib_attempts_total", label)
+            overflows = shard.counter("meshlib_overflows_total", label) if "UO" in flags else None
+            targets = targets._replace(attempts=attempts, overflows=overflows)
+        return _remember(shard, key, targets)
+
+    # -- requests served -----------------------------------------------------------------------------------
+
+    def served(self, served: Served) -> None:
+        """A request of the workload was answered."""
+        shard = self.store.shard
+        telemetry, context = served.snapshot.telemetry, shard.context
+        if context is not None and context[0] is telemetry:  # type: ignore[index]
+            prepared: _Prepared = context[1]  # type: ignore[index]
+        else:
+            prepared = self._enter(shard, telemetry)
+        side, head = prepared.server, served.head
+        response = served.response_headers
+        grpc = grpc_status(response) if is_grpc(head) else None
+        source = peer_of_headers(head.headers)
+        is_mutual = bool(served.peer)
+        flags = "DC" if served.status == 0 and served.decision != "deny" else ""
+        tags = _NO_TAGS
+        if side.evaluate:
+            tags = _evaluate(side.evaluate, served_facts(served))
+        principal = served.peer if is_mutual else ""
+        key = (head.port, source, principal, served.status, flags, grpc, tags)
+        targets: Targets | None = shard.cache.get(key)
+        if targets is None:
+            service = prepared.services.get(head.port) or next(iter(prepared.services.values()), None)
+            own = self._own._replace(principal=self._identity) if is_mutual else self._own
+            standard = _labels(
+                "destination",
+                (_caller(source, principal), own),
+                service=(service.host, service.name, service.namespace)
+                if service is not None
+                else (UNKNOWN, UNKNOWN, own.namespace),
+                protocol="http" if grpc is None else "grpc",
+                code=str(served.status),
+                grpc=grpc or "",
+                flags=flags or "-",
+                policy="mutual_tls" if is_mutual else "none",
+            )
+            heads = head_size(head.headers), head_size(response)
+            targets = _remember(shard, key, self._targets(shard, side, standard, tags, heads))
+        _count(
+            targets,
+            (served.ended - served.started) * 1000.0,
+            body_length(head.headers, 0),
+            served.sent if served.sent >= 0 else body_length(as_headers(response), 0),
+        )
+
+    # -- series ----------------------------------------------------------------------------------------------
+
+    def _targets(
+        self,
+        shard: Shard,
+        side: _Side,
+        standard: dict[str, str],
+        tags: tuple[str, ...],
+        heads: tuple[int, int],
+    ) -> Targets:
+        if len(shard.histograms) >= self._max_series:
+            self.overflowed += 1
+            kept = ("reporter", "request_protocol", "response_code")
+            standard = {name: value if name in kept else UNKNOWN for name, value in standard.items()}
+            tags = (UNKNOWN,) * len(tags)
+        labels = side.labels(HTTP_METRICS[0], standard, tags)
+        requests = None if labels is None else shard.counter(f"istio_{HTTP_METRICS[0]}", labels)
+
+        def histogram(name: str) -> Histogram | None:
+            labels = side.labels(name, standard, tags)
+            return None if labels is None else shard.histogram(f"istio_{name}", labels)
+
+        duration, request_bytes, response_bytes = map(histogram, HTTP_METRICS[1:])
+        return Targets(requests, duration, request_bytes, response_bytes, *heads)
+
+
+def _remember(shard: Shard, key: object, targets: Targets) -> Targets:
+    if len(shard.cache) >= _CACHED:
+        shard.cache.clear()
+    shard.cache[key] = targets
+    return targets
+
+
+def _count(targets: Targets, milliseconds: float, request: int, response: int) -> None:
+    requests, duration, request_bytes, response_bytes, request_head, response_head, _, _ = targets
+    if requests is not None:
+        requests.value += 1
+    if duration is not None:
+        duration.counts[bisect_left(BOUNDS, milliseconds)] += 1
+        duration.sum += milliseconds
+    if request_bytes is not None:
+        request += request_head
+        request_bytes.counts[bisect_left(BOUNDS, request)] += 1
+        request_bytes.sum += request
+    if response_bytes is not None:
+        response = response_head + max(response, 0)
+        response_bytes.counts[bisect_left(BOUNDS, response)] += 1
+        response_bytes.sum += response
+
+
+def _evaluate(expressions: tuple[Evaluate, ...], facts: Facts) -> tuple[str, ...]:
+    return tuple(to_text(evaluate, facts)[:_LONGEST_LABEL] for evaluate in expressions)
+
+
+def _service(cluster: Cluster | None, host: str, route: str) -> tuple[str, str, str]:
+    """Host, name and namespace of the service of a destination (semantics 7.2)."""
+    if cluster is None:
+        return host, "BlackHoleCluster" if route == "block_all" else UNKNOWN, UNKNOWN
+    if not cluster.host:
+        return host or UNKNOWN, cluster.name if cluster.name == "PassthroughCluster" else UNKNOWN, UNKNOWN
+    name = cluster.host.partition(".")[0] if ".svc." in cluster.host else cluster.host
+    return cluster.host, name, cluster.namespace or UNKNOWN
+
+
+def _endpoint_peer(cluster: Cluster | None, endpoint: Endpoint | None, namespace: str) -> Peer:
+    if cluster is None or endpoint is None:
+        return UNKNOWN_PEER
+    known = "" if namespace == UNKNOWN or cluster.external else namespace
+    if not endpoint.labels:
+        return UNKNOWN_PEER._replace(namespace=known or UNKNOWN)
+    return peer_of_labels(endpoint.labels, namespace=known, principal=endpoint.identity)
+
+
+def _is_mutual(cluster: Cluster, endpoint: Endpoint | None) -> bool:
+    """Whether this process shows its mesh certificate to the endpoint."""
+    return cluster.policy.tls.mode == "ISTIO_MUTUAL" and endpoint is not None
+
+
+def _caller(source: Peer | None, principal: str) -> Peer:
+    """The peer that sent a request: what it says of itself, and what its certificate proves."""
+    peer = source or UNKNOWN_PEER
+    if not principal:
+        return peer
+    parts = principal.split("/")
+    if peer.namespace == UNKNOWN and "ns" in parts[:-1]:
+        peer = peer._replace(namespace=parts[parts.index("ns") + 1])
+    return peer._replace(principal=principal)
+
+
+def _labels(
+    reporter: str,
+    sides: Sides,
+    *,
+    service: tuple[str, str, str],
+    protocol: str,
+    code: str,
+    grpc: str,
+    flags: str,
+    policy: str,
+) -> dict[str, str]:
+    """Istio's labels with their values; an empty one is as good as absent in Prometheus."""
+    source, destination = sides
+    return {
+        "reporter": reporter,
+        "source_workload": source.workload,
+        "source_canonical_service": source.canonical_service,
+        "source_canonical_revision": source.canonical_revision,
+        "source_workload_namespace": source.namespace,
+        "source_principal": source.principal,
+        "source_app": source.app,
+        "source_version": source.version,
+        "source_cluster": source.cluster,
+        "destination_workload": destination.workload,
+        "destination_workload_namespace": destination.namespace,
+        "destination_principal": destination.principal,
+        "destination_app": destination.app,
+        "destination_version": destination.version,
+        "destination_service": service[0],
+        "destination_canonical_service": destination.canonical_service,
+        "destination_canonical_revision": destination.canonical_revision,
+        "destination_service_name": service[1],
+        "destination_service_namespace": service[2],
+        "destination_cluster": destination.cluster,
+        "request_protocol": protocol,
+        "response_code": code,
+        "grpc_response_status": grpc,
+        "response_flags": flags,
+        "connection_security_policy": policy,
+    }

@@ -1,0 +1,99 @@
+"""meshlib's own metrics: what Istio has no name for.
+
+What happens rarely is counted from events; what is a state of the mesh is looked up when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+from meshlib._engine.limits import retry_limit
+from meshlib._engine.published import Published
+from meshlib._snapshot.clusters import UNLIMITED
+from meshlib.events import (
+    ConfigPublished,
+    ConfigRejected,
+    EndpointEjected,
+    EndpointUnejected,
+    Event,
+    FaultInjected,
+    RetryScheduled,
+)
+from meshlib.telemetry.counters import Labels, Store
+
+__all__ = ["COUNTED_EVENTS", "OwnMetrics"]
+
+COUNTED_EVENTS: Final[tuple[type[Event], ...]] = (
+    ConfigPublished,
+    ConfigRejected,
+    EndpointEjected,
+    EndpointUnejected,
+    FaultInjected,
+    RetryScheduled,
+)
+"""The events that :class:`OwnMetrics` listens to; none of them comes with every request."""
+
+Figure: TypeAlias = tuple[str, Labels, float]
+
+_BREAKER_STATES: Final = ("closed", "open", "half-open")
+
+
+class OwnMetrics:
+    """An observer that counts into ``store``, and a view of the mesh as it is. ``time`` is the Unix time."""
+
+    def __init__(self, store: Store, published: Callable[[], Published], time: Callable[[], float]) -> None:
+        self._store = store
+        self._published = published
+        self._time = time
+        self._since = time()
+
+    def __call__(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case RetryScheduled():
+                self._count("meshlib_retries_total", ("cluster", event.cluster), ("reason", event.reason))
+            case EndpointEjected():
+                self._count("meshlib_ejections_total", ("cluster", event.cluster), ("reason", event.reason))
+            case EndpointUnejected():
+                self._count("meshlib_unejections_total", ("cluster", event.cluster))
+            case FaultInjected():
+                self._count("meshlib_faults_total", ("kind", event.kind), ("route", event.route))
+            case ConfigPublished():
+                self._since = self._time()
+                self._count("meshlib_config_updates_total", ("result", "published"))
+            case ConfigRejected():
+                self._count("meshlib_config_updates_total", ("result", "rejected"))
+            case _:
+                pass
+
+    def _count(self, metric: str, *labels: tuple[str, str]) -> None:
+        self._store.shard.counter(metric, labels).value += 1
+
+    def view(self) -> Iterator[Figure]:
+        """The mesh as it is now."""
+        published = self._published()
+        yield _figure("meshlib_config_info", 1.0, ("version", published.snapshot.version))
+        yield _figure("meshlib_config_published_timestamp_seconds", self._since)
+        for name, live in published.clusters.items():
+            label, state = ("cluster", name), live.state
+            yield _figure("meshlib_endpoints", len(live.endpoints), label)
+            yield _figure("meshlib_ejected_endpoints", sum(one.is_ejected for one in live.endpoints), label)
+            yield _figure("meshlib_active_requests", state.active, label)
+            yield _figure("meshlib_active_retries", state.retries, label)
+            if live.max_pending < UNLIMITED:
+                yield _figure("meshlib_pending_requests", state.pending, label)
+            limit = retry_limit(live)
+            if limit < UNLIMITED:
+                yield _figure("meshlib_retry_limit", limit, label)
+            if state.mirrored:
+                yield _figure("meshlib_mirrored_requests_total", state.mirrored, label)
+        for host, caller in published.callers.items():
+            if caller.breaker is not None:
+                for name in _BREAKER_STATES:
+                    value = float(caller.breaker.state == name)
+                    yield _figure("meshlib_breaker_state", value, ("host", host), ("state", name))
+
+
+def _figure(metric: str, value: float, *labels: tuple[str, str]) -> Figure:
+    return metric, labels, value
