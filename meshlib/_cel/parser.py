@@ -17,6 +17,7 @@ _RESERVED: Final = frozenset(
 _KEYWORDS: Final = {"true": True, "false": False, "null": None}
 _MACROS: Final = {"all": (2,), "exists": (2,), "exists_one": (2,), "map": (2, 3), "filter": (2,)}
 _DEEPEST: Final = 200
+_BEYOND: Final = 1 << 63  # only right as a negative number
 
 Item = TypeVar("Item")
 
@@ -142,7 +143,9 @@ class _Parser:
         if token.kind == "name" and token.text in _KEYWORDS:
             self._at += 1
             return Literal(_KEYWORDS[token.text])
-        if token.kind not in ("symbol", "name", "end"):
+        if token.kind not in ("symbol", "name", "field", "end"):
+            if token.kind == "int" and token.value == _BEYOND and self._tokens[self._at - 1].text != "-":
+                raise CelError(f"invalid int literal at column {token.at}: {token.text}")
             self._at += 1
             return Literal(token.value)
         if self._takes("("):
@@ -167,6 +170,9 @@ class _Parser:
 
     def _identifier(self, *, is_field: bool = False) -> str:
         token = self.token
+        if token.kind == "field" and is_field:  # in backticks
+            self._at += 1
+            return token.text
         if token.kind != "name" or token.text in _KEYWORDS or token.text == "in":
             raise self.unexpected()
         if token.text in _RESERVED and not is_field:

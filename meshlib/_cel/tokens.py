@@ -8,15 +8,16 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 __all__ = ["END", "CelError", "Token", "tokens"]
 
-Kind: TypeAlias = Literal["symbol", "name", "int", "uint", "float", "string", "bytes", "end"]
+Kind: TypeAlias = Literal["symbol", "name", "field", "int", "uint", "float", "string", "bytes", "end"]
 
 _WORDS: Final = re.compile(
     r"""
       (?P<space>[ \t\r\n\f]+|//[^\n]*)
     | (?P<float>[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|\.[0-9]+(?:[eE][+-]?[0-9]+)?)
     | (?P<number>0x[0-9a-fA-F]+|[0-9]+)(?P<unsigned>[uU]?)
-    | (?P<text>(?P<marks>(?:[bB][rR]?|[rR][bB]?)?)(?P<quote>\"\"\"|'''|"|'))
+    | (?P<text>(?P<marks>(?:[bB]?[rR]?))(?P<quote>\"\"\"|'''|"|'))
     | (?P<name>[_a-zA-Z][_a-zA-Z0-9]*)
+    | `(?P<field>[_a-zA-Z0-9./ -]+)`
     | (?P<symbol>==|!=|<=|>=|&&|\|\||[-+*/%<>!?:.,()\[\]{}])
     """,
     re.VERBOSE,
@@ -58,6 +59,8 @@ def tokens(text: str) -> Iterator[Token]:
             yield Token("float", found[0], float(found[0]), start)
         elif found["number"] is not None:
             yield _number(found["number"], bool(found["unsigned"]), start)
+        elif found["field"] is not None:
+            yield Token("field", found["field"], None, start)
         elif found["name"] is not None:
             yield Token("name", found[0], None, start)
         elif found["symbol"] is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from meshlib.model.base import UNWRITTEN, Maybe, Model, RuleError, Spec, yaml_name
+from meshlib.model.base import UNWRITTEN, Maybe, Model, Spec
 from meshlib.model.selectors import PolicyTargetReference, TypeWorkloadSelector, one_target
 
 __all__ = [
@@ -51,18 +51,6 @@ class Source(Model, frozen=True, kw_only=True):
     not_remote_ip_blocks: tuple[NonEmpty, ...] = ()
     trust_domains: tuple[NonEmpty, ...] = ()
     not_trust_domains: tuple[NonEmpty, ...] = ()
-
-    def __post_init__(self) -> None:
-        accounts = [name for name in ("service_accounts", "not_service_accounts") if self._has(name)]
-        if accounts and any(map(self._has, ("principals", "not_principals", "namespaces", "not_namespaces"))):
-            raise RuleError(
-                "Cannot set serviceAccounts with namespaces or principals",
-                field=yaml_name(accounts[0]),
-                hint="write the namespace into serviceAccounts: namespace/account",
-            )
-
-    def _has(self, name: str) -> bool:
-        return getattr(self, name) is not UNWRITTEN
 
 
 class From(Model, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ ImageUrl: TypeAlias = Annotated[
     str,
     Meta(
         min_length=1,
-        pattern=rf"^{PARSES}(?:(?![a-zA-Z][a-zA-Z0-9+.-]*://)|(?i:https?|oci|file)://)",
+        pattern=rf"^{PARSES}(?:(?![a-zA-Z][a-zA-Z0-9+.-]*://)(?![^/\[]+\[)|(?i:https?|oci|file)://)",
         description="a URL with one of the schemes http, https, oci and file",
     ),
 ]

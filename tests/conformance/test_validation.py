@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import pytest
 
 from tests.config.loading import errors, load_text
-from tests.corpus import load_corpus
+from tests.corpus import CORPUS, load_corpus
 
 ISTIO_WARNS: Final = "MESH085"
 # The webhook decodes the content of a patch by Envoy's own protocol buffers, of which there are thousands; meshlib
@@ -59,3 +60,22 @@ def test_a_refusal_says_what_istio_says(case: dict[str, Any]) -> None:
     said = " ".join(" ".join(case["errors"]).split())
     rules = [one.message for one in errors(load_text(case["yaml"])) if one.code >= "MESH070"]
     assert not rules or any(" ".join(message.split()[:3]) in said for message in rules), (said, rules)
+
+
+def pinned() -> list[Any]:
+    """The pinned cases about validation."""
+    path = CORPUS.parent / "semantics-cases.json"
+    cases = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [pytest.param(case, id=case["id"]) for case in cases if case["area"] == "validate"]
+
+
+@pytest.mark.parametrize("case", pinned())
+def test_pinned_cases_of_validation(case: dict[str, Any]) -> None:
+    """Every listed text is in a finding of its level; an empty list means that there is none."""
+    findings = load_text(case["config"]).findings
+    for level, codes in (("error", None), ("warning", ISTIO_WARNS)):
+        wanted = case["expect"].get(f"{level}s")
+        said = [one.message for one in findings if one.level == level and codes in (None, one.code)]
+        assert wanted or not said
+        for text in wanted or ():
+            assert any(text in message for message in said)

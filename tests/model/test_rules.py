@@ -27,11 +27,6 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("RequestAuthentication", {"jwtRules": [{**JWT, "jwks": "a", "jwks_uri": "https://a"}]}, "only one of jwks"),
     ("RequestAuthentication", {"selector": {}, "targetRefs": []}, "only one of targetRefs or selector"),
     (
-        "AuthorizationPolicy",
-        {"rules": [{"from": [{"source": {"serviceAccounts": ["a"], "principals": []}}]}]},
-        "Cannot set serviceAccounts with namespaces or principals",
-    ),
-    (
         "Telemetry",
         {"metrics": [{"overrides": [{"tagOverrides": {"a": {"operation": "UPSERT"}}}]}]},
         "value must be set when operation is UPSERT",

@@ -11,6 +11,7 @@ from meshlib._config.rules.names import is_address, is_block
 from meshlib._config.rules.report import Report
 from meshlib._config.rules.visibility import check_target_refs
 from meshlib.model.authorization_policy import AuthorizationPolicySpec, Condition, Operation, Rule, Source
+from meshlib.model.base import UNWRITTEN
 from meshlib.model.resource import Metadata
 
 __all__ = ["check_authorization_policy"]
@@ -65,9 +66,11 @@ _FREE: Final = frozenset(
 
 def check_authorization_policy(spec: AuthorizationPolicySpec, metadata: Metadata, report: Report) -> None:
     """All rules of an AuthorizationPolicy that its schema does not have."""
-    _check_dry_run(spec.action or "ALLOW", metadata, report)
-    check_target_refs(spec, report)
     action = spec.action or "ALLOW"
+    _check_dry_run(action, metadata, report)
+    if report.problems:
+        report = report.without_warnings()  # the webhook stops at a wrong annotation
+    check_target_refs(spec, report)
     if action in ("DENY", "CUSTOM") and not spec.rules:
         message = (
             f"{action} action without `rules` is meaningless as it will never be triggered, "
@@ -123,6 +126,9 @@ def _check_rule(rule: Rule, index: int, path: Path, report: Report) -> None:
             report.add("MESH079", place, f"`from.source` must not be {problem}, found at rule {index}")
         else:
             _check_source(one.source, place, report)
+            if _mixes_accounts(one.source):
+                message = f"cannot set serviceAccounts with namespaces or principals, found at rule {index}"
+                report.add("MESH079", place, message, "write the namespace into serviceAccounts: namespace/account")
     for position, other in enumerate(rule.to):
         place = (*path, "to", position, "operation")
         if other.operation is None or _is_empty(other.operation):
@@ -136,6 +142,13 @@ def _check_rule(rule: Rule, index: int, path: Path, report: Report) -> None:
 
 def _is_empty(part: Source | Operation) -> bool:
     return not any(getattr(part, field) for field in part.__struct_fields__)
+
+
+def _mixes_accounts(source: Source) -> bool:
+    """Whether accounts and whole identities are written together, be it without values."""
+    accounts = (source.service_accounts, source.not_service_accounts)
+    others = (source.principals, source.not_principals, source.namespaces, source.not_namespaces)
+    return any(one is not UNWRITTEN for one in accounts) and any(one is not UNWRITTEN for one in others)
 
 
 def _check_source(source: Source, path: Path, report: Report) -> None:

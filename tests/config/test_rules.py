@@ -1,0 +1,150 @@
+"""Istio's own rules: where they are said, in whose words, and that one bad resource does not hide another."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib._cel import CelError, parse
+from meshlib._config.rules.headers import is_claim
+from meshlib._config.rules.names import hosts_overlap, is_subset_of, namespaced_host_problems
+from tests.config.loading import errors, load_text, virtual_service
+
+
+def policy(spec: dict[str, Any], kind: str = "AuthorizationPolicy", group: str = "security") -> str:
+    """A resource as JSON, which is YAML too."""
+    body = {"apiVersion": f"{group}.istio.io/v1", "kind": kind, "metadata": {"name": "a", "namespace": "b"}}
+    return json.dumps({**body, "spec": spec})
+
+
+def test_a_rule_is_said_with_its_place() -> None:
+    """Code, field and line are those of the value that is to blame, the words are Istio's."""
+    text = virtual_service("{route: [{destination: {host: b}}], redirect: {uri: /a}}")
+    (found,) = errors(load_text(text))
+    assert (found.code, found.field, found.line) == ("MESH073", "spec.http[0]", 7)
+    assert found.message == "HTTP route cannot contain both route and redirect"
+    assert found.resource == "VirtualService b/a"
+
+
+def test_all_problems_of_all_resources_are_said_and_the_good_one_stays() -> None:
+    """Istio's webhook says them one by one; a file is judged as a whole."""
+    bad = virtual_service("{route: [{destination: {host: a_b}}], rewrite: {}}")
+    good = virtual_service("{route: [{destination: {host: b}}]}").replace("name: a", "name: c")
+    config = load_text(f"{bad}---\n{good}---\n{bad}")
+    assert [one.code for one in errors(config)] == ["MESH073", "MESH070"] * 2
+    assert [resource.metadata.name for resource in config.resources] == ["c"]
+
+
+def test_a_warning_keeps_the_resource() -> None:
+    """What Istio takes with a warning is taken."""
+    config = load_text(virtual_service("{route: [{destination: {host: b}}], mirrorPercent: 5}"))
+    assert [(one.code, one.level) for one in config.findings] == [("MESH085", "warning")]
+    assert len(config.resources) == 1
+
+
+def test_accounts_and_identities_exclude_each_other_even_without_values() -> None:
+    """Istio's schema asks whether the fields are there, not whether they are empty."""
+    source = {"serviceAccounts": ["a"], "principals": []}
+    (found,) = errors(load_text(policy({"rules": [{"from": [{"source": source}]}]})))
+    assert found.message == "cannot set serviceAccounts with namespaces or principals, found at rule 0"
+
+
+def test_keys_are_never_shown() -> None:
+    """What is wrong with a set of keys is said without any of it."""
+    secret = "c2VjcmV0LXNlY3JldA"
+    rule = {"issuer": "i", "jwks": json.dumps({"keys": [{"kty": "rsa", "d": secret}]})}
+    (found,) = errors(load_text(policy({"jwtRules": [rule]}, "RequestAuthentication")))
+    assert found.code == "MESH082"
+    assert secret not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("host", "problems"),
+    [
+        ("*/*", 0),
+        ("./reviews.default.svc", 0),
+        ("~/a.com", 0),
+        ("~ns/a.com", 0),
+        ("reviews", 1),
+        ("/a.com", 1),
+        ("ns/", 3),
+        ("ns/*a.com", 1),
+        ("n_s/a.b", 1),
+    ],
+)
+def test_hosts_of_a_sidecar(host: str, problems: int) -> None:
+    """``namespace/dnsName``, the namespace perhaps excluded by ``~``; no short names, no partial wildcards."""
+    assert len(namespaced_host_problems(host, "sidecar")) == problems
+
+
+HOSTS = st.sampled_from(["*", "*.com", "*.a.com", "a.com", "b.a.com", "*a.com", "com"])
+
+
+@given(HOSTS, HOSTS)
+def test_a_subset_overlaps(one: str, other: str) -> None:
+    """Overlap is mutual, and what lies in another host overlaps with it."""
+    assert hosts_overlap(one, other) == hosts_overlap(other, one)
+    if is_subset_of(one, other):
+        assert hosts_overlap(one, other)
+
+
+def test_claims_are_told_from_headers() -> None:
+    """Both separators, in whatever case."""
+    names = ("@request.auth.claims.sub", "@request.auth.claims[a][b]", "@REQUEST.auth.claims.x")
+    assert all(map(is_claim, names))
+    assert not any(map(is_claim, ("@request.auth.claims", "@request.auth.claims.", "@request.auth.claims[]", "x")))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "response.code >= 400",
+        "has(request.headers['x']) == false || !(a in [1, 2u, 0x1F, 1.5e3])",
+        "request.headers['a'].startsWith(\"b\") ? [1, 2,] : {'a': b'x', \"c\": r'\\d'}",
+        "items.all(x, x > 0 && -x < 1) // a remark",
+        "-9223372036854775808 == a.`b-c`",
+        'a.b{c: 1}.d["e"] == """long"""',
+    ],
+)
+def test_expressions_of_the_language(expression: str) -> None:
+    """What cel-go parses (asked of Istio 1.31)."""
+    if "has(request.headers['x'])" in expression:
+        with pytest.raises(CelError, match="has"):
+            parse(expression)
+        expression = expression.replace("['x']", ".x")
+    assert parse(expression) is not None
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "1 +",
+        "a b",
+        "'open",
+        "a.(b)",
+        "[1,,2]",
+        "package",
+        "x.all(1, y)",
+        "((a)",
+        "9223372036854775808",
+        "rb'a'",
+        "`a`",
+    ],
+)
+def test_expressions_that_are_none(expression: str) -> None:
+    """What cel-go refuses (asked of Istio 1.31)."""
+    with pytest.raises(CelError):
+        parse(expression)
+
+
+@given(st.text(alphabet="ab.()[]{}'\"\\+-!?:, 01xu&|=", max_size=40))
+def test_any_text_is_an_expression_or_an_error(text: str) -> None:
+    """Nothing else is raised."""
+    with suppress(CelError):
+        parse(text)
