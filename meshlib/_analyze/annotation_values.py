@@ -85,7 +85,8 @@ def _range_problem(text: str) -> str:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return f"ParseAddr({quoted(address)}): unable to parse IP"
+        is_short = re.fullmatch(r"\d+(\.\d+){0,2}", address) and "." in address
+        return f"ParseAddr({quoted(address)}): {'IPv4 address too short' if is_short else 'unable to parse IP'}"
     if not bits.isascii() or not bits.isdigit() or (bits != "0" and bits.startswith("0")):
         return f"bad bits after slash: {quoted(bits)}"
     return "" if int(bits) <= parsed.max_prefixlen else "prefix length out of range"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from itertools import product
 from typing import Final
@@ -16,6 +17,7 @@ __all__ = ["analyze_addresses", "analyze_webhooks"]
 
 _GROUP: Final = "admissionregistration.k8s.io"
 _REVISION: Final = "istio.io/rev"
+_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _INJECTION: Final = ("istio-injection", "enabled", "disabled")
 _INJECT: Final = ("sidecar.istio.io/inject", "true", "false")
 
@@ -96,8 +98,10 @@ def _check_address(item: Item, hook: Node, report: Reporter) -> None:
             report.add("IST0163", item, "", name, "is blank", show=client.path)
         return
     try:
-        host = urlsplit(url).hostname or ""
+        host = (urlsplit(url).hostname or "") if _ESCAPE.search(url) is None else None
     except ValueError:
+        host = None
+    if host is None:
         report.add("IST0163", item, url, name, "was provided in an invalid format", show=place)
         return
     try:
