@@ -93,6 +93,30 @@ def test_a_subset_overlaps(one: str, other: str) -> None:
         assert hosts_overlap(one, other)
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("trustDomain: a_b", "MESH070", 'trust domain name "a_b" invalid'),
+        ("trustDomainAliases: ['']", "MESH070", "trustDomainAliases[0]"),
+        ("connectTimeout: 2h", "MESH078", "invalid connect timeout"),
+        ("proxyListenPort: 0", "MESH071", "invalid proxy listen port"),
+        ("serviceSettings: [{hosts: ['a..b']}]", "MESH070", "serviceSettings[0]"),
+        ("meshMTLS: {ecdhCurves: [P-256]}", "MESH072", "does not support ECDH curves"),
+        ("tlsDefaults: {ecdhCurves: [P-256, P-256]}", "MESH085", "duplicate ECDH curves"),
+        ("defaultTrafficPolicy: {connectionPool: {}}", "MESH078", "at least one field"),
+        ("localityLbSetting: {failover: [{from: a, to: a}]}", "MESH078", "must specify different regions"),
+        ("extensionProviders: [{name: a, zipkin: {service: z.b.c, port: 0}}]", "MESH085", "port number 0"),
+    ],
+)
+def test_rules_of_the_mesh_configuration(text: str, code: str, words: str) -> None:
+    """What Istio refuses to start with, at its place."""
+    findings = load_text(f"kind: MeshConfig\n{text}\n").findings
+    (found,) = [one for one in findings if one.code >= "MESH070"]
+    assert found.code == code
+    assert words in found.message
+    assert found.line == 2
+
+
 def test_claims_are_told_from_headers() -> None:
     """Both separators, in whatever case."""
     names = ("@request.auth.claims.sub", "@request.auth.claims[a][b]", "@REQUEST.auth.claims.x")

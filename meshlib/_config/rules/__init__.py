@@ -16,6 +16,7 @@ from meshlib._config.rules.authorization import check_authorization_policy
 from meshlib._config.rules.destination_rule import check_destination_rule
 from meshlib._config.rules.envoy_filter import check_envoy_filter
 from meshlib._config.rules.gateway import check_gateway
+from meshlib._config.rules.mesh_config import check_mesh_config
 from meshlib._config.rules.report import Report
 from meshlib._config.rules.service_entry import check_service_entry, check_workload_entry
 from meshlib._config.rules.sidecar import check_sidecar
@@ -41,6 +42,7 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "DestinationRule": check_destination_rule,
     "EnvoyFilter": check_envoy_filter,
     "Gateway": check_gateway,
+    "MeshConfig": check_mesh_config,
     "PeerAuthentication": check_peer_authentication,
     "ProxyConfig": _attachment,
     "RequestAuthentication": check_request_authentication,

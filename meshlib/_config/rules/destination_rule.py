@@ -20,7 +20,7 @@ from meshlib.model.traffic_policy import (
     TunnelSettings,
 )
 
-__all__ = ["check_client_tls", "check_connection_pool", "check_destination_rule"]
+__all__ = ["check_client_tls", "check_connection_pool", "check_destination_rule", "check_outliers"]
 
 
 def check_destination_rule(spec: DestinationRuleSpec, metadata: Metadata, report: Report) -> None:
@@ -79,7 +79,7 @@ def _check_tunnel(tunnel: TunnelSettings, path: Path, report: Report) -> None:
 
 def _check_common(policy: TrafficPolicy | PortTrafficPolicy, path: Path, report: Report) -> None:
     if policy.outlier_detection is not None:
-        _check_outliers(policy.outlier_detection, (*path, "outlierDetection"), report)
+        check_outliers(policy.outlier_detection, (*path, "outlierDetection"), report)
     if policy.connection_pool is not None:
         check_connection_pool(policy.connection_pool, (*path, "connectionPool"), report)
     if policy.load_balancer is not None:
@@ -88,7 +88,8 @@ def _check_common(policy: TrafficPolicy | PortTrafficPolicy, path: Path, report:
         check_client_tls(policy.tls, (*path, "tls"), report)
 
 
-def _check_outliers(outliers: OutlierDetection, path: Path, report: Report) -> None:
+def check_outliers(outliers: OutlierDetection, path: Path, report: Report) -> None:
+    """When an endpoint is ejected."""
     if outliers.consecutive_errors:
         message = (
             "outlier detection consecutive errors is deprecated, "
