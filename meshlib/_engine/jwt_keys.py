@@ -104,7 +104,7 @@ def parse_keys(text: str | bytes) -> KeySet:
 def _key(members: Any) -> _Key | None:
     if not isinstance(members, Mapping) or members.get("kty") not in ("RSA", "EC", "OKP", "oct"):
         return None
-    if members.get("use", "sig") != "sig":
+    if members.get("use", "sig") != "sig" or (members["kty"] == "OKP" and members.get("crv") != "Ed25519"):
         return None
     try:
         return _Key(members)

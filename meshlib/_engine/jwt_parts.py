@@ -100,6 +100,8 @@ def _members(segment: str, part: str) -> dict[str, Any]:
         raise TokenError(f"Jwt {part} is an invalid Base64url encoded") from None
     try:
         found = json.loads(raw.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_constant)
+        if b"\\u" in raw:  # half of a surrogate pair is no character, and nothing could write it again
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise TokenError(f"Jwt {part} is an invalid JSON") from None
     if not isinstance(found, dict):

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from contextvars import Token
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -24,14 +23,23 @@ from meshlib._engine.inbound import Decision, Inspection, inspect
 from meshlib._engine.jwt import TokenCache, authenticate
 from meshlib._engine.recording import Served
 from meshlib._http import Headers, RequestHead
+from meshlib._inbound.arrivals import (
+    Admitted,
+    Arrival,
+    Refused,
+    changed_headers,
+    client_text,
+    header_text,
+    other_reading,
+)
 from meshlib._inbound.authorizers import ask_authorizer
-from meshlib._inbound.forwarded import XFCC, TrustedProxies
+from meshlib._inbound.forwarded import TrustedProxies
 from meshlib._inbound.inbound import Inbound, serving
 from meshlib._inbound.key_managers import _managers as _managers  # noqa: PLC0414 - for tests with keys of their own
 from meshlib._inbound.key_managers import key_manager
 from meshlib._inbound.keys import KeyManager
 from meshlib._inbound.reports import complete, request_served
-from meshlib._inbound.targets import problem_of, shadows_of
+from meshlib._inbound.targets import problem_of
 from meshlib._runtime import Runtime
 from meshlib._snapshot.inbound import InboundRequest, parse_address
 from meshlib._snapshot.snapshot import Snapshot
@@ -52,42 +60,6 @@ class HasRuntime(Protocol):
     def runtime(self) -> Runtime:
         """Where the configuration in force is."""
         ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Arrival:
-    """What a server knows of a request.
-
-    ``peer`` is the SPIFFE id in the verified certificate of the connection (None:
-    without), ``source_address`` and ``destination_address`` its two ends.
-    ``target_authority`` is the host in the request target, where that is a whole URL.
-    """
-
-    head: RequestHead
-    source_address: str = ""
-    destination_address: str = ""
-    peer: str | None = None
-    has_tls: bool = False
-    protocol: str = "http"
-    target_authority: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Admitted:
-    """The request may go on. ``headers`` None: as they came; ``path`` None: as it came."""
-
-    inbound: Inbound
-    headers: Headers | None = None
-    path: str | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Refused:
-    """What the client gets in place of the application's answer."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[str, str], ...]
 
 
 ReadBody = Callable[[int], bytes]
@@ -207,6 +179,10 @@ class Passage:
             await self._gate.keys.wait_async(reading, seconds=decision.wanted.timeout)
             request.head = arrival.head  # as it came, before its path was normalized
             decision = await self._run_async(snapshot, request, read_body)
+        other = other_reading(arrival, request, decision)
+        if other is not None:
+            second = await self._run_async(snapshot, other, read_body)
+            decision = decision if second.allowed else second
         return self._conclude(arrival, request, decision)
 
     def _begin(self, arrival: Arrival) -> tuple[InboundRequest, Admitted | Refused | None]:
@@ -249,6 +225,10 @@ class Passage:
             self._gate.keys.wait(reading, decision.wanted.timeout)
             request.head = arrival.head  # as it came, before its path was normalized
             decision = self._run(snapshot, request, read_body)
+        other = other_reading(arrival, request, decision)
+        if other is not None:
+            second = self._run(snapshot, other, read_body)
+            decision = decision if second.allowed else second
         return decision
 
     def _reading(self, decision: Decision) -> Any:
@@ -288,14 +268,14 @@ class Passage:
         if not decision.allowed:
             return self._refuse(decision)
         head, gate = arrival.head, self._gate
-        headers = _changed(head.headers, decision, keeps_xfcc=gate.proxies.trusts(request.source))
+        headers = changed_headers(head.headers, decision, keeps_xfcc=gate.proxies.trusts(request.source))
         request_id = head.headers.get(_REQUEST_ID, "")
         if not request_id:
             request_id = gate.runtime.published.request_ids.next()
             headers = Headers(head.headers) if headers is None else headers
             headers[_REQUEST_ID] = request_id
         inbound = self._inbound = Inbound.of(
-            decision, peer=request.peer, client_address=_written(request, arrival), request_id=request_id
+            decision, peer=request.peer, client_address=client_text(request, arrival), request_id=request_id
         )
         inbound.forbid = gate.forbid
         source = head.headers if headers is None else headers
@@ -316,7 +296,7 @@ class Passage:
             headers = (
                 *headers,
                 ("x-meshlib-policy", decision.policy or "-"),
-                ("x-meshlib-reason", _header(decision.reason)),
+                ("x-meshlib-reason", header_text(decision.reason)),
             )
         headers = (*headers, ("content-length", str(len(decision.body))))
         return Refused(status=decision.status, body=decision.body, headers=headers)
@@ -369,32 +349,3 @@ def _reset(token: Token[Any] | None, variable: Any) -> None:
         # A server that closes the response in another context: that one never saw the value.
         with suppress(ValueError):
             variable.reset(token)
-
-
-def _changed(headers: Any, decision: Decision, *, keeps_xfcc: bool) -> Headers | None:
-    """The headers for the application; None if they are those that came."""
-    removed = [name for name in decision.remove_headers if name in headers]
-    if not keeps_xfcc:
-        removed += [XFCC] if XFCC in headers else []
-        removed += shadows_of(headers, {XFCC, *decision.remove_headers})
-    if not removed and not decision.set_headers:
-        return None
-    changed = Headers(headers)
-    for name in removed:
-        changed.popall(name, None)
-    for name, value in decision.set_headers:
-        changed[name] = value
-    return changed
-
-
-def _written(request: InboundRequest, arrival: Arrival) -> str:
-    if request.remote is None:
-        return arrival.source_address
-    from ipaddress import IPv4Address, IPv6Address
-
-    version, number = request.remote
-    return str(IPv4Address(number) if version == 4 else IPv6Address(number))
-
-
-def _header(text: str) -> str:
-    return text.encode("ascii", "replace").decode()

@@ -14,7 +14,7 @@ from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
 
 from meshlib._http import HeadersView, RequestHead
 
-__all__ = ["agreed_path", "problem_of", "shadows_of", "split_target"]
+__all__ = ["agreed_path", "one_slash", "problem_of", "shadows_of", "split_target"]
 
 _KEPT: Final = "/:@!$&'()*+,;=~[]\\"
 """What a path may hold as it is; a backslash is kept for the normalization to see."""
@@ -47,6 +47,19 @@ def split_target(target: str) -> tuple[str, str]:
     authority = _AUTHORITY.match(rest)[0]  # type: ignore[index]  # it matches every text
     path = rest[len(authority) :]
     return path if path.startswith("/") else f"/{path}", authority
+
+
+def one_slash(path: str) -> str | None:
+    """The path as frameworks of werkzeug's kin (Flask, Quart) read it: with one slash at its beginning.
+
+    None where they read nothing else. To Envoy ``//admin`` is not ``/admin``, unless
+    the mesh merges slashes.
+    """
+    raw, mark, query = path.partition("?")
+    if not raw.startswith(("//", "/%2f", "/%2F")):
+        return None
+    decoded = unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
+    return f"{quote_from_bytes(b'/' + decoded.lstrip(b'/'), _KEPT)}{mark}{query}"
 
 
 def problem_of(head: RequestHead, authority: str = "") -> str:

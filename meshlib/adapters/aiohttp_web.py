@@ -12,6 +12,7 @@ from yarl import URL
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.certificates import identity_of_tls
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
+from meshlib._inbound.targets import split_target
 
 __all__ = ["mesh_middleware"]
 
@@ -67,7 +68,7 @@ def _arrival(request: web.Request) -> Arrival:
         request.method,
         "http" if tls is None else "https",
         request.headers.get("host", ""),
-        _origin_form(request.raw_path),
+        request.rel_url.raw_path_qs,
         Headers(request.headers),
         port=port,
     )
@@ -79,14 +80,8 @@ def _arrival(request: web.Request) -> Arrival:
         peer=identity_of_tls(tls),
         has_tls=tls is not None,
         protocol="websocket" if request.headers.get("upgrade", "").lower() == "websocket" else "http",
+        target_authority=split_target(request.raw_path)[1],
     )
-
-
-def _origin_form(target: str) -> str:
-    """The path and query of a request target, which may be a whole URL."""
-    if target.startswith("/") or "://" not in target:
-        return target
-    return "/" + target.partition("://")[2].partition("/")[2]
 
 
 def _reader(request: web.Request) -> Callable[[int], Awaitable[bytes]]:
@@ -112,14 +107,19 @@ def _reader(request: web.Request) -> Callable[[int], Awaitable[bytes]]:
 def _admitted(request: web.Request, verdict: Admitted) -> web.Request:
     """The request as the application sees it: the same object, unless a policy changed what it says."""
     if verdict.headers is not None and verdict.path is not None:
-        url = URL(verdict.path, encoded=True)
-        request = request.clone(headers=verdict.headers, rel_url=url)
+        request = request.clone(headers=verdict.headers, rel_url=_url(verdict.path))
     elif verdict.headers is not None:
         request = request.clone(headers=verdict.headers)
     elif verdict.path is not None:
-        request = request.clone(rel_url=URL(verdict.path, encoded=True))
+        request = request.clone(rel_url=_url(verdict.path))
     _state(request)["mesh"] = verdict.inbound
     return request
+
+
+def _url(path: str) -> URL:
+    """A path with its query; one that begins with two slashes names no host."""
+    raw, _, query = path.partition("?")
+    return URL.build(path=raw, query_string=query, encoded=True)
 
 
 def _state(request: web.Request) -> MutableMapping[str, Any]:

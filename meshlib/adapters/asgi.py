@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from typing import Any, Final, TypeAlias
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.certificates import identity_of, identity_of_tls
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
+from meshlib._inbound.targets import agreed_path
 
 __all__ = ["MeshMiddleware"]
 
@@ -61,7 +62,7 @@ class MeshMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        arrival = _arrival(scope, receive)
+        arrival = _arrival(scope, receive, send)
         body = _Body(receive)
         with self._gate.open() as passage:
             verdict = await passage.admit_async(arrival, body.read)
@@ -72,10 +73,10 @@ class MeshMiddleware:
             await self.app(_admitted_scope(scope, verdict), body.receive, started)
 
 
-def _arrival(scope: Scope, receive: Receive) -> Arrival:
+def _arrival(scope: Scope, receive: Receive, send: Send) -> Arrival:
     headers = Headers([(_text(name), _text(value)) for name, value in scope["headers"]])
     scheme: str = scope.get("scheme", "http")
-    path = _text(scope.get("raw_path") or quote(scope["path"]).encode())
+    path = agreed_path(_text(scope.get("raw_path") or b""), scope["path"])
     query = scope.get("query_string", b"")
     server = scope.get("server") or ("", None)
     head = RequestHead(
@@ -86,7 +87,7 @@ def _arrival(scope: Scope, receive: Receive) -> Arrival:
         headers,
         port=server[1] or 0,
     )
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    transport = _connection(receive, send)
     has_tls, identity = _peer(scope, transport)
     return Arrival(
         head=head,
@@ -95,6 +96,7 @@ def _arrival(scope: Scope, receive: Receive) -> Arrival:
         peer=identity,
         has_tls=has_tls or head.scheme == "https",
         protocol=scope["type"],
+        merges_slashes=True,
     )
 
 
@@ -105,6 +107,25 @@ def _text(value: bytes) -> str:
 
 def _bytes(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
+
+
+def _connection(receive: Receive, send: Send) -> Any:
+    """The connection behind a request, where it can be found: with ``get_extra_info``, as of asyncio.
+
+    No release of uvicorn, hypercorn or gunicorn shows the client's certificate to
+    applications, but what they hand them belongs to the object that holds the connection.
+    """
+    owner = getattr(receive, "__self__", None)
+    transport = getattr(owner, "transport", None)  # uvicorn's
+    if transport is not None:
+        return transport
+    owner = getattr(send, "__self__", None)  # hypercorn: the stream, its protocol, its connection
+    for _ in range(3):
+        owner = getattr(getattr(owner, "send", None), "__self__", None)
+        writer = getattr(owner, "writer", None)
+        if writer is not None:
+            return writer
+    return None
 
 
 def _source(scope: Scope, transport: Any) -> str:
@@ -123,8 +144,7 @@ def _source(scope: Scope, transport: Any) -> str:
 def _peer(scope: Scope, transport: Any) -> tuple[bool, str | None]:
     """Whether the connection is TLS, and the verified identity of its other end.
 
-    The ASGI TLS extension where the server has it. No release of uvicorn does; there
-    ``receive`` is a method of the object that holds the connection.
+    The ASGI TLS extension where the server has it, else the connection itself.
     """
     extension = (scope.get("extensions") or {}).get("tls")
     if extension is not None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from http import HTTPStatus
-from io import BytesIO
-from typing import Any, Final, Protocol, TypeAlias
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 from meshlib._http import Headers, RequestHead
+from meshlib._inbound.bodies import WsgiBody
 from meshlib._inbound.certificates import identity_of, identity_of_tls
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Passage, Refused
+from meshlib._inbound.targets import agreed_path, split_target
 
 __all__ = ["MeshMiddleware"]
 
@@ -23,11 +24,6 @@ StartResponse: TypeAlias = Callable[..., Any]
 App: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _BARE: Final = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
-_SAFE: Final = "/:@!$&'()*+,;=~"
-
-
-class _Readable(Protocol):
-    def read(self, size: int = ..., /) -> bytes: ...
 
 
 class MeshMiddleware:
@@ -59,7 +55,7 @@ class MeshMiddleware:
         passage = self._gate.open()
         passage.__enter__()
         try:
-            verdict = passage.admit(_arrival(environ), _Body(environ).read)
+            verdict = passage.admit(_arrival(environ), WsgiBody(environ).read)
             if isinstance(verdict, Refused):
                 passage.__exit__()
                 return _refuse(start_response, verdict)
@@ -108,7 +104,7 @@ def _arrival(environ: Environ) -> Arrival:
         if environ.get(name):
             headers[header] = _text(environ[name])
     query = _text(environ.get("QUERY_STRING", ""))
-    path = _raw_path(environ)
+    path, authority = _path(environ)
     has_tls, identity = _peer(environ)
     scheme = environ.get("wsgi.url_scheme", "http")
     head = RequestHead(
@@ -125,19 +121,17 @@ def _arrival(environ: Environ) -> Arrival:
         destination_address="",
         peer=identity,
         has_tls=has_tls or scheme == "https",
+        target_authority=authority,
+        merges_slashes=True,
     )
 
 
-def _raw_path(environ: Environ) -> str:
-    """The path as it was sent, where the server tells; else as it must have been."""
-    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI")
-    if raw:
-        raw = raw.partition("?")[0].partition("#")[0]
-        if not raw.startswith("/") and "://" in raw:  # absolute form
-            raw = "/" + raw.partition("://")[2].partition("/")[2]
-        return _text(raw)
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return quote_from_bytes(path.encode("latin-1"), _SAFE) or "/"
+def _path(environ: Environ) -> tuple[str, str]:
+    """The path as it was sent, where the server tells, else as it must have been; and the host in a target with one."""
+    seen = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1", "replace")
+    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    sent, authority = split_target(raw.partition("?")[0].partition("#")[0])
+    return agreed_path(_text(sent), seen), authority
 
 
 def _text(value: str) -> str:
@@ -191,39 +185,3 @@ def _refuse(start_response: StartResponse, refused: Refused) -> Iterable[bytes]:
         phrase = "Refused"
     start_response(f"{refused.status} {phrase}", [(name, _native(value)) for name, value in refused.headers])
     return [refused.body]
-
-
-class _Body:
-    """The body of a request, of which a policy may need the beginning before the application reads it."""
-
-    __slots__ = ("_environ",)
-
-    def __init__(self, environ: Environ) -> None:
-        self._environ = environ
-
-    def read(self, limit: int) -> bytes:
-        """The first ``limit`` bytes (one more, if there are more); the application still gets all of it."""
-        stream: _Readable = self._environ["wsgi.input"]
-        length = int(self._environ.get("CONTENT_LENGTH") or 0)
-        start = stream.read(min(limit + 1, length)) if length else b""
-        self._environ["wsgi.input"] = _Rejoined(start, stream, length)
-        return start
-
-
-class _Rejoined(BytesIO):
-    """A stream whose beginning was read already."""
-
-    def __init__(self, start: bytes, rest: _Readable, length: int) -> None:
-        super().__init__(start)
-        self._rest = rest
-        self._left = length - len(start)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """As of any binary stream; ends with the body."""
-        found = super().read(size)
-        wanted = self._left if size is None or size < 0 else min(size - len(found), self._left)
-        if wanted > 0:
-            more = self._rest.read(wanted)
-            self._left -= len(more)
-            found += more
-        return found

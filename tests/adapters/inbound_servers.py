@@ -51,7 +51,7 @@ def facts(method: str, path: str, query: str, headers: dict[str, str], body: byt
 async def _starlette_echo(request: Request) -> Response:
     headers = {name.lower(): value for name, value in request.headers.items()}
     body = await request.body()
-    seen = facts(request.method, request.url.path, request.url.query, headers, body, request.scope["mesh"])
+    seen = facts(request.method, request.scope["path"], request.url.query, headers, body, request.scope["mesh"])
     return JSONResponse(seen)
 
 
@@ -75,7 +75,7 @@ async def _starlette_socket(websocket: WebSocket) -> None:
 
 
 @contextmanager
-def serve_asgi(mesh: Mesh, *, tls: ssl.SSLContext | None = None, **options: Any) -> Iterator[int]:
+def serve_asgi(mesh: Mesh, *, tls: ssl.SSLContext | None = None, http: str = "auto", **options: Any) -> Iterator[int]:
     methods = ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE"]
     app = Starlette(
         routes=[
@@ -86,7 +86,7 @@ def serve_asgi(mesh: Mesh, *, tls: ssl.SSLContext | None = None, **options: Any)
         ]
     )
     governed = AsgiMiddleware(app, mesh, **options)
-    config = uvicorn.Config(governed, host="127.0.0.1", port=0, log_level="critical", ws="websockets-sansio")
+    config = uvicorn.Config(governed, host="127.0.0.1", port=0, log_level="critical", http=http, ws="websockets-sansio")
     config.load()
     config.ssl = tls
     server = uvicorn.Server(config)

@@ -1,0 +1,100 @@
+"""What an adapter says of a request, what it gets back, and what is made of the one for the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshlib._engine.inbound import Decision
+from meshlib._http import Headers, HeadersView, RequestHead
+from meshlib._inbound.forwarded import XFCC
+from meshlib._inbound.inbound import Inbound
+from meshlib._inbound.targets import one_slash, shadows_of
+from meshlib._snapshot.inbound import InboundRequest
+
+__all__ = ["Admitted", "Arrival", "Refused", "changed_headers", "client_text", "header_text", "other_reading"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Arrival:
+    """What a server knows of a request.
+
+    ``peer`` is the SPIFFE id in the verified certificate of the connection (None:
+    without), ``source_address`` and ``destination_address`` its two ends.
+    ``target_authority`` is the host in the request target, where that is a whole URL.
+    ``merges_slashes``: the application may read several slashes at the beginning as one.
+    """
+
+    head: RequestHead
+    source_address: str = ""
+    destination_address: str = ""
+    peer: str | None = None
+    has_tls: bool = False
+    protocol: str = "http"
+    target_authority: str = ""
+    merges_slashes: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Admitted:
+    """The request may go on. ``headers`` None: as they came; ``path`` None: as it came."""
+
+    inbound: Inbound
+    headers: Headers | None = None
+    path: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Refused:
+    """What the client gets in place of the application's answer."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+def other_reading(arrival: Arrival, request: InboundRequest, decision: Decision) -> InboundRequest | None:
+    """The request that the application may take an allowed one for; that must be allowed too."""
+    if not arrival.merges_slashes or not decision.allowed:
+        return None
+    path = one_slash(arrival.head.path if decision.path is None else decision.path)
+    if path is None:
+        return None
+    head = arrival.head
+    return InboundRequest(
+        RequestHead(head.method, head.scheme, head.authority, path, head.headers, port=head.port, host=head.host),
+        port=request.port,
+        peer=request.peer,
+        source=request.source,
+        remote=request.remote,
+        destination=request.destination,
+        sni=request.sni,
+    )
+
+
+def changed_headers(headers: HeadersView, decision: Decision, *, keeps_xfcc: bool) -> Headers | None:
+    """The headers for the application; None if they are those that came."""
+    removed = [name for name in decision.remove_headers if name in headers]
+    if not keeps_xfcc:
+        removed += [XFCC] if XFCC in headers else []
+        removed += shadows_of(headers, {XFCC, *decision.remove_headers})
+    if not removed and not decision.set_headers:
+        return None
+    changed = Headers(headers)
+    for name in removed:
+        changed.popall(name, None)
+    for name, value in decision.set_headers:
+        changed[name] = value
+    return changed
+
+
+def client_text(request: InboundRequest, arrival: Arrival) -> str:
+    if request.remote is None:
+        return arrival.source_address
+    from ipaddress import IPv4Address, IPv6Address
+
+    version, number = request.remote
+    return str(IPv4Address(number) if version == 4 else IPv6Address(number))
+
+
+def header_text(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
