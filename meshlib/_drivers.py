@@ -12,7 +12,7 @@ from meshlib._engine.commands import Backoff, Command, Copy, Reply, Send, Steps,
 from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._timers import Timers
 
-__all__ = ["AsyncTransport", "SyncTransport", "adrive", "drive"]
+__all__ = ["AsyncTransport", "SyncTransport", "adrive", "drive", "take_turn"]
 
 
 class AsyncTransport(Protocol):
@@ -61,7 +61,7 @@ async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None 
                 transport.mirror(command)
                 continue
             if type(command) is Wait:
-                await _turn(command)
+                await take_turn(command)
                 continue
             assert isinstance(command, Backoff)
             if command.discard is not None:
@@ -91,7 +91,7 @@ async def _send_in_time(send: Send, seconds: float, transport: AsyncTransport, t
     return outcome
 
 
-async def _turn(wait: Wait) -> None:
+async def take_turn(wait: Wait) -> None:
     """Return at the ticket's turn, whichever thread tells it, or when the time is over."""
     loop = asyncio.get_running_loop()
     turn = asyncio.Event()

@@ -33,6 +33,9 @@ class Runtime:
     fresh locks and without the requests of its parent.
     """
 
+    exchange_type: Callable[..., Exchange] = Exchange
+    """What :meth:`begin` makes; simulations have their own, which does the same on virtual time."""
+
     def __init__(self, snapshot: Snapshot, *, clock: Clock | None = None, chance: Chance | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self.chance: Chance = chance or system_chance()
@@ -60,7 +63,7 @@ class Runtime:
         published = self.published
         if published.snapshot.unlisted is None:  # a gateway
             _enter(request)
-        exchange = Exchange(published, request, headers, can_replay)
+        exchange = self.exchange_type(published, request, headers, can_replay)
         if exchange.published.callers:
             exchange.deadline = deadline.get()
         if self.recorder is not None:

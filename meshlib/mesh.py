@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from meshlib._clock import Clock
     from meshlib._random import Chance
+    from meshlib.model.resource import Resource
     from meshlib.telemetry.metrics import Metrics
 
 __all__ = ["Mesh"]
@@ -154,6 +155,14 @@ class Mesh:
     def report(self) -> Report:
         """Per resource and field: honoured, approximated or refused; and what was skipped."""
         return report(self._loaded.read_again())
+
+    def _resources(self) -> tuple[Resource, ...]:
+        """The resources in force, decoded anew; for simulations, which compile them for many workloads."""
+        return tuple(self._loaded.read_again().resources)
+
+    def _as_seen_by(self, workload: Workload, runtime: Runtime) -> Mesh:
+        """The same configuration in the eyes of another workload, of which ``runtime`` has the snapshot."""
+        return Mesh(self._loaded, self._config, workload, runtime, strict=self._strict)
 
     def explain(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, workload: Workload | None = None

@@ -20,6 +20,7 @@ class Answer:
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     delay: float = 0.0
+    body: bytes = b""
 
 
 Script: TypeAlias = int | Answer | FailureKind | Callable[[Send], "int | Answer | FailureKind"]

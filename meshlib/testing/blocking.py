@@ -1,0 +1,193 @@
+"""Blocking code on virtual time: clients without an event loop, WSGI applications, code that sleeps.
+
+Blocking code runs in a thread of its own, and only ever one thread runs: the loop stands
+still until the thread waits for something of the simulation (an answer, a sleep), then
+goes on until that has come. So the order of everything is the same in every run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, Final, SupportsIndex, TypeVar
+
+from meshlib.testing.memory_loop import MemoryLoop
+
+__all__ = ["Blocking"]
+
+T = TypeVar("T")
+
+_SLEEP: Final = time.sleep
+_MONOTONIC: Final = time.monotonic
+_TIME: Final = time.time
+
+
+class _Worker:
+    """One thread of blocking code; the loop and the thread take turns."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
+        self._asked: Coroutine[Any, Any, Any] | None = None
+        self._answer: Future[Any] = Future()
+        self.result: Future[Any] = Future()
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=self._run, args=(context, function), name="meshlib-blocking", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, context: contextvars.Context, function: Callable[[], Any]) -> None:
+        self._mine.acquire()
+        _here.worker = self
+        try:
+            self.result.set_result(context.run(function))
+        except BaseException as error:  # noqa: BLE001 - whatever it is belongs to who waits for the result
+            self.result.set_exception(error)
+        self._theirs.release()
+
+    def ask(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """In the thread: have the loop run a coroutine, and wait for its result."""
+        self._asked = coroutine
+        self._theirs.release()
+        self._mine.acquire()
+        answer: Future[T] = self._answer
+        return answer.result()
+
+    def turn(self) -> Coroutine[Any, Any, Any] | None:
+        """In the loop: let the thread run until it asks for something; None once it is done."""
+        self._asked = None
+        self._mine.release()
+        self._theirs.acquire()
+        return self._asked
+
+    def tell(self, answer: Future[Any]) -> None:
+        """What came of the coroutine that it asked for."""
+        self._answer = answer
+
+
+class _Here(threading.local):
+    worker: _Worker | None = None
+
+
+_here = _Here()
+
+
+class Blocking:
+    """Joins blocking code with the loop of a simulation."""
+
+    def __init__(self, loop: MemoryLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._waiting = 0  # threads of others that wait for the loop
+        self._limiter: Any = None
+        loop.selector.busy_threads = self._busy
+
+    def _busy(self) -> int:
+        """How many of anyio's threads run application code: FastAPI and Starlette have `def` endpoints in them."""
+        return 0 if self._limiter is None else max(int(self._limiter.borrowed_tokens) - self._waiting, 0)
+
+    def watch_threads(self, limiter: Any) -> None:
+        """Keep the clock still while a thread of this anyio limiter works."""
+        self._limiter = limiter
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """In the loop: run a blocking function, on virtual time."""
+        worker = _Worker(function)
+        asked = worker.turn()
+        while asked is not None:
+            answer: Future[Any] = Future()
+            try:
+                answer.set_result(await asked)
+            except BaseException as error:  # noqa: BLE001 - raised in the thread, which ends by it
+                answer.set_exception(error)
+            worker.tell(answer)
+            asked = worker.turn()
+        result: Future[T] = worker.result
+        return result.result()
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """In blocking code: run a coroutine on virtual time and return its result, wherever this is."""
+        if _here.worker is not None:
+            return _here.worker.ask(coroutine)
+        running = asyncio._get_running_loop()
+        if running is self._loop:
+            coroutine.close()
+            raise RuntimeError("a blocking call would stop the simulation's event loop; use asyncio.to_thread")
+        if running is not None:
+            return self._elsewhere(coroutine)
+        if self._loop.is_running():
+            return self._from_outside(coroutine)
+        with self.patched_time():
+            return self._loop.run_until_complete(coroutine)
+
+    def _elsewhere(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Another loop runs in this thread, so ours runs in another thread; this one waits."""
+        result: Future[T] = Future()
+        context = contextvars.copy_context()
+
+        def main() -> None:
+            try:
+                result.set_result(context.run(self.wait, coroutine))
+            except BaseException as error:  # noqa: BLE001 - belongs to who waits
+                result.set_exception(error)
+
+        thread = threading.Thread(target=main, name="meshlib-simulation")
+        thread.start()
+        thread.join()
+        return result.result()
+
+    def _from_outside(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """A thread that the application made, while the loop runs."""
+        with self._lock:
+            self._waiting += 1
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    # -- the clock of code that asks the system ------------------------------------------------------
+
+    @contextmanager
+    def patched_time(self) -> Iterator[None]:
+        """Within, :func:`time.sleep`, :func:`time.monotonic` and :func:`time.time` are those of the simulation.
+
+        Only for its own threads; all others get the system's.
+        """
+        before = time.sleep, time.monotonic, time.time
+        owner = threading.get_ident()
+        clock = self._loop.clock
+
+        def is_ours() -> bool:
+            return threading.get_ident() == owner or _here.worker is not None or self._is_applications()
+
+        def sleep(seconds: float | SupportsIndex, /) -> None:
+            if is_ours():
+                self.sleep(float(seconds))
+            else:
+                _SLEEP(seconds)
+
+        time.sleep = sleep
+        time.monotonic = lambda: clock.monotonic() if is_ours() else _MONOTONIC()
+        time.time = lambda: clock.time() if is_ours() else _TIME()
+        try:
+            yield
+        finally:
+            time.sleep, time.monotonic, time.time = before
+
+    def _is_applications(self) -> bool:
+        return self._limiter is not None and threading.current_thread().name.startswith("AnyIO worker")
+
+    def sleep(self, seconds: float) -> None:
+        """Let virtual time pass in blocking code; in the loop itself everybody waits, as with any loop."""
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        if _here.worker is None and asyncio._get_running_loop() is self._loop:
+            self._loop.clock.advance(seconds)
+        else:
+            self.wait(asyncio.sleep(seconds))
