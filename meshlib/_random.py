@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Protocol
 
-__all__ = ["Chance", "system_chance"]
+__all__ = ["Chance", "reseed", "system_chance"]
 
 
 class Chance(Protocol):
@@ -23,3 +23,9 @@ class Chance(Protocol):
 def system_chance(seed: int | None = None) -> Chance:
     """A generator of its own, seeded by the operating system unless ``seed`` is given."""
     return random.Random(seed)
+
+
+def reseed(chance: Chance) -> None:
+    """Give a generator of :func:`system_chance` a new state: a forked child draws what its parent draws otherwise."""
+    if isinstance(chance, random.Random):
+        chance.seed()

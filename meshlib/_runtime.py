@@ -7,7 +7,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import get_args
+from typing import Protocol, get_args
 
 from meshlib._clock import Clock, SystemClock
 from meshlib._context import deadline, entered, handed_on
@@ -18,11 +18,11 @@ from meshlib._engine.recording import Recorder, View
 from meshlib._engine.request_headers import RequestIds
 from meshlib._engine.state import LiveCluster, State
 from meshlib._http import Headers, RequestHead
-from meshlib._random import Chance, system_chance
+from meshlib._random import Chance, reseed, system_chance
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import Event, Observer
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "forked"]
 
 
 class Runtime:
@@ -39,15 +39,18 @@ class Runtime:
     def __init__(self, snapshot: Snapshot, *, clock: Clock | None = None, chance: Chance | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self.chance: Chance = chance or system_chance()
+        self._has_own_chance = chance is None
         self._observers: Observers = {}
         self._failed_observers: set[Observer] = set()
         self.recorder: Recorder | None = None
         self.views: list[View] = []  # parts of the mesh that have figures of their own for the metrics
+        self.certificates: str | None = None  # where those of the workload lie; None: where Istio puts them
+        self.originator: object = None  # of TLS, made by the first client that needs it
         self._lock = threading.Lock()
         self._state = State(self.chance, self.clock)
         self.published = self._bind(snapshot, {})
         if hasattr(os, "register_at_fork"):
-            _forked.watch(self)
+            forked.watch(self)
 
     def publish(self, snapshot: Snapshot) -> None:
         """Put a snapshot in force. State survives, keyed by cluster and endpoint."""
@@ -113,8 +116,11 @@ class Runtime:
         )
 
     def reset_after_fork(self) -> None:
-        """In a forked child: new locks, counters of requests on their way back to zero."""
+        """In a forked child: new locks, draws of its own, counters of requests on their way back to zero."""
         self._lock = threading.Lock()
+        if self._has_own_chance:
+            reseed(self.chance)
+        self.originator = None
         self.published.request_ids = RequestIds(self.chance)
         if self.recorder is not None:
             self.recorder.reset_after_fork()
@@ -137,22 +143,30 @@ def _enter(request: RequestHead) -> None:
         request.claims = arrival.claims
 
 
+class HasLocks(Protocol):
+    """What a fork leaves in a state that only its parent could end."""
+
+    def reset_after_fork(self) -> None:
+        """Make it usable in the child."""
+
+
 class _Forks:
-    """Tells living runtimes that the process has forked; one hook for the process, since hooks cannot be removed."""
+    """Tells living objects that the process has forked; one hook for the process, since hooks cannot be removed."""
 
     def __init__(self) -> None:
-        self._runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+        self._watched: weakref.WeakSet[HasLocks] = weakref.WeakSet()
         self._registered = False
 
-    def watch(self, runtime: Runtime) -> None:
-        self._runtimes.add(runtime)
+    def watch(self, one: HasLocks) -> None:
+        """Reset it in every child from now on, as long as it lives."""
+        self._watched.add(one)
         if not self._registered:
             self._registered = True
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        for runtime in list(self._runtimes):
-            runtime.reset_after_fork()
+        for one in list(self._watched):
+            one.reset_after_fork()
 
 
-_forked = _Forks()
+forked = _Forks()

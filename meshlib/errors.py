@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from meshlib.diagnostics import Finding
 
-__all__ = ["ConfigError", "MeshError", "MissingExtraError", "RefusedError", "SourceError"]
+__all__ = [
+    "ConfigError",
+    "MeshClosedError",
+    "MeshError",
+    "MissingExtraError",
+    "RefusedError",
+    "SourceError",
+    "UnsupportedVersionError",
+]
 
 
 class MeshError(Exception):
@@ -50,6 +58,13 @@ class SourceError(MeshError):
         super().__init__(f"{source}: {reason}; {remedy}")
 
 
+class MeshClosedError(MeshError):
+    """A mesh that was closed is asked for a new client."""
+
+    def __init__(self) -> None:
+        super().__init__("this mesh is closed and makes no more clients; load it anew with Mesh.load(…)")
+
+
 class MissingExtraError(MeshError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
@@ -58,6 +73,17 @@ class MissingExtraError(MeshError, ImportError):
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed; "
             f"install it with: pip install 'proxyless-mesh[{extra}]'"
+        )
+
+
+class UnsupportedVersionError(MeshError, ImportError):
+    """An installed package is older than what meshlib works with; the message names the remedy."""
+
+    def __init__(self, package: str, found: str, minimum: str) -> None:
+        self.package, self.found, self.minimum = package, found, minimum
+        super().__init__(
+            f"{package} {found} is not supported: meshlib needs {package}>={minimum}; "
+            f"update it with: pip install --upgrade '{package}>={minimum}'"
         )
 
 

@@ -183,6 +183,7 @@ class Destinations:
         original = original or (subset is not None and passes_through(rule, name))
         policy = self._policy(service, port, rule, name, endpoints, original=original)
         discovery = self._discovery(service, policy)
+        accounts = accounts_of(service, endpoints) if policy.tls.mode != "DISABLE" else ()
         if subset is not None and subset.labels:
             wanted = subset.labels.items()
             endpoints = tuple(endpoint for endpoint in endpoints if wanted <= endpoint.labels.items())
@@ -214,6 +215,7 @@ class Destinations:
             origin=rule.origin if rule is not None else "",
             original_port=overridden_port(service, port) if discovery is Discovery.ORIGINAL else None,
             subset_labels=subset.labels if subset is not None else {},
+            accounts=accounts,
         )
 
     def _discovery(self, service: Service, policy: TrafficPolicy) -> Discovery:
@@ -308,6 +310,15 @@ class Destinations:
         if self._peers.mode(service.namespace) == "DISABLE":
             return DISABLED
         return MESH if original else AUTOMATIC
+
+
+def accounts_of(service: Service, endpoints: tuple[Endpoint, ...]) -> tuple[str, ...]:
+    """The names that certificates of a service carry: the identities behind all its endpoints, and those it declares.
+
+    Istio 1.31: ``match_subject_alt_names`` of a subset names the accounts of the whole service.
+    """
+    names = {endpoint.identity for endpoint in endpoints if endpoint.identity}
+    return tuple(sorted(names.union(service.accounts)))
 
 
 def overridden_port(service: Service, port: ServicePort) -> int | None:

@@ -339,4 +339,5 @@ def upstream_tls(settings: model.ClientTLSSettings | None, traits: PolicyTraits)
         credential_name=settings.credential_name or "",
         ca_crl=settings.ca_crl or "",
         skip_verify=bool(settings.insecure_skip_verify),
+        names_are_written=bool(settings.subject_alt_names),
     )

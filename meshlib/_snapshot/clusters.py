@@ -194,6 +194,8 @@ class UpstreamTls:
     credential_name: str = ""
     ca_crl: str = ""
     skip_verify: bool = False
+    names_are_written: bool = False
+    """Whether the rule itself names ``subject_alt_names``; else the accounts of the cluster are accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +244,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``original_port`` replaces the dialled port where the discovery is ORIGINAL.
     ``origin`` names the DestinationRule behind the policy, if there is one. ``localities``
     are weighted against each other within their tier; empty where they do not count.
+    ``accounts`` are the names that certificates of the destination carry, all subsets together.
     """
 
     name: str
@@ -258,6 +261,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     origin: str = ""
     original_port: int | None = None
     subset_labels: Mapping[str, str] = {}
+    accounts: tuple[str, ...] = ()
 
     @property
     def speaks_http2(self) -> bool:

@@ -377,14 +377,14 @@ async def test_a_direct_response_and_a_rewritten_authority() -> None:
             assert (reply.status, await reply.text()) == (418, "teapot")
 
 
-async def test_tls_that_cannot_be_originated_is_refused_not_sent_in_plaintext() -> None:
+async def test_a_server_without_tls_gets_nothing_in_plaintext() -> None:
     """Fails closed: nothing reaches the server."""
     async with upstream() as server:
         policy = TrafficPolicy(tls=UpstreamTls(mode="MUTUAL"))
         async with governed_session(runtime_for(server.port, policy=policy)) as session:
             async with session.get("http://reviews:9080/") as reply:
                 assert reply.status == 503
-                assert "TLS origination (MUTUAL) is not supported" in await reply.text()
+                assert "transport failure reason: TLS_error" in await reply.text()
         assert server.seen == []
 
 

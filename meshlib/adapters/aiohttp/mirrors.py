@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.payload import BytesPayload
@@ -11,6 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from meshlib._engine.commands import Copy
+from meshlib._outbound.tls import Handshake
 
 __all__ = ["Mirrors"]
 
@@ -30,7 +32,7 @@ class Mirrors:
         self._tasks: set[asyncio.Task[None]] = set()
         self.dropped = 0
 
-    def start(self, request: aiohttp.ClientRequest, copy: Copy, scheme: str) -> None:
+    def start(self, request: aiohttp.ClientRequest, copy: Copy, scheme: str, shake: Handshake | None = None) -> None:
         """Send a copy. One that cannot be made (a streamed body) or has no room is left out, as in Envoy."""
         body = request.body
         connector = request.session.connector
@@ -58,7 +60,10 @@ class Mirrors:
         for name in _FRAMING:
             headers.popall(name, None)
         server_name = request.original_url.raw_host if scheme == "https" else None
-        send = self._send(self._session, request.method, url, headers, body, server_name)
+        secured: dict[str, Any] = {"server_hostname": server_name}
+        if shake is not None:
+            secured = {"server_hostname": shake.server_name, "ssl": shake.context}
+        send = self._send(self._session, request.method, url, headers, body, secured)
         task = asyncio.get_running_loop().create_task(send)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -70,7 +75,7 @@ class Mirrors:
         url: URL,
         headers: CIMultiDict[str],
         body: object,
-        server_name: str | None,
+        secured: Mapping[str, Any],
     ) -> None:
         data = await body.as_bytes() if isinstance(body, BytesPayload) else None
         try:
@@ -81,7 +86,7 @@ class Mirrors:
                 data=data,
                 allow_redirects=False,
                 skip_auto_headers=_AUTOMATIC,
-                server_hostname=server_name,
+                **secured,
             ) as response:
                 response.release()
         except (aiohttp.ClientError, OSError):

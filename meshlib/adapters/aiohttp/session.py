@@ -22,8 +22,9 @@ from meshlib._drivers import adrive
 from meshlib._engine.commands import Copy, LocalReply, Send
 from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind, Outcome, RequestHead, Response
+from meshlib._outbound.tls import CredentialError, Handshake, Originator, handshake_reason, originator
 from meshlib._runtime import Runtime
-from meshlib._snapshot.clusters import ConnectionPool
+from meshlib._snapshot.clusters import Cluster, ConnectionPool, Endpoint
 from meshlib._timers import Timers
 from meshlib.adapters.aiohttp.connections import Lifetimes, MeshConnector, PendingOverflowError
 from meshlib.adapters.aiohttp.errors import refusal_error
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["governed_session"]
 
 _HOST = istr("Host")
-_PLAINTEXT = ("AUTO", "DISABLE")
 
 # URLs of endpoints, by the URL that was called: yarl computes the parts of each new URL anew.
 _REMEMBERED_URLS = 1024
@@ -49,6 +49,18 @@ class MeshRequest(aiohttp.ClientRequest):
     """aiohttp's request; refuses to be sent around the mesh."""
 
     attempt: _Governed | None = None
+    handshake: Handshake | None = None  # of the mesh, in place of the TLS settings of the session
+
+    @property
+    def ssl(self) -> Any:
+        """The TLS setting that holds for the attempt."""
+        return super().ssl if self.handshake is None else self.handshake.context
+
+    @property
+    def connection_key(self) -> Any:
+        """What a connection must have in common with the request to carry it."""
+        key = super().connection_key
+        return key if self.handshake is None else key._replace(ssl=self.handshake.context)
 
     # Returns aiohttp's own coroutine instead of awaiting it in another: a frame less for each call.
     def send(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -122,10 +134,11 @@ def _request_class(base: type[aiohttp.ClientRequest] | None) -> type[MeshRequest
 class _Governor:
     """The client middleware: one exchange each time aiohttp enters the chain."""
 
-    __slots__ = ("_aimed", "_lifetimes", "_mirrors", "_raise_on_refusal", "_runtime", "_timers")
+    __slots__ = ("_aimed", "_lifetimes", "_mirrors", "_originator", "_raise_on_refusal", "_runtime", "_timers")
 
     def __init__(self, runtime: Runtime, *, raise_on_refusal: bool) -> None:
         self._runtime = runtime
+        self._originator = originator(runtime)
         self._raise_on_refusal = raise_on_refusal
         self._aimed: Aimed = {}
         self._timers: Timers | None = None
@@ -141,7 +154,7 @@ class _Governor:
         assert isinstance(request, MeshRequest)
         if self._timers is None:
             self._timers = Timers()  # a session belongs to one loop
-        governed = _Governed(request, handler, self._aimed, self._mirrors, self._lifetimes)
+        governed = _Governed(request, handler, self._aimed, self._mirrors, self._lifetimes, self._originator)
         exchange = governed.exchange = self._runtime.begin(governed, request.headers, governed.can_replay)
         reply = await adrive(exchange.steps(), governed, self._timers)
         governed.let_go()
@@ -160,8 +173,8 @@ class _Governed(RequestHead):
     """One request: its head for the engine, its attempts through aiohttp for the driver."""
 
     __slots__ = (
-        "_aimed", "_handler", "_lifetimes", "_mirrors", "_request", "_url", "ends_connections", "exchange", "pool",
-        "protocol",
+        "_aimed", "_handler", "_lifetimes", "_mirrors", "_originator", "_request", "_url", "ends_connections",
+        "exchange", "pool", "protocol",
     )  # fmt: skip
     exchange: Exchange
     pool: ConnectionPool
@@ -173,6 +186,7 @@ class _Governed(RequestHead):
         aimed: Aimed,
         mirrors: Mirrors,
         lifetimes: Lifetimes,
+        originates: Originator,
     ) -> None:
         url = self._url = request.url
         headers = request.headers
@@ -185,6 +199,7 @@ class _Governed(RequestHead):
         self._aimed = aimed
         self._mirrors = mirrors
         self._lifetimes = lifetimes
+        self._originator = originates
         self.ends_connections = False
         self.protocol: ResponseHandler | None = None
         request.attempt = self
@@ -208,13 +223,14 @@ class _Governed(RequestHead):
         policy = send.cluster.policy
         pool = self.pool = policy.connection_pool
         self.ends_connections = pool.ends_connections
-        mode = policy.tls.mode
-        if mode not in _PLAINTEXT and self._url.scheme == "http":
-            # Going out in plaintext where TLS is asked for would be a silent hole.
-            return Failure(FailureKind.CONNECT_FAILURE, sent=False, detail=f"TLS origination ({mode}) is not supported")
+        if policy.tls.mode != "DISABLE":
+            try:
+                self._secure(send.cluster, send.endpoint)
+            except CredentialError as error:
+                return Failure(FailureKind.CONNECT_FAILURE, sent=False, error=error, detail=str(error))
         if send.endpoint is not None:
             self._aim(send.endpoint.address, send.endpoint.port, send.path)
-        elif send.path is not None or send.cluster.original_port is not None:
+        elif send.path is not None or send.cluster.original_port is not None or request.handshake is not None:
             self._aim(self._url.raw_host or "", send.cluster.original_port or self._url.port or 0, send.path)
         try:
             response = await self._handler(request)
@@ -242,18 +258,37 @@ class _Governed(RequestHead):
 
     def mirror(self, copy: Copy) -> None:
         """Start a copy in the background; the call does not wait for it."""
-        self._mirrors.start(self._request, copy, self._url.scheme)
+        try:
+            shake = self._handshake(copy.cluster, copy.endpoint)
+        except CredentialError:
+            self._mirrors.dropped += 1
+            return
+        self._mirrors.start(self._request, copy, "https" if shake is not None else self._url.scheme, shake)
+
+    def _handshake(self, cluster: Cluster, endpoint: Endpoint | None) -> Handshake | None:
+        """How the mesh secures a connection; None where that is the application's business, or nobody's."""
+        if cluster.policy.tls.mode == "AUTO" and self._url.scheme != "http":
+            return None
+        return self._originator.handshake(cluster, endpoint, self._request.headers.get(_HOST, ""))
+
+    def _secure(self, cluster: Cluster, endpoint: Endpoint | None) -> None:
+        """TLS for an attempt, if the mesh wants any. Raises CredentialError where it must be used and cannot be."""
+        request = self._request
+        shake = request.handshake = self._handshake(cluster, endpoint)
+        if shake is not None:
+            request.server_hostname = shake.server_name
 
     def _aim(self, host: str, port: int, path: str | None) -> None:
         """Point the request at an endpoint, and at another path if it was rewritten."""
         request, url, aimed = self._request, self._url, self._aimed
-        if url.scheme == "https" and request.server_hostname is None:
+        scheme = "https" if request.handshake is not None else url.scheme
+        if url.scheme == "https" and request.server_hostname is None and request.handshake is None:
             request.server_hostname = url.raw_host
-        key = (url, host, port, path)
+        key = (url, host, port, path if scheme == url.scheme else f"{scheme} {path}")
         target = aimed.get(key)
         if target is None:
             raw_path, _, query = (path or url.raw_path_qs).partition("?")
-            target = URL.build(scheme=url.scheme, host=host, port=port, path=raw_path, query_string=query, encoded=True)
+            target = URL.build(scheme=scheme, host=host, port=port, path=raw_path, query_string=query, encoded=True)
             if len(aimed) >= _REMEMBERED_URLS:
                 aimed.clear()
             aimed[key] = target
@@ -270,7 +305,7 @@ def _failure(error: aiohttp.ClientError | OSError) -> Failure:
         case asyncio.TimeoutError():
             raise error
         case aiohttp.ClientConnectorError():
-            return Failure(FailureKind.CONNECT_FAILURE, sent=False, error=error)
+            return Failure(FailureKind.CONNECT_FAILURE, sent=False, error=error, detail=handshake_reason(error))
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
             return Failure(FailureKind.TERMINATION, sent=True, error=error)
         case aiohttp.ClientResponseError() if error.status == 400 or not error.status:

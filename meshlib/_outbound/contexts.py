@@ -1,0 +1,196 @@
+"""TLS contexts of clients: who is trusted, who we are, and which names the peer may have.
+
+Istio's certificates carry a SPIFFE URI and no host name, so OpenSSL's own check of the
+name can never pass. A context here checks the names inside the handshake: a wrong peer
+is refused before a byte of the request is sent, in every client library alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final, cast
+
+__all__ = ["ContextStore", "Credentials", "PeerNameError", "names_match"]
+
+_log = logging.getLogger("meshlib.security")
+
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the files of a context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a context is made of.
+
+    ``roots`` is a PEM file of trusted roots, empty for those of the system; ``chain``
+    and ``key`` are the files of our own certificate, empty for none; ``names`` are the
+    subject alternative names of which the peer must have one (empty: any);
+    ``checks_host`` whether the certificate must also name the server name of the
+    handshake; ``verifies`` False accepts every certificate; ``protocols`` are offered by ALPN.
+    """
+
+    roots: str = ""
+    chain: str = ""
+    key: str = ""
+    revoked: str = ""
+    names: tuple[str, ...] = ()
+    checks_host: bool = False
+    verifies: bool = True
+    protocols: tuple[str, ...] = ("http/1.1",)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the context is read from."""
+        return tuple(path for path in (self.roots, self.chain, self.key, self.revoked) if path)
+
+
+class PeerNameError(ssl.SSLCertVerificationError):
+    """The peer's certificate is valid, but none of its names is one of those expected."""
+
+
+class MeshContext(ssl.SSLContext):
+    """A context that client libraries share, each of which would set protocols of its own: what the mesh set stays."""
+
+    is_sealed = False
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        if not self.is_sealed:
+            super().set_alpn_protocols(list(alpn_protocols))
+
+
+def make_context(credentials: Credentials) -> MeshContext:
+    """Read the files. Raises OSError or :class:`ssl.SSLError` if one of them is not usable."""
+    context = MeshContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = credentials.verifies and credentials.checks_host
+    if not credentials.verifies:
+        context.verify_mode = ssl.CERT_NONE
+    elif credentials.roots:
+        context.load_verify_locations(credentials.roots)
+    else:
+        context.load_default_certs()
+    if credentials.revoked:
+        context.load_verify_locations(credentials.revoked)
+        # Envoy looks at the whole chain too: a chain with an authority that has no list is refused.
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+    if credentials.chain:
+        context.load_cert_chain(credentials.chain, credentials.key)
+    context.set_alpn_protocols(credentials.protocols)
+    if credentials.verifies and credentials.names:
+        _check_names(context, credentials.names)
+    context.is_sealed = True
+    return context
+
+
+def _check_names(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
+    """Refuse peers without one of ``names`` as the last step of the handshake."""
+
+    def check(connection: ssl.SSLObject | ssl.SSLSocket) -> None:
+        presented = cast("tuple[tuple[str, str], ...]", (connection.getpeercert() or {}).get("subjectAltName", ()))
+        if not names_match(presented, names):
+            shown = ", ".join(f"{kind}:{value}" for kind, value in presented) or "no names"
+            raise PeerNameError(1, f"the peer presents {shown}; accepted are {', '.join(names)}")
+
+    class CheckedObject(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            check(self)
+
+    class CheckedSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in ssl
+            super().do_handshake(block)
+            check(self)
+
+    context.sslobject_class = CheckedObject
+    context.sslsocket_class = CheckedSocket
+
+
+def names_match(presented: Iterable[tuple[str, str]], accepted: tuple[str, ...]) -> bool:
+    """Whether a subject alternative name (as ``getpeercert`` gives them) is one of those accepted.
+
+    Exact; a DNS name of the certificate may have a wildcard as its first label, as in Envoy.
+    """
+    wanted = {_address(name) or name for name in accepted}
+    hosts = {name.lower() for name in accepted}
+    for kind, value in presented:
+        if kind == "DNS":
+            name = value.lower()
+            if name in hosts:
+                return True
+            if name.startswith("*.") and any(host.partition(".")[2] == name[2:] for host in hosts):
+                return True
+        elif (_address(value) or value if kind == "IP Address" else value) in wanted:
+            return True
+    return False
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
+
+
+class _Entry:
+    """A context and what its files looked like when it was read."""
+
+    __slots__ = ("context", "looked", "stamp")
+
+    def __init__(self, context: MeshContext, stamp: Any, looked: float) -> None:
+        self.context = context
+        self.stamp = stamp
+        self.looked = looked
+
+
+class ContextStore:
+    """The contexts in use, one for each set of credentials; shared by all clients of a mesh.
+
+    Renewed files are noticed within a second and make a new context, which new
+    connections use; open ones stay. A set that is half written is not used: the one
+    before stays, and a warning is logged.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._entries: dict[Credentials, _Entry] = {}
+        self._lock = threading.Lock()
+
+    def get(self, credentials: Credentials) -> MeshContext:
+        """The newest context. Raises OSError or :class:`ssl.SSLError` if there never was a usable one."""
+        entry = self._entries.get(credentials)
+        now = self._now()
+        if entry is not None and (now - entry.looked < _LOOK_EVERY or not credentials.files):
+            return entry.context
+        with self._lock:
+            return self._renew(credentials, now)
+
+    def _renew(self, credentials: Credentials, now: float) -> MeshContext:
+        entry = self._entries.get(credentials)
+        try:
+            stamp = _stamp(credentials.files)
+            if entry is None:
+                entry = self._entries[credentials] = _Entry(make_context(credentials), stamp, now)
+            elif stamp != entry.stamp:
+                entry.context, entry.stamp = make_context(credentials), stamp
+        except (OSError, ssl.SSLError) as error:
+            if entry is None:
+                raise
+            _log.warning("renewed certificates are not usable, those before stay in use: %s", error)
+        entry.looked = now
+        return entry.context
+
+    def reset_lock(self) -> None:
+        """In a forked child: whoever held the lock is not there."""
+        self._lock = threading.Lock()
+
+
+def _stamp(files: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
+    looks = (Path(path).stat() for path in files)
+    return tuple((look.st_mtime_ns, look.st_size, look.st_ino) for look in looks)
