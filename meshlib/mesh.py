@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import urlsplit
 
+from meshlib._clients import Clients
 from meshlib._compile import compile_snapshot
 from meshlib._config.load import ConfigSet, Skipped, load
 from meshlib._config.report import Report, report
 from meshlib._context import deadline as caller_deadline
 from meshlib._explain import Explanation, explain
 from meshlib._http import Headers, RequestHead
-from meshlib._runtime import Runtime
+from meshlib._runtime import Runtime, forked
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.diagnostics import Finding
 from meshlib.errors import ConfigError
@@ -33,11 +34,11 @@ from meshlib.telemetry.recorder import Telemetry
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
-    import aiohttp
     from prometheus_client.registry import CollectorRegistry
 
     from meshlib._clock import Clock
     from meshlib._random import Chance
+    from meshlib.admin import AdminApp
     from meshlib.model.resource import Resource
     from meshlib.telemetry.metrics import Metrics
 
@@ -48,7 +49,7 @@ _log = logging.getLogger("meshlib")
 Progress: TypeAlias = Callable[[int, int, int], None]
 
 
-class Mesh:
+class Mesh(Clients):
     """Istio configuration in force in this process. Make one with :meth:`load`; share it between threads and loops."""
 
     def __init__(
@@ -61,6 +62,8 @@ class Mesh:
         self._watch: _Watch | None = None
         self.workload = workload
         self.runtime = runtime
+        if hasattr(os, "register_at_fork"):
+            forked.watch(self)
         self._telemetry = runtime.recorder = Telemetry(workload, runtime.clock, lambda: runtime.published)
 
     @classmethod
@@ -73,6 +76,7 @@ class Mesh:
         clock: Clock | None = None,
         chance: Chance | None = None,
         progress: Progress | None = None,
+        certificates: str | os.PathLike[str] | None = None,
     ) -> Mesh:
         """Read configuration and put it in force.
 
@@ -81,14 +85,17 @@ class Mesh:
         from the environment, else namespace ``default``). ``strict`` makes a field that
         meshlib does not apply an error instead of a warning. ``clock`` and ``chance``
         replace the system's, for tests; ``progress(bytes, total bytes, resources)`` is
-        called now and then.
+        called now and then. ``certificates`` is the directory with this workload's own,
+        for mutual TLS (default: where Istio mounts them).
 
         Raises :class:`meshlib.errors.ConfigError` with every finding if a resource is
         not valid, :class:`meshlib.errors.SourceError` if something cannot be read.
         """
         me = workload or workload_from_environment(os.environ)
         loaded = _load(config, me, progress, strict=strict)
-        return cls(loaded, config, me, Runtime(loaded.snapshot, clock=clock, chance=chance), strict=strict)
+        runtime = Runtime(loaded.snapshot, clock=clock, chance=chance)
+        runtime.certificates = None if certificates is None else os.fspath(certificates)
+        return cls(loaded, config, me, runtime, strict=strict)
 
     # -- configuration ---------------------------------------------------------------------------
 
@@ -147,7 +154,8 @@ class Mesh:
         self._watch.start()
 
     def close(self) -> None:
-        """Stop watching. Sessions made from this mesh go on working."""
+        """Stop watching. Clients made from this mesh go on working; no more are made."""
+        self._is_closed = True
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
@@ -163,6 +171,10 @@ class Mesh:
     def _as_seen_by(self, workload: Workload, runtime: Runtime) -> Mesh:
         """The same configuration in the eyes of another workload, of which ``runtime`` has the snapshot."""
         return Mesh(self._loaded, self._config, workload, runtime, strict=self._strict)
+
+    def source(self, name: str) -> str | None:
+        """The text in force that was read under ``name``, as findings have it in ``file``; None if there is none."""
+        return self._loaded.text(name)
 
     def explain(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, workload: Workload | None = None
@@ -217,16 +229,29 @@ class Mesh:
         metrics.register(registry)
         return metrics
 
-    def aiohttp(self, *, raise_on_refusal: bool = False, **arguments: Any) -> aiohttp.ClientSession:
-        """A governed :class:`aiohttp.ClientSession`; every argument of ClientSession is accepted.
+    def admin_app(
+        self,
+        *others: Mesh,
+        allow_control: bool = False,
+        allow_remote: bool = False,
+        allowed_hosts: Iterable[str] = (),
+    ) -> AdminApp:
+        """The admin interface and live page of this mesh, and of ``others`` in this process, as an ASGI application.
 
-        A request that the mesh refuses gets the response that Envoy would send, as behind
-        a sidecar. ``raise_on_refusal=True`` raises instead: an error that is both a
-        :class:`meshlib.errors.RefusedError` and an aiohttp error.
+        It answers this machine only and changes nothing, unless told otherwise: see
+        :class:`meshlib.admin.AdminApp`. Calls are counted only while somebody looks.
         """
-        from meshlib.adapters.aiohttp import governed_session
+        from meshlib.admin import AdminApp
 
-        return governed_session(self.runtime, raise_on_refusal=raise_on_refusal, **arguments)
+        return AdminApp(
+            (self, *others), allow_control=allow_control, allow_remote=allow_remote, allowed_hosts=allowed_hosts
+        )
+
+    def reset_after_fork(self) -> None:
+        """For the process's fork hook: the child gets a lock and a watching thread of its own."""
+        self._lock = threading.Lock()
+        if self._watch is not None:
+            self._watch.restart_after_fork()
 
     def __enter__(self) -> Self:
         return self
@@ -264,6 +289,13 @@ class _Loaded:
         self.fingerprint = fingerprint
         self._namespace = namespace
         self._texts = [(text.name, zlib.compress(_as_bytes(text.text), 1)) for text in texts]
+
+    def text(self, name: str) -> str | None:
+        """One of the texts in force."""
+        for known, packed in self._texts:
+            if known == name:
+                return zlib.decompress(packed).decode("utf-8", "replace")
+        return None
 
     def read_again(self) -> ConfigSet:
         """The resources, decoded anew from the very texts that are in force."""
@@ -344,8 +376,6 @@ class _Watch:
         self._interval = interval
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
 
     def start(self) -> None:
         if self._thread is None:
@@ -370,7 +400,8 @@ class _Watch:
         except Exception as error:  # noqa: BLE001 - whatever an update holds, the last good one stays
             _log.error("the new configuration is not usable, the one before stays in force:\n%s", error)
 
-    def _after_fork(self) -> None:
+    def restart_after_fork(self) -> None:
+        """In a forked child: a thread of its own, if the parent had one."""
         if self._thread is not None and not self._stop.is_set():
             self._stop, self._thread = threading.Event(), None
             self.start()

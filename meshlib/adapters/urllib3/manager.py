@@ -1,0 +1,153 @@
+"""The governed pool manager: every request is an exchange of the mesh, endpoints are picked for each attempt."""
+
+# ruff: noqa: FBT001, FBT002 - the arguments are urllib3's
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import urllib3
+from urllib3.util import Retry, parse_url
+
+from meshlib._drivers import drive
+from meshlib._engine.commands import LocalReply
+from meshlib._http import Response
+from meshlib._outbound.mirrors import ThreadMirrors
+from meshlib._outbound.refusals import RefusalKinds
+from meshlib._outbound.tls import HasRuntime, originator
+from meshlib.adapters.urllib3.bodies import Body
+from meshlib.adapters.urllib3.connections import MeshHTTPConnectionPool, MeshHTTPSConnectionPool
+from meshlib.adapters.urllib3.errors import KINDS
+from meshlib.adapters.urllib3.exchanges import Governed, attach, local_response
+
+__all__ = ["MeshPoolManager"]
+
+_POOLS = 1024  # each endpoint has one; urllib3's ten would be made anew all the time
+
+
+class MeshPoolManager(urllib3.PoolManager):
+    """A :class:`urllib3.PoolManager` governed by ``mesh``; every argument of PoolManager is accepted.
+
+    A request that the mesh refuses gets the response that Envoy would send, as behind a
+    sidecar; ``raise_on_refusal=True`` raises instead: an error that is both a
+    :class:`meshlib.errors.RefusedError` and an urllib3 error.
+
+    ``retries`` bounds redirects as in urllib3, but repeats nothing: that is for the
+    mesh to decide. ``timeout`` holds for each attempt; the shorter one of it and of the
+    mesh's wins. ``response.mesh`` tells how a response came about.
+    """
+
+    def __init__(
+        self,
+        mesh: HasRuntime,
+        num_pools: int = _POOLS,
+        headers: Mapping[str, str] | None = None,
+        *,
+        raise_on_refusal: bool = False,
+        refusals: RefusalKinds = KINDS,
+        **connection_pool_kw: Any,
+    ) -> None:
+        super().__init__(num_pools, headers, **connection_pool_kw)
+        self.pool_classes_by_scheme = {"http": MeshHTTPConnectionPool, "https": MeshHTTPSConnectionPool}
+        self.runtime = mesh.runtime
+        self.originator = originator(mesh.runtime)
+        self.raise_on_refusal = raise_on_refusal
+        self.refusals = refusals
+        self.mirrors = ThreadMirrors()
+
+    def connection_from_host(
+        self,
+        host: str | None,
+        port: int | None = None,
+        scheme: str | None = "http",
+        pool_kwargs: dict[str, Any] | None = None,
+    ) -> urllib3.HTTPConnectionPool:
+        """What stands for all endpoints of a host: its ``urlopen`` is one exchange."""
+        if not host:
+            raise urllib3.exceptions.LocationValueError("No host specified.")
+        known = scheme or "http"
+        return cast(
+            "urllib3.HTTPConnectionPool",
+            MeshHost(self, known, host, port or (443 if known == "https" else 80), pool_kwargs),
+        )
+
+    def endpoint_pool(
+        self, address: str, port: int, scheme: str, pool_kwargs: dict[str, Any] | None
+    ) -> urllib3.HTTPConnectionPool:
+        """The connections to one endpoint under one identity."""
+        return super().connection_from_host(address, port, scheme, pool_kwargs)
+
+    def clear(self) -> None:
+        """Close the connections, and leave out mirrored copies that were not sent yet."""
+        self.mirrors.close()
+        super().clear()
+        self.mirrors = ThreadMirrors()
+
+
+class MeshHost:
+    """A host as the application calls it; takes the place of urllib3's pool of connections to it."""
+
+    def __init__(
+        self, manager: MeshPoolManager, scheme: str, host: str, port: int, pool_kwargs: dict[str, Any] | None
+    ) -> None:
+        self._manager = manager
+        self._pool_kwargs = pool_kwargs
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+
+    def is_same_host(self, url: str) -> bool:
+        """Whether a redirect stays on this host."""
+        if url.startswith("/"):
+            return True
+        there = parse_url(url)
+        scheme = there.scheme or "http"
+        return (scheme, there.host, there.port or (443 if scheme == "https" else 80)) == (
+            self.scheme, self.host, self.port,
+        )  # fmt: skip
+
+    def urlopen(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        retries: Retry | bool | int | None = None,
+        redirect: bool = True,
+        preload_content: bool = True,
+        decode_content: bool = True,
+        **arguments: Any,
+    ) -> urllib3.HTTPResponse:
+        """One exchange; arguments as those of :meth:`urllib3.HTTPConnectionPool.urlopen`."""
+        manager = self._manager
+        for name in ("release_conn", "body_pos"):
+            arguments.pop(name, None)
+        arguments.update(retries=False, redirect=False, assert_same_host=False, preload_content=False)
+        arguments["decode_content"] = decode_content
+        governed = Governed(
+            manager,
+            method,
+            (self.scheme, self.host, self.port),
+            url,
+            manager.headers if headers is None else headers,
+            Body(body),
+            self._pool_kwargs,
+            arguments,
+        )
+        exchange = governed.exchange = manager.runtime.begin(governed, governed.headers, governed.can_replay)  # type: ignore[arg-type]
+        reply = drive(exchange.steps(), governed)
+        if type(reply) is Response:
+            response: urllib3.HTTPResponse = reply.handle
+            attach(response, exchange, governed.attempt)
+            response.url = url
+            if preload_content:
+                response.read(decode_content=decode_content, cache_content=True)
+                response.release_conn()
+        else:
+            assert isinstance(reply, LocalReply)
+            if manager.raise_on_refusal and reply.refusal:
+                raise manager.refusals.error(exchange, reply) from reply.error
+            response = local_response(reply, exchange, path=url, preload=preload_content, decode=decode_content)
+        response.retries = Retry.from_int(retries, redirect=redirect)
+        return response

@@ -1,0 +1,222 @@
+"""Upstreams on loopback for clients of all kinds: they live on a loop in a thread of their own, plain or with TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from meshlib._inbound.certificates import identity_of_tls
+from meshlib.security import CertificateFiles
+
+__all__ = ["Loop", "Seen", "Upstream", "closed_port", "tls_for"]
+
+T = TypeVar("T")
+
+
+class Loop:
+    """An event loop in a thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="test-upstreams", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+
+    def close(self) -> None:
+        async def end() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        self.run(end())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+        self.loop.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    peer: int
+    identity: str | None
+    server_name: str | None
+
+
+def tls_for(files: CertificateFiles, *, asks_for_client: bool = True) -> ssl.SSLContext:
+    """A server's context that notes the server name in each connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.chain, files.key)
+    context.load_verify_locations(files.root)
+    context.verify_mode = ssl.CERT_REQUIRED if asks_for_client else ssl.CERT_NONE
+    names: dict[int, str | None] = {}
+    context.names = names  # type: ignore[attr-defined]
+
+    def note(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+        names[id(connection)] = name
+
+    context.sni_callback = note
+    return context
+
+
+class Upstream:
+    """Answers with what it saw, or as the next entry of its script says.
+
+    An entry is a status, or a mapping: ``status``, ``headers``, ``body``, ``delay``
+    (seconds before the head), ``pause`` (seconds in the middle of the body), ``parts``
+    (chunked), ``cut`` (the connection ends after that many bytes of the body), ``reset``,
+    ``garbage`` (sent in place of a response), ``close``.
+    """
+
+    def __init__(self, loop: Loop, tls: ssl.SSLContext | None, *script: Any, name: str = "") -> None:
+        self._loop = loop
+        self._tls = tls
+        self.script = list(script)
+        self.name = name
+        self.seen: list[Seen] = []
+        self.connections = 0
+        self.inside = self.most = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.server = loop.run(self._start())
+        self.port: int = self.server.sockets[0].getsockname()[1]
+
+    async def _start(self) -> asyncio.Server:
+        return await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls)
+
+    def close(self) -> None:
+        self._loop.run(self._stop())
+
+    async def _stop(self) -> None:
+        self.server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def drop_connections(self) -> None:
+        """Close what is open, as an upstream that restarts."""
+
+        async def drop() -> None:
+            for writer in list(self._writers):
+                writer.close()
+
+        self._loop.run(drop())
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        try:
+            while await self._answer(reader, writer):
+                pass
+        except (OSError, asyncio.IncompleteReadError, ssl.SSLError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Seen:
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        method, path, _ = lines[0].split(" ")
+        headers: dict[str, str] = {}
+        for line in lines[1:-2]:
+            name, _, value = line.partition(": ")
+            headers[name.lower()] = f"{headers[name.lower()]},{value}" if name.lower() in headers else value
+        body = b""
+        if "chunked" in headers.get("transfer-encoding", ""):
+            while size := int(await reader.readline(), 16):
+                body += await reader.readexactly(size)
+                await reader.readline()
+            await reader.readline()
+        elif length := int(headers.get("content-length", 0)):
+            body = await reader.readexactly(length)
+        tls = writer.get_extra_info("ssl_object")
+        names: dict[int, str | None] = getattr(self._tls, "names", {})
+        return Seen(
+            method=method,
+            path=path,
+            headers=headers,
+            body=body,
+            peer=writer.get_extra_info("peername")[1],
+            identity=identity_of_tls(tls) if tls is not None else None,
+            server_name=names.get(id(tls)),
+        )
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        seen = await self._read(reader, writer)
+        self.seen.append(seen)
+        entry = self.script.pop(0) if self.script else {}
+        answer: dict[str, Any] = {"status": entry} if isinstance(entry, int) else entry
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            while not self.gate.is_set():  # noqa: ASYNC110 - opened by another thread
+                await asyncio.sleep(0.002)
+            return await self._send(seen, answer, writer)
+        finally:
+            self.inside -= 1
+
+    async def _send(self, seen: Seen, answer: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+        await asyncio.sleep(answer.get("delay", 0))
+        if answer.get("reset"):
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            return False
+        if "garbage" in answer:
+            writer.write(answer["garbage"])
+            await writer.drain()
+            return False
+        facts = {"method": seen.method, "path": seen.path, "server": self.name, "headers": seen.headers}
+        body: bytes = answer.get("body", json.dumps({**facts, "body": seen.body.decode("latin-1")}).encode())
+        status = answer.get("status", 200)
+        has_body = seen.method != "HEAD" and status not in (204, 304)
+        lines = [f"HTTP/1.1 {status} Said"]
+        lines += [f"{name}: {value}" for name, value in answer.get("headers", ())]
+        parts: list[bytes] | None = answer.get("parts")
+        if parts is not None:
+            lines.append("transfer-encoding: chunked")
+        elif status not in (204, 304):
+            lines.append(f"content-length: {len(body)}")
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        if parts is not None:
+            for part in parts:
+                writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+                await writer.drain()
+                await asyncio.sleep(answer.get("pause", 0))
+            if answer.get("cut") is not None:
+                return False
+            writer.write(b"0\r\n\r\n")
+        elif has_body:
+            if answer.get("cut") is not None:
+                writer.write(body[: answer["cut"]])
+                await writer.drain()
+                return False
+            half = len(body) // 2 if "pause" in answer else len(body)
+            writer.write(body[:half])
+            await writer.drain()
+            await asyncio.sleep(answer.get("pause", 0))
+            writer.write(body[half:])
+        await writer.drain()
+        return not answer.get("close")
+
+
+def closed_port() -> int:
+    """A port where nothing listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

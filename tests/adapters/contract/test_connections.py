@@ -1,0 +1,284 @@
+"""The contract of clients: responses as streams, connections and their lives, clients and theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from meshlib.errors import MeshClosedError
+from tests.adapters.contract.clients import in_threads
+from tests.adapters.contract.conftest import URL, Kit
+
+
+def pause(client: Any, seconds: float) -> None:
+    """Let time pass, for the loop of the client too."""
+    if client.is_async:
+        client.run(asyncio.sleep(seconds))
+    else:
+        time.sleep(seconds)
+
+
+def test_connections_are_reused(kit: Kit) -> None:
+    """One for each endpoint."""
+    server = kit.upstream()
+    client = kit.client()
+    for _ in range(5):
+        client.get(URL)
+    assert server.connections == 1
+
+
+def test_connections_are_reused_after_errors_of_the_upstream(kit: Kit) -> None:
+    """A retried 503 with a short body need not cost its connection: five attempts need fewer of them."""
+    server = kit.upstream(503, 200, 503)
+    kit.mesh(route={"retries": {"attempts": 1, "retryOn": "5xx", "backoff": "1ms"}})
+    client = kit.client()
+    assert [client.get(URL).status for _ in range(3)] == [200, 200, 200]
+    assert server.connections <= 3
+
+
+def test_connections_serve_all_hosts_of_an_endpoint(plain_kit: Kit) -> None:
+    """Plaintext connections carry any name."""
+    kit = plain_kit
+    server = kit.upstream()
+    kit.mesh(more=kit.resources(host="ratings.example.com"))
+    client = kit.client()
+    client.get(URL)
+    client.get("http://ratings.example.com/")
+    assert server.connections == 1
+
+
+def test_a_connection_that_the_upstream_closed_is_not_used(kit: Kit) -> None:
+    """While it was idle."""
+    server = kit.upstream()
+    client = kit.client()
+    client.get(URL)
+    server.drop_connections()
+    pause(client, 0.02)
+    assert client.get(URL).status == 200
+    assert server.connections == 2
+
+
+def test_connection_close_of_the_upstream_is_kept_to(kit: Kit) -> None:
+    """The next request gets a new one."""
+    server = kit.upstream({"headers": [("connection", "close")], "close": True})
+    client = kit.client()
+    assert [client.get(URL).status for _ in range(2)] == [200, 200]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(("most", "connections"), [(1, 4), (2, 2)])
+def test_requests_per_connection(kit: Kit, most: int, connections: int) -> None:
+    """maxRequestsPerConnection."""
+    server = kit.upstream()
+    kit.mesh(policy={"connectionPool": {"http": {"maxRequestsPerConnection": most}}})
+    client = kit.client()
+    for _ in range(4):
+        client.get(URL)
+    assert server.connections == connections
+
+
+@pytest.mark.parametrize(
+    "pool", [{"http": {"idleTimeout": "50ms"}}, {"tcp": {"maxConnectionDuration": "50ms"}}], ids=["idle", "age"]
+)
+def test_the_lives_of_connections(kit: Kit, pool: dict[str, object]) -> None:
+    """idleTimeout and maxConnectionDuration: the next request gets a new one."""
+    server = kit.upstream()
+    kit.mesh(policy={"connectionPool": pool})
+    client = kit.client()
+    client.get(URL)
+    pause(client, 0.1)
+    client.get(URL)
+    assert server.connections == 2
+
+
+def test_a_connect_timeout_is_a_failure_of_the_attempt(kit: Kit) -> None:
+    """connectTimeout, with a listener whose backlog is full: UF."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(8)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        kit.mesh(port, policy={"connectionPool": {"tcp": {"connectTimeout": "100ms"}}})
+        reply = kit.client().get(URL)
+        for one in waiting:
+            one.close()
+    assert (reply.status, reply.flags) == (503, ("UF",))
+    assert reply.text.endswith("reset reason: connection timeout")
+    assert kit.at_rest()
+
+
+def test_one_endpoint_of_each_name_is_not_enough_for_max_connections(kit: Kit) -> None:
+    """maxConnections 1: requests wait for each other, all are served."""
+    server = kit.upstream()
+    mesh = kit.mesh(policy={"connectionPool": {"tcp": {"maxConnections": 1}}})
+    clients = [kit.client(mesh) for _ in range(4)]
+    assert in_threads(4, lambda number: clients[number].get(URL).status) == [200] * 4
+    assert server.most == 1
+    kit.settle()
+
+
+def test_a_response_can_be_streamed(kit: Kit) -> None:
+    """Parts arrive as they are sent; the request counts until the last."""
+    kit.upstream({"parts": [b"first", b"later"], "pause": 0.1})
+    client = kit.client()
+    before = time.monotonic()
+    with client.stream(URL) as (status, parts):
+        assert status == 200
+        assert next(parts) == b"first"
+        assert time.monotonic() - before < 5.0
+        assert not kit.at_rest()
+        assert b"".join(parts) == b"later"
+    assert kit.at_rest()
+
+
+def test_a_response_that_is_not_read_is_counted_out(kit: Kit) -> None:
+    """When it is closed."""
+    kit.upstream({"parts": [b"x" * 5] * 50, "pause": 0.05})
+    client = kit.client()
+    with client.stream(URL):
+        assert not kit.at_rest()
+    assert kit.at_rest()
+
+
+def test_a_response_that_is_dropped_is_counted_out(kit: Kit) -> None:
+    """An error in the caller's own code while it reads."""
+    kit.upstream({"parts": [b"x" * 5] * 50, "pause": 0.05})
+    client = kit.client()
+    with pytest.raises(ZeroDivisionError):
+        with client.stream(URL) as (_, parts):
+            next(parts)
+            raise ZeroDivisionError
+    gc.collect()
+    assert kit.at_rest()
+
+
+def test_an_empty_response(kit: Kit) -> None:
+    """204 and 304 have no body; the connection is used again."""
+    server = kit.upstream(204, 304)
+    client = kit.client()
+    assert [client.get(URL).status for _ in range(3)] == [204, 304, 200]
+    assert server.connections == 1
+    assert kit.at_rest()
+
+
+def test_a_body_until_the_connection_ends(kit: Kit) -> None:
+    """Without a length: read until the upstream closes, and not taken for a broken one."""
+    kit.upstream({"garbage": b"HTTP/1.1 200 X\r\nconnection: close\r\n\r\nhello"})
+    assert kit.client().get(URL).text == "hello"
+    kit.settle()
+
+
+def test_compressed_bodies_are_decoded_by_the_library(kit: Kit) -> None:
+    """As without a mesh."""
+    import gzip
+
+    kit.upstream({"headers": [("content-encoding", "gzip")], "body": gzip.compress(b"hello")})
+    assert kit.client().get(URL).text == "hello"
+
+
+def test_an_error_in_the_body_of_the_caller_comes_back_to_him(kit: Kit) -> None:
+    """It is not retried, nothing is left behind."""
+    kit.upstream()
+    kit.mesh(route={"retries": {"attempts": 3, "retryOn": "5xx,reset"}})
+    client = kit.client()
+
+    if client.is_async:
+
+        async def broken() -> object:
+            yield b"abc"
+            raise LookupError("mine")
+    else:
+
+        def broken() -> object:  # type: ignore[misc]
+            yield b"abc"
+            raise LookupError("mine")
+
+    with pytest.raises((LookupError, *client.family)):
+        client.post(URL, broken())
+    kit.settle()
+
+
+def test_a_reload_holds_for_open_clients(kit: Kit) -> None:
+    """The next request sees the new configuration."""
+    import yaml
+
+    kit.upstream()
+    mesh = kit.mesh()
+    client = kit.client()
+    assert client.get(URL).status == 200
+    mesh.publish(yaml.safe_dump_all(kit.resources(http=[{"directResponse": {"status": 418}}])))
+    assert client.get(URL).status == 418
+
+
+def test_a_closed_mesh_makes_no_clients(kit: Kit) -> None:
+    """One clear error; clients that are there go on working."""
+    kit.upstream()
+    mesh = kit.mesh()
+    client = kit.client()
+    mesh.close()
+    assert client.get(URL).status == 200
+    with pytest.raises(MeshClosedError, match=r"Mesh.load"):
+        kit.client(mesh)
+
+
+def test_an_interrupt_leaves_nothing_behind(kit: Kit) -> None:
+    """KeyboardInterrupt while the upstream is silent: counters are right, the connection is gone."""
+    server = kit.upstream({"delay": 5})
+    client = kit.client()
+    if client.is_async:
+        task_is_cancelled(kit, client)
+        return
+
+    def interrupt() -> None:
+        kit.settle(lambda: bool(server.seen))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        client.get(URL)
+        time.sleep(5)
+    thread.join(5)
+    assert kit.at_rest()
+    assert client.get(URL).status == 200
+
+
+def task_is_cancelled(kit: Kit, client: object) -> None:
+    async def main() -> None:
+        task = asyncio.ensure_future(client.arequest("GET", URL))  # type: ignore[attr-defined]
+        while not kit.upstreams[0].seen:  # noqa: ASYNC110 - filled by another thread
+            await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    client.run(main())  # type: ignore[attr-defined]
+    assert kit.at_rest()
+    assert client.get(URL).status == 200  # type: ignore[attr-defined]
+
+
+def test_many_requests_at_once(kit: Kit) -> None:
+    """On one loop, or from the threads of one client."""
+    server = kit.upstream()
+    client = kit.client()
+    if client.is_async:
+
+        async def main() -> list[int]:
+            return [reply.status for reply in await asyncio.gather(*(client.arequest("GET", URL) for _ in range(20)))]
+
+        answers = client.run(main())
+    else:
+        answers = in_threads(8, lambda _: client.get(URL).status)
+    assert set(answers) == {200}
+    assert len(server.seen) == len(answers)
+    kit.settle()
