@@ -9,6 +9,7 @@ import os
 
 TYPE_CHECKING = False  # typing itself would be a fifth of the import time
 if TYPE_CHECKING:
+    from meshlib._analyze.check import check
     from meshlib._inbound.inbound import ForbiddenError, Inbound
     from meshlib.diagnostics import Finding
     from meshlib.errors import ConfigError, MeshError, MissingExtraError, RefusedError, SourceError
@@ -27,6 +28,7 @@ __all__ = [
     "SourceError",
     "Workload",
     "__version__",
+    "check",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -42,6 +44,7 @@ _HOMES = {
     "RefusedError": "meshlib.errors",
     "SourceError": "meshlib.errors",
     "Workload": "meshlib.workload",
+    "check": "meshlib._analyze.check",
 }
 
 

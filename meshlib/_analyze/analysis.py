@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from meshlib._analyze.hazards import find_hazards
+from meshlib._analyze.hazards.scene import HazardSettings, Scene
 from meshlib._analyze.messages import MESSAGES, render
 from meshlib._analyze.registry import ANALYZERS
 from meshlib._analyze.report import Reporter
@@ -45,6 +47,7 @@ def analyze(
     *,
     namespace: str = "",
     suppressions: Sequence[Suppression] = (),
+    settings: HazardSettings | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
     """Everything there is to say about a configuration; raises nothing for any content.
@@ -52,7 +55,8 @@ def analyze(
     Istio's messages have Istio's codes and words: what its admission webhook would refuse or
     warn of is ``IST0106`` or ``IST0133``. ``namespace`` is that of objects that name none
     (default: ``default``). As in ``istioctl analyze`` of files, an ingress
-    gateway with the usual labels and ports is taken to be there.
+    gateway with the usual labels and ports is taken to be there. ``settings`` are those of
+    the hazards that Istio does not look for.
     """
     documents: list[Document] = []
 
@@ -66,6 +70,7 @@ def analyze(
     report = Reporter()
     for analyzer in ANALYZERS.values():
         analyzer(view, report)
+    find_hazards(Scene.of(view, config.resources), settings or HazardSettings(), report)
     judged = (_in_istios_words(entry) for entry in config.findings if not _is_about_order(entry))
     found = [*judged, *(entry for _, entry in report.findings if entry.file)]
     kept = list(_wanted(found, view, suppressions))

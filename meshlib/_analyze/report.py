@@ -8,7 +8,7 @@ from meshlib._analyze.messages import MESSAGES, render
 from meshlib._analyze.view import Item, Node, Path
 from meshlib._config.codes import finding
 from meshlib._config.written import dotted
-from meshlib.diagnostics import Finding
+from meshlib.diagnostics import Finding, Level
 
 __all__ = ["Reporter", "selector_text"]
 
@@ -33,9 +33,9 @@ class Reporter:
             place = at if show is None else show
             self._keep(item, code, text, place, level=message.level, hint=message.remedy)
 
-    def hazard(self, code: str, item: Item, text: str, at: Path, hint: str = "") -> None:
-        """A message of ours about the field ``at``; level and remedy are those of the code."""
-        row = finding(code, text, hint=hint)
+    def hazard(self, code: str, item: Item, text: str, at: Path, *, level: Level | None = None, hint: str = "") -> None:
+        """A message of ours about the field ``at``; level and remedy are those of the code unless given."""
+        row = finding(code, text, hint=hint, level=level)
         if self._is_new(code, item, text, item.document.locate(at)[0]):
             self._keep(item, code, text, at, level=row.level, hint=row.hint)
 
@@ -45,18 +45,17 @@ class Reporter:
         self._seen.add(key)
         return is_new
 
-    def _keep(self, item: Item, code: str, text: str, at: Path, *, level: str, hint: str) -> None:
+    def _keep(self, item: Item, code: str, text: str, at: Path, *, level: Level, hint: str) -> None:
         line, column = item.document.locate(at)
-        field = dotted(at)
         note = Finding(
             code=code,
-            level="error" if level == "error" else "warning" if level == "warning" else "info",
+            level=level,
             message=text,
             resource=str(item),
             file=item.document.file,
             line=line,
             column=column,
-            field=field,
+            field=dotted(at),
             hint=hint,
         )
         self.findings.append((item, note))

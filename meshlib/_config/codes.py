@@ -2,12 +2,13 @@
 
 Codes are never reused. Istio's own codes (``IST0101`` …) are not listed here.
 Ranges: 001–019 reading a text, 020–049 decoding a resource, 050–059 sources,
-060–069 compiling, 070–089 Istio's own rules, 090–099 security.
+060–069 compiling, 070–089 Istio's own rules, 090–099 security, 135–189 hazards.
 """
 
 from __future__ import annotations
 
 from meshlib._config.code_info import CodeInfo, row
+from meshlib._config.hazard_codes import HAZARD_CODES
 from meshlib._config.istio_codes import ISTIO_CODES
 from meshlib.diagnostics import Finding, Level
 
@@ -300,7 +301,31 @@ _PROTECTING: dict[str, CodeInfo] = {
     ),
 }
 
-CODES: dict[str, CodeInfo] = {**_READING, **_DECODING, **_COMPILING, **_ENTERING, **ISTIO_CODES, **_PROTECTING}
+_TELLING: dict[str, CodeInfo] = {
+    "MESH125": row(
+        "warning",
+        "expression or operator not supported",
+        "A filter, tag or log format of a Telemetry resource uses what cannot be evaluated in a process.",
+        "use attributes and operators that the message does not name",
+    ),
+    "MESH126": row(
+        "warning",
+        "telemetry provider without effect",
+        "A Telemetry resource names a provider that is not defined, or that only a proxy can serve.",
+        "define the provider in MeshConfig extensionProviders, or name prometheus, envoy or an OpenTelemetry one",
+    ),
+}
+
+CODES: dict[str, CodeInfo] = {
+    **_READING,
+    **_DECODING,
+    **_COMPILING,
+    **_ENTERING,
+    **ISTIO_CODES,
+    **_PROTECTING,
+    **_TELLING,
+    **HAZARD_CODES,
+}
 """All our codes, by code."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from meshlib.cli.analyze import analyze
 from meshlib.cli.authorize import authorize
 from meshlib.cli.ca import ca
 from meshlib.cli.demo.command import demo
@@ -32,5 +33,5 @@ def app() -> None:
     """
 
 
-for command in (validate, explain, authorize, fields, demo, serve, gateway, ca, version):
+for command in (validate, analyze, explain, authorize, fields, demo, serve, gateway, ca, version):
     app.add_command(command)

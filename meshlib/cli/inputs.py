@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
@@ -16,9 +16,11 @@ from meshlib.errors import SourceError
 
 if TYPE_CHECKING:
     from meshlib._config.load import ConfigSet
+    from meshlib.diagnostics import Finding
+    from meshlib.sources import SourceText
     from meshlib.workload import Workload
 
-__all__ = ["load_config", "shown_progress", "subject", "workload_of"]
+__all__ = ["load_config", "made_strict", "read_inputs", "shown_progress", "subject", "workload_of"]
 
 _REFUSED_FIELD: Final = "MESH031"
 _PATIENCE: Final = 0.5
@@ -34,21 +36,26 @@ def load_config(inputs: Inputs) -> ConfigSet:
     """
     from meshlib._config.load import load
 
-    paths = [*inputs.paths, *([inputs.mesh_config] if inputs.mesh_config else [])]
-    try:
-        texts = read_texts(paths)
-    except SourceError as error:
-        raise UnreadableError(str(error)) from error
+    texts = read_inputs(inputs)
     with shown_progress() as progress:
         config = load(texts, default_namespace=inputs.namespace or "default", progress=progress)
-    return _made_strict(config) if inputs.strict else config
+    return replace(config, findings=made_strict(config.findings)) if inputs.strict else config
 
 
-def _made_strict(config: ConfigSet) -> ConfigSet:
-    findings = (
-        replace(finding, level="error") if finding.code == _REFUSED_FIELD else finding for finding in config.findings
+def read_inputs(inputs: Inputs) -> list[SourceText]:
+    """The texts that the flags name. Raises UnreadableError."""
+    paths = [*inputs.paths, *([inputs.mesh_config] if inputs.mesh_config else [])]
+    try:
+        return read_texts(paths)
+    except SourceError as error:
+        raise UnreadableError(str(error)) from error
+
+
+def made_strict(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings with every field that meshlib does not apply as an error."""
+    return tuple(
+        replace(finding, level="error") if finding.code == _REFUSED_FIELD else finding for finding in findings
     )
-    return replace(config, findings=tuple(findings))
 
 
 def workload_of(inputs: Inputs) -> Workload:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import meshlib
+from meshlib._analyze.messages import MESSAGES
 from meshlib._config.codes import CODES
 from meshlib.diagnostics import Finding
 
@@ -45,6 +46,12 @@ def _rule(code: str) -> dict[str, Any]:
         rule["fullDescription"] = {"text": info.explanation}
         rule["help"] = {"text": info.remedy}
         rule["defaultConfiguration"] = {"level": _LEVELS[info.level]}
+    message = MESSAGES.get(code)
+    if message is not None:
+        rule["name"] = message.name
+        rule["help"] = {"text": message.remedy}
+        rule["helpUri"] = message.url
+        rule["defaultConfiguration"] = {"level": _LEVELS[message.level]}
     return rule
 
 

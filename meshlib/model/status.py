@@ -11,7 +11,7 @@ from meshlib.model.kinds import kind_named, spec_class
 from meshlib.model.shapes import shape_of, walk
 from meshlib.model.status_rules import RULES, StatusName
 
-__all__ = ["FieldStatus", "field_status"]
+__all__ = ["IN_PART", "FieldStatus", "field_status"]
 
 
 @dataclass(frozen=True, slots=True)
