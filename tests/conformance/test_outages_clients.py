@@ -1,0 +1,106 @@
+"""What a real Envoy made of the outages, through every other client: same status, body, flags and attempts.
+
+Asynchronous clients play on virtual time. Synchronous ones wait for real, so all cases of
+one are played at the same time by a few threads, and each row is then a look at what came out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from meshlib import Mesh
+from meshlib.events import ExchangeFinished
+from meshlib.testing import VirtualClock, run_virtual
+from tests.adapters.contract.servers import Loop
+from tests.conformance.outages import ScriptedServer, scripted_server
+from tests.corpus import load_corpus, load_own
+
+CASES = [*load_corpus("resilience/outages.json")["cases"], *load_own("outages.json")["cases"]]
+COMPARED = ("status", "body", "attempts", "flags", "upstream_calls")
+SYNC = ("httpx", "requests", "urllib3")
+THREADS = 6
+
+Answers = dict[str, dict[str, Any]]
+
+
+def send(client: str, mesh: Mesh, case: dict[str, Any]) -> tuple[int, str]:
+    """One request through a synchronous client, without a timeout of its own."""
+    request = case["request"]
+    headers = {name: value for name, value in request["headers"].items() if name != "content-length"}
+    method, url, body = request["method"], request["url"], (request.get("body") or "").encode() or None
+    if client == "httpx":
+        with mesh.httpx(timeout=None) as session:
+            reply = session.request(method, url, headers=headers, content=body)
+            return reply.status_code, reply.text
+    if client == "requests":
+        with mesh.requests() as session:
+            answer = session.request(method, url, headers=headers, data=body)
+            return answer.status_code, answer.text
+    manager = mesh.urllib3()
+    raw = manager.request(method, url, headers=headers, body=body, redirect=False)
+    manager.clear()
+    return raw.status, raw.data.decode()
+
+
+def facts(status: int, body: str, finished: list[ExchangeFinished], server: ScriptedServer) -> dict[str, Any]:
+    event = finished[0]
+    values = (status, body, event.attempts, sorted(event.flags), server.calls)
+    return dict(zip(COMPARED, values, strict=True))
+
+
+def play(client: str, loop: Loop, case: dict[str, Any]) -> dict[str, Any]:
+    context = scripted_server(case["upstream"])
+    server = loop.run(context.__aenter__())
+    finished: list[ExchangeFinished] = []
+    try:
+        mesh = Mesh.load(case["resources"].replace("PORT", str(server.port)))
+        mesh.observe(finished.append, ExchangeFinished)  # type: ignore[arg-type]
+        status, body = send(client, mesh, case)
+    finally:
+        loop.run(context.__aexit__(None, None, None))
+    return facts(status, body, finished, server)
+
+
+@pytest.fixture(scope="module", params=SYNC)
+def answers(request: pytest.FixtureRequest) -> Iterator[Answers]:
+    """Every case, played through one client."""
+    loop = Loop()
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            # Those that wait for long begin first.
+            cases = sorted(CASES, key=lambda case: -case["expect"].get("elapsed_ms", 0))
+            played = pool.map(lambda case: play(request.param, loop, case), cases)
+            yield {case["id"]: got for case, got in zip(cases, played, strict=True)}
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_outage(case: dict[str, Any], answers: Answers) -> None:
+    """Through httpx, requests and urllib3."""
+    assert answers[case["id"]] == {name: case["expect"][name] for name in COMPARED}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_outage_on_asyncio(case: dict[str, Any]) -> None:
+    """Through httpx.AsyncClient, on virtual time."""
+    clock = VirtualClock()
+    got = run_virtual(play_async(case, clock), clock)
+    assert got == {name: case["expect"][name] for name in COMPARED}
+
+
+async def play_async(case: dict[str, Any], clock: VirtualClock) -> dict[str, Any]:
+    finished: list[ExchangeFinished] = []
+    async with scripted_server(case["upstream"]) as server:
+        mesh = Mesh.load(case["resources"].replace("PORT", str(server.port)), clock=clock)
+        mesh.observe(finished.append, ExchangeFinished)  # type: ignore[arg-type]
+        request = case["request"]
+        headers = {name: value for name, value in request["headers"].items() if name != "content-length"}
+        body = (request.get("body") or "").encode() or None
+        async with mesh.httpx_async(timeout=None) as client:
+            reply = await client.request(request["method"], request["url"], headers=headers, content=body)
+    return facts(reply.status_code, reply.text, finished, server)
