@@ -15,10 +15,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final, SupportsIndex, TypeVar
+from weakref import WeakKeyDictionary
 
+from meshlib.testing.clock import VirtualClock
 from meshlib.testing.memory_loop import MemoryLoop
 
-__all__ = ["Blocking"]
+__all__ = ["Blocking", "run_in_memory"]
 
 T = TypeVar("T")
 
@@ -79,6 +81,14 @@ _here = _Here()
 
 class Blocking:
     """Joins blocking code with the loop of a simulation."""
+
+    @classmethod
+    def of(cls, loop: MemoryLoop) -> Blocking:
+        """The one of a loop."""
+        found = _known.get(loop)
+        if found is None:
+            found = _known[loop] = cls(loop)
+        return found
 
     def __init__(self, loop: MemoryLoop) -> None:
         self._loop = loop
@@ -191,3 +201,15 @@ class Blocking:
             self._loop.clock.advance(seconds)
         else:
             self.wait(asyncio.sleep(seconds))
+
+
+_known: WeakKeyDictionary[MemoryLoop, Blocking] = WeakKeyDictionary()
+
+
+def run_in_memory(main: Coroutine[Any, Any, T], clock: VirtualClock | None = None) -> T:
+    """Run a coroutine on virtual time; simulations that it makes take part in its loop."""
+    loop = MemoryLoop(clock or VirtualClock())
+    try:
+        return Blocking.of(loop).wait(main)
+    finally:
+        loop.close()

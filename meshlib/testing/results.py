@@ -14,7 +14,7 @@ from meshlib.events import EndpointEjected
 if TYPE_CHECKING:
     from meshlib.testing.timeline import Timeline
 
-__all__ = ["Attempt", "Call", "Calls", "Tally"]
+__all__ = ["Attempt", "Call", "Calls"]
 
 
 class Attempt:
@@ -101,14 +101,6 @@ class Call:
         return f"<Call {self.method} {self.url} → {self.status}{via} attempts={len(self.attempts)} {self.latency:.3f}s>"
 
 
-class Tally(dict[Any, int]):
-    """Counts by value. A failing comparison in pytest shows the timeline that they come from."""
-
-    def __init__(self, counts: Mapping[Any, int], timeline: Timeline) -> None:
-        super().__init__(sorted(counts.items()))
-        self.timeline = timeline
-
-
 class Calls(Sequence[Call]):
     """The calls of one ``send``, in the order in which they were started."""
 
@@ -140,31 +132,31 @@ class Calls(Sequence[Call]):
     def __iter__(self) -> Iterator[Call]:
         return iter(self._calls)
 
-    def _tally(self, values: Iterable[Any]) -> Tally:
-        return Tally(Counter(values), self.timeline)
+    def _tally(self, values: Iterable[Any]) -> dict[Any, int]:
+        return dict(sorted(Counter(values).items()))
 
     @property
-    def statuses(self) -> Tally:
+    def statuses(self) -> dict[Any, int]:
         """How many calls got which status."""
         return self._tally(call.status for call in self._calls)
 
     @property
-    def subsets(self) -> Tally:
+    def subsets(self) -> dict[Any, int]:
         """How many calls were answered by which subset (empty: none)."""
         return self._tally(call.subset for call in self._calls)
 
     @property
-    def endpoints(self) -> Tally:
+    def endpoints(self) -> dict[Any, int]:
         """How many attempts went to which endpoint."""
         return self._tally(one.endpoint for call in self._calls for one in call.attempts)
 
     @property
-    def routes(self) -> Tally:
+    def routes(self) -> dict[Any, int]:
         """How many calls took which route."""
         return self._tally(call.route for call in self._calls)
 
     @property
-    def flags(self) -> Tally:
+    def flags(self) -> dict[Any, int]:
         """How many calls have which of Envoy's response flags."""
         return self._tally(flag for call in self._calls for flag in call.flags)
 
@@ -223,7 +215,7 @@ class Calls(Sequence[Call]):
         """Raise AssertionError, with the timeline, unless all that is given holds; needs no pytest."""
         wrong = []
         if statuses is not None and self.statuses != dict(statuses):
-            wrong.append(f"statuses are {dict(self.statuses)}, not {dict(statuses)}")
+            wrong.append(f"statuses are {self.statuses}, not {dict(statuses)}")
         if ejected is not None and self.ejected != list(ejected):
             wrong.append(f"ejected were {self.ejected}, not {list(ejected)}")
         if most_attempts is not None and self.attempts > most_attempts:
@@ -238,4 +230,4 @@ class Calls(Sequence[Call]):
         return [call.to_json() for call in self._calls]
 
     def __repr__(self) -> str:
-        return f"<Calls {len(self._calls)} statuses={dict(self.statuses)} attempts={self.attempts}>"
+        return f"<Calls {len(self._calls)} statuses={self.statuses} attempts={self.attempts}>"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from meshlib._explain import Explanation
 from meshlib._snapshot.routes import Abort, Delay, Fault
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Simulation"]
 
 T = TypeVar("T")
-_EPOCH: Final = 1_767_225_600.0  # 2026-01-01, midnight UTC
 
 
 class Simulation:
@@ -49,8 +48,9 @@ class Simulation:
 
     ``config`` is whatever :meth:`meshlib.Mesh.load` takes, ``workload`` who makes the
     requests (default: namespace ``default``). All chance comes from ``seed``, so that two
-    runs are the same. ``epoch`` is the Unix time at the start. With ``enforce`` the
-    upstreams let in only what the security policies of their workloads allow.
+    runs are the same. ``clock`` is one of your own (``VirtualClock(epoch=…)`` for another
+    date than 2026-01-01). With ``enforce`` the upstreams let in only what the security
+    policies of their workloads allow.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Simulation:
         *,
         workload: Workload | None = None,
         seed: int = 0,
-        epoch: float = _EPOCH,
+        clock: VirtualClock | None = None,
         strict: bool = False,
         enforce: bool = True,
     ) -> None:
         me = workload or Workload()
         self._config = config
         self._deployments = Deployments()
-        self._world = World(seed=seed, epoch=epoch, enforce=enforce)
+        self._world = World(seed=seed, clock=clock or VirtualClock(), enforce=enforce)
         chance = self._world.chance("workload of the simulation")
         self.seed = seed
         self.mesh = Mesh.load(config, workload=me, strict=strict, clock=self._world.clock, chance=chance)
@@ -357,8 +357,9 @@ class Simulation:
         if self._closed:
             return
         self._closed = True
-        self._world.blocking.wait(self._world.close())
-        self._world.loop.close()
+        if self._world.owns_loop:
+            self._world.blocking.wait(self._world.close())
+            self._world.loop.close()
         self.mesh.close()
 
     def __enter__(self) -> Self:

@@ -42,11 +42,14 @@ __all__ = ["World"]
 class World:
     """One simulation's inside. Nothing in it is shared with another one."""
 
-    def __init__(self, *, seed: int, epoch: float, enforce: bool) -> None:
+    def __init__(self, *, seed: int, clock: VirtualClock, enforce: bool) -> None:
         self.seed = seed
-        self.clock = VirtualClock(epoch=epoch)
-        self.loop = MemoryLoop(self.clock)
-        self.blocking = Blocking(self.loop)
+        running = asyncio._get_running_loop()
+        # Made within a coroutine on virtual time, it takes part in that.
+        self.loop = running if isinstance(running, MemoryLoop) else MemoryLoop(clock)
+        self.owns_loop = self.loop is not running
+        self.clock = self.loop.clock
+        self.blocking = Blocking.of(self.loop)
         self.scripts = Scripts()
         self.timeline = Timeline()
         self.coverage = Coverage()

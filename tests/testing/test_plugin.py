@@ -1,0 +1,163 @@
+"""The pytest plugin, run in pytests of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import meshlib
+from tests.testing.meshes import RETRIES
+
+pytest_plugins = ["pytester"]
+
+PREAMBLE = """
+def deployed(sim):
+    sim.deploy("reviews", replicas=[f"10.0.0.{n}" for n in range(1, 11)], port=9080)
+    return sim
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A directory with YAML and an empty configuration of pytest."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(meshlib.__file__).parents[1]))
+    (pytester.path / "mesh").mkdir()
+    (pytester.path / "mesh" / "reviews.yaml").write_text(RETRIES)
+    pytester.makeini("[pytest]\naddopts = -p meshlib.testing.plugin -p no:anyio -p no:cacheprovider --strict-markers\n")
+    return pytester
+
+
+def test_the_fixture_makes_simulations_of_the_yaml_beside_the_test(project: pytest.Pytester) -> None:
+    """By a path, by a mark, by text; they are closed after the test."""
+    project.makepyfile(
+        PREAMBLE
+        + """
+import pytest
+
+kept = []
+
+def test_by_path(mesh_sim, mesh_clock):
+    sim = deployed(mesh_sim("mesh/"))
+    kept.append(sim)
+    assert sim.clock is mesh_clock
+    assert sim.get("http://reviews:9080/").status == 200
+    assert sim.explain("GET", "http://reviews:9080/").retries.attempts == 3
+
+@pytest.mark.mesh("mesh/reviews.yaml", namespace="default", seed=5)
+def test_by_mark(mesh_sim, mesh_seed):
+    sim = deployed(mesh_sim())
+    assert kept[0]._closed
+    assert sim.seed == mesh_seed == 5
+    assert sim.explain("GET", "http://reviews:9080/").retries.attempts == 3
+
+def test_without_any(mesh_sim):
+    assert mesh_sim(namespace="shop").client.workload.namespace == "shop"
+
+@pytest.mark.mesh("mesh/")
+async def test_on_virtual_time(mesh_sim, mesh_clock):
+    import asyncio
+    sim = deployed(mesh_sim())
+    await asyncio.sleep(3 * 3600)
+    async with sim.aiohttp() as session, session.get("http://reviews:9080/") as response:
+        assert response.status == 200
+    assert mesh_clock.monotonic() >= 3 * 3600
+"""
+    )
+    project.runpytest().assert_outcomes(passed=4)
+
+
+def test_what_fails_shows_seed_and_timeline(project: pytest.Pytester) -> None:
+    """So that it can be read and repeated."""
+    project.makepyfile(
+        PREAMBLE
+        + """
+def test_it(mesh_sim):
+    sim = deployed(mesh_sim("mesh/"))
+    sim.upstream("reviews").respond(503)
+    assert sim.send("GET", "http://reviews:9080/", times=2, every=1).statuses == {200: 2}
+"""
+    )
+    result = project.runpytest("--mesh-seed=11")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*mesh, seed 11*", "*attempt 4 *", "*GET reviews:9080 → 503 after 4 attempts*"])
+    result.stdout.fnmatch_lines(["to repeat it: --mesh-seed=11"])
+
+
+def test_seeds_are_stable_and_can_be_given(project: pytest.Pytester) -> None:
+    """The same for a test in every run and order, another for another test."""
+    project.makepyfile(
+        """
+import pathlib
+
+def write(name, seed):
+    with pathlib.Path("seeds.txt").open("a") as file:
+        file.write(f"{name} {seed}\\n")
+
+def test_a(mesh_seed):
+    write("a", mesh_seed)
+
+def test_b(mesh_seed):
+    write("b", mesh_seed)
+"""
+    )
+    seeds = project.path / "seeds.txt"
+
+    def run(*arguments: str) -> set[str]:
+        seeds.unlink(missing_ok=True)
+        project.runpytest(*arguments).assert_outcomes(passed=2)
+        return set(seeds.read_text().splitlines())
+
+    first = run()
+    assert first == run()
+    assert len({line.split()[1] for line in first}) == 2
+    assert run("--mesh-seed=9") == {"a 9", "b 9"}
+    assert run("--mesh-seed=random") != first
+
+
+COVERED = (
+    PREAMBLE
+    + """
+def test_route(mesh_sim):
+    assert deployed(mesh_sim("mesh/")).get("http://reviews:9080/").status == 200
+
+def test_retry(mesh_sim):
+    sim = deployed(mesh_sim("mesh/"))
+    sim.upstream("reviews").respond(500, times=1)
+    assert sim.get("http://reviews:9080/").status == 200
+"""
+)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_policy_coverage_is_that_of_all_tests_together(project: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    """As text and as JSON, and below a threshold the run fails; workers of xdist are added up."""
+    project.makepyfile(COVERED)
+    report = project.path / "mesh.json"
+    result = project.runpytest_subprocess(*workers, f"--mesh-report={report}", "--mesh-fail-under=40")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["policy coverage: 50 %, written to*"])
+    found = json.loads(report.read_text())
+    assert {one["what"]: one["times"] for one in found["items"]} == {
+        "an endpoint is ejected": 0,
+        "the route is taken": 2,
+        "an attempt is retried": 1,
+        "the timeout ends it": 0,
+    }
+    result = project.runpytest_subprocess(*workers, "--mesh-report", "--mesh-fail-under=80")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*never: spec.http?0? (line 8): the timeout ends it", "*below --mesh-fail-under=80*"])
+
+
+def test_a_run_that_does_not_use_it_pays_nothing() -> None:
+    """Neither the engine nor any client library is imported."""
+    code = (
+        "import sys, meshlib.testing.plugin; "
+        "print([name for name in sys.modules if name.startswith(('meshlib.', 'aiohttp', 'msgspec', 'multidict'))])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = result.stdout.strip()
+    assert found == "['meshlib.testing', 'meshlib.testing.watching', 'meshlib.testing.plugin']"
