@@ -285,7 +285,7 @@ class Destinations:
             self._findings.add(
                 "MESH066",
                 Origin(rule.origins[0]),
-                f"credentialName {name} without workloadSelector: a sidecar would send plaintext, here TLS is used",
+                f"credentialName {name} without workloadSelector: a sidecar would send plaintext, here calls are refused",
                 field="spec.trafficPolicy.tls.credentialName",
             )
 

@@ -19,7 +19,8 @@ _PLANNED: Final = "not implemented yet"
 _NO_LISTENER: Final = "a client in the process has no TCP listener whose connections could be routed"
 _EXTENSION: Final = "meshlib's own: Istio rejects the field; use VirtualService"
 _ZONES: Final = "regions are failover tiers; zones inside a region are not told apart: who the peers are is not known"
-_OWN_CONNECTIONS: Final = "in aiohttp sessions without a connector of their own; elsewhere the client library decides"
+_OWN_CONNECTIONS: Final = "in clients without a connector or transport of their own, which decides by itself"
+_NO_SECRETS: Final = "credentials of Secrets are not read; name files: a call is answered 503, never sent in plaintext"
 _NO_HTTP2: Final = "client libraries speak HTTP/1.1 to the endpoints"
 _NOT_CLOSED: Final = "a client without mutual TLS gets a 403 where Istio closes the connection"
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
@@ -64,7 +65,8 @@ def _port_policy(prefix: str) -> tuple[Rule, ...]:
         (f"{balancer}.consistentHash.useSourceIp", "refused", "calls of this process have no downstream address"),
         *_connection_pool(f"{prefix}.connectionPool"),
         *_outlier_detection(f"{prefix}.outlierDetection"),
-        (f"{prefix}.tls", "refused", _PLANNED),
+        (f"{prefix}.tls", "honoured", ""),
+        (f"{prefix}.tls.credentialName", "refused", _NO_SECRETS),
     )
 
 
@@ -111,7 +113,6 @@ _SERVICE_ENTRY: Final[tuple[Rule, ...]] = (
         "approximated",
         "names of DNS services are resolved by the client library",
     ),
-    ("spec.subjectAltNames", "refused", _PLANNED),
     ("spec.endpoints[].network", "refused", "there is no gateway between networks here"),
 )
 
@@ -165,7 +166,7 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("defaultTrafficPolicy", "refused", _PLANNED),
     *_connection_pool("defaultTrafficPolicy.connectionPool"),
     *_outlier_detection("defaultTrafficPolicy.outlierDetection"),
-    ("enableAutoMtls", "refused", _PLANNED),
+    ("enableAutoMtls", "approximated", "where this workload has certificates; without, it calls in plaintext"),
     ("enableTracing", "refused", _PLANNED),
     ("accessLogFile", "refused", _PLANNED),
     ("accessLogFormat", "refused", _PLANNED),

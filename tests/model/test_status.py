@@ -42,6 +42,8 @@ ROWS = [
     ("DestinationRule", "spec.trafficPolicy.outlierDetection.minHealthPercent", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.loadBalancer.backendUtilization.weightUpdatePeriod", "refused"),
     ("DestinationRule", "spec.subsets[].trafficPolicy.portLevelSettings[].loadBalancer.simple", "honoured"),
+    ("DestinationRule", "spec.trafficPolicy.tls.subjectAltNames", "honoured"),
+    ("DestinationRule", "spec.trafficPolicy.portLevelSettings[].tls.credentialName", "refused"),
     ("EnvoyFilter", "spec.configPatches[].patch.value", "refused"),
     ("MeshConfig", "outboundTrafficPolicy.mode", "honoured"),
 ]
