@@ -29,7 +29,7 @@ from meshlib.errors import ConfigError
 from meshlib.events import ConfigPublished, ConfigRejected, Event, Observer
 from meshlib.sources import SourceText
 from meshlib.sources.environment import workload_from_environment
-from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, watch_paths
+from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, import_notifier, watch_paths
 from meshlib.telemetry.recorder import Telemetry
 from meshlib.workload import Workload
 
@@ -379,6 +379,7 @@ class _Watch:
 
     def start(self) -> None:
         if self._thread is None:
+            import_notifier()
             self._thread = threading.Thread(target=self._run, name="meshlib-watch", daemon=True)
             self._thread.start()
 

@@ -23,7 +23,16 @@ from meshlib._config.document import ValueText
 from meshlib.errors import SourceError
 from meshlib.sources import SourceText
 
-__all__ = ["MAX_FILE", "MAX_TOTAL", "ConfigInput", "Fingerprint", "expand", "fingerprint", "watch_paths"]
+__all__ = [
+    "MAX_FILE",
+    "MAX_TOTAL",
+    "ConfigInput",
+    "Fingerprint",
+    "expand",
+    "fingerprint",
+    "import_notifier",
+    "watch_paths",
+]
 
 ConfigInput: TypeAlias = "str | bytes | os.PathLike[str] | Mapping[str, Any] | SourceText | Sequence[ConfigInput]"
 """What :meth:`meshlib.Mesh.load` takes: see :func:`expand`."""
@@ -277,6 +286,12 @@ def _settled(config: ConfigInput, current: Fingerprint, stop: threading.Event) -
         if before == current:
             break
     return current
+
+
+def import_notifier() -> None:
+    """Import watchfiles, where it is installed, before a thread does: a fork in between leaves the child half of it."""
+    if _has_watchfiles():
+        import watchfiles  # noqa: F401 - for its side effect
 
 
 def _has_watchfiles() -> bool:
