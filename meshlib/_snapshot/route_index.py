@@ -1,21 +1,25 @@
 """First match among many routes, without trying them all.
 
-Routes are kept by what their path condition asks for: exact paths in a dict, prefixes
-in sorted order, each linked to the longest other prefix within it. A path asks the dict
-once and the sorted prefixes once; of the routes found there the first one that matches
-is the answer, unless a route without such a path condition stands before it.
+Routes are kept by what their path condition asks for, in one dict for exact paths and
+one for prefixes. A path asks for itself and for its beginnings, of which only those are
+tried that are as long as a prefix is; where prefixes have many lengths, the sorted
+prefixes are asked instead, each linked to the longest other prefix within it. Of the
+routes found there the first one that matches is the answer, unless a route without such
+a path condition stands before it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Final, Generic, Protocol, TypeVar
 
 from meshlib._http import RequestHead
 from meshlib._snapshot.matchers import Exact, Prefix, RouteMatch
 
 __all__ = ["RouteIndex"]
+
+FEW: Final = 8  # lengths; to try so many beginnings costs what sorting in does
 
 
 class Matching(Protocol):
@@ -33,7 +37,7 @@ R = TypeVar("R", bound=Matching)
 class RouteIndex(Generic[R]):
     """The routes of one virtual host by their paths. Immutable."""
 
-    __slots__ = ("_exact", "_numbers", "_others", "_parents", "_prefixes", "_routes")
+    __slots__ = ("_exact", "_lengths", "_numbers", "_others", "_parents", "_prefixes", "_routes", "_sorted")
 
     def __init__(self, routes: Sequence[R]) -> None:
         self._routes = tuple(routes)
@@ -49,17 +53,22 @@ class RouteIndex(Generic[R]):
             else:
                 others.append(number)
         self._exact = {path: tuple(numbers) for path, numbers in exact.items()}
+        self._prefixes = {prefix: tuple(numbers) for prefix, numbers in prefixes.items()}
         self._others = tuple(others)
-        self._prefixes = sorted(prefixes)
-        self._numbers = [tuple(prefixes[prefix]) for prefix in self._prefixes]
-        self._parents = parents(self._prefixes)
+        lengths = sorted({len(prefix) for prefix in prefixes}, reverse=True)
+        self._lengths = tuple(lengths) if len(lengths) <= FEW else ()
+        self._sorted = [] if self._lengths else sorted(prefixes)
+        self._numbers = [self._prefixes[prefix] for prefix in self._sorted]
+        self._parents = parents(self._sorted)
 
     def first(self, request: RequestHead) -> R | None:
         """The first route that matches the request."""
         routes = self._routes
         best = len(routes)
         for number in self._by_path(request.path_only):
-            if routes[number].match.matches(request):
+            # The path is known to fit.
+            predicates = routes[number].match.predicates
+            if not predicates or all(predicate.matches(request) for predicate in predicates):
                 best = number
                 break
         for number in self._others:
@@ -72,19 +81,26 @@ class RouteIndex(Generic[R]):
 
     def _by_path(self, path: str) -> Sequence[int]:
         """The routes whose exact path or prefix fits, in order."""
-        exact = self._exact.get(path, ())
+        found = self._exact.get(path, ())
+        is_sorted, size = True, len(path)
+        get = self._prefixes.get
+        for length in self._lengths:
+            if length <= size and (numbers := get(path[:length])) is not None:
+                is_sorted = not found
+                found = found + numbers if found else numbers
+        for numbers in self._by_prefix(path) if self._sorted else ():
+            is_sorted = not found
+            found = found + numbers if found else numbers
+        return found if is_sorted else sorted(found)
+
+    def _by_prefix(self, path: str) -> Iterator[tuple[int, ...]]:
         # All prefixes of the path are among the one sorted right before it and the prefixes of that one.
-        place = bisect_right(self._prefixes, path) - 1
-        while place >= 0 and not path.startswith(self._prefixes[place]):
+        place = bisect_right(self._sorted, path) - 1
+        while place >= 0 and not path.startswith(self._sorted[place]):
             place = self._parents[place]
-        if place < 0:
-            return exact
-        found = [*exact]
         while place >= 0:
-            found.extend(self._numbers[place])
+            yield self._numbers[place]
             place = self._parents[place]
-        found.sort()
-        return found
 
 
 def parents(prefixes: Sequence[str]) -> list[int]:
