@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
-from http.client import HTTPMessage
 from typing import IO, Final
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from meshlib._snapshot.authentication import KeyOrigin
 __all__ = ["KeyFetchError", "fetch_keys"]
 
 _LARGEST: Final = 1 << 20
+_CHUNK: Final = 65536
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
@@ -53,7 +55,13 @@ class _Watched(urllib.request.HTTPRedirectHandler):
     """Looks at every place before going there."""
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
     ) -> urllib.request.Request | None:
         """As of the standard library, for places that may be asked."""
         made = super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -68,12 +76,24 @@ def _get(uri: str, timeout: float) -> bytes:
     request = urllib.request.Request(uri, headers={"accept": "application/json", "user-agent": "meshlib"})  # noqa: S310 - checked
     try:
         with opener.open(request, timeout=timeout) as response:
-            body: bytes = response.read(_LARGEST + 1)
+            body = _read(response, time.monotonic() + timeout)
     except (OSError, urllib.error.URLError, ValueError) as error:
         raise KeyFetchError(f"{uri}: {error}") from error
     if len(body) > _LARGEST:
         raise KeyFetchError(f"{uri} answers with more than 1 MB")
     return body
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The body. An issuer that sends a byte now and then must not hold up the reading for ever."""
+    parts: list[bytes] = []
+    size = 0
+    while size <= _LARGEST and (part := response.read1(_CHUNK)):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer takes too long")
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
 
 
 def _check(uri: str) -> None:
@@ -90,5 +110,13 @@ def _check(uri: str) -> None:
     except OSError as error:
         raise KeyFetchError(f"{host} is not known: {error}") from error
     for *_, address in found:
-        if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local:
+        if _is_metadata(str(address[0]).partition("%")[0]):
             raise KeyFetchError(f"{uri} leads to a link-local address")
+
+
+def _is_metadata(text: str) -> bool:
+    """Whether a cloud may keep its metadata there: link-local, also in the form of IPv6."""
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_link_local

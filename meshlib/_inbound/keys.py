@@ -115,7 +115,8 @@ class KeyManager:
             self._records = {origin: self._records.get(origin) or KeyRecord() for origin in fetched}
             self._start_due_locked()
             if self._records and self._thread is None and not self._is_closed:
-                self._thread = threading.Thread(target=self._run, name="meshlib-keys", daemon=True)
+                arguments = (weakref.ref(self), self._wake)
+                self._thread = threading.Thread(target=_run, args=arguments, name="meshlib-keys", daemon=True)
                 self._thread.start()
         self._wake.set()
 
@@ -124,14 +125,13 @@ class KeyManager:
         self._is_closed = True
         self._wake.set()
 
-    def _run(self) -> None:
-        while not self._is_closed:
-            with self._lock:
-                self._start_due_locked()
-                now = self._now()
-                due = min((record.due_at for record in self._waiting_locked()), default=now + _LONGEST_SLEEP)
-            self._wake.wait(min(max(due - now, 0.01), _LONGEST_SLEEP))
-            self._wake.clear()
+    def _turn(self) -> float:
+        """Begin what is due; how long nothing else will be, in seconds."""
+        with self._lock:
+            self._start_due_locked()
+            now = self._now()
+            due = min((record.due_at for record in self._waiting_locked()), default=now + _LONGEST_SLEEP)
+        return min(max(due - now, 0.01), _LONGEST_SLEEP)
 
     def _waiting_locked(self) -> Iterable[KeyRecord]:
         return (record for origin, record in self._records.items() if origin not in self._running)
@@ -173,6 +173,18 @@ class KeyManager:
     def __repr__(self) -> str:
         known = sum(record.keys is not None for record in self._records.values())
         return f"<KeyManager issuers={len(self._records)} known={known}>"
+
+
+def _run(reference: weakref.ref[KeyManager], wake: threading.Event) -> None:
+    """Read what is due until the manager is closed, or nobody has it any more."""
+    while True:
+        manager = reference()
+        if manager is None or manager._is_closed:
+            return
+        pause = manager._turn()
+        del manager  # a thread that waits keeps nothing alive
+        wake.wait(pause)
+        wake.clear()
 
 
 def _parsed(origin: KeyOrigin) -> KeySet | None:
