@@ -19,6 +19,7 @@ from meshlib._compile.mtls import PeerModes
 from meshlib._compile.registry import Registry
 from meshlib._compile.security import compile_security
 from meshlib._compile.tables import SidecarTables, as_written
+from meshlib._compile.telemetry import compile_telemetry
 from meshlib._compile.unknown import report_unknown
 from meshlib._compile.virtual_services import VirtualServices
 from meshlib._compile.visibility import View, gateway_view, sidecar_view
@@ -74,6 +75,7 @@ class Config:
         )
         clusters = destinations.clusters()
         security = compile_security(self.index, self.mesh, view, workload, collected)
+        telemetry = compile_telemetry(self.index, self.mesh, workload, collected)
         if workload.gateway:
             gateway = GatewayTables(self.index, self.registry, self.rules, view.services, context, workload)
             tables, servers = gateway.build()
@@ -83,6 +85,7 @@ class Config:
                 servers=servers,
                 clusters=clusters,
                 security=security,
+                telemetry=telemetry,
                 listeners=gateway_listeners(gateway.servers, self.index, workload.namespace, collected),
                 version=version,
             )
@@ -103,6 +106,7 @@ class Config:
             clusters=clusters,
             client_policies=self.client_policies.of(tables.values(), workload.namespace),
             security=security,
+            telemetry=telemetry,
             version=version,
         )
 

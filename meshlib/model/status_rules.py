@@ -23,6 +23,8 @@ _OWN_CONNECTIONS: Final = "in clients without a connector or transport of their 
 _NO_SECRETS: Final = "credentials of Secrets are not read; name files: a call is answered 503, never sent in plaintext"
 _NO_HTTP2: Final = "client libraries speak HTTP/1.1 to the endpoints"
 _NOT_CLOSED: Final = "a client without mutual TLS gets a 403 where Istio closes the connection"
+_LOG_PATH: Final = "lines go through logging; the path decides where nobody has configured it"
+_ATTRIBUTES: Final = "CEL without macros, over the attributes that a process knows"
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
@@ -162,15 +164,20 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("extensionProviders[].envoyExtAuthzHttp.clearRouteCache", "refused", "routes are chosen by the application"),
     ("extensionProviders[].envoyExtAuthzHttp.headersToDownstreamOnAllow", "refused", _PLANNED),
     ("extensionProviders[].envoyExtAuthzHttp.includeRequestBodyInCheck.packAsBytes", "refused", "for gRPC only"),
+    ("extensionProviders[].prometheus", "honoured", ""),
+    ("extensionProviders[].envoyFileAccessLog", "honoured", ""),
+    ("extensionProviders[].envoyFileAccessLog.path", "approximated", _LOG_PATH),
     ("defaultProviders", "refused", _PLANNED),
+    ("defaultProviders.metrics", "honoured", "without one: prometheus, as Istio's profiles set it"),
+    ("defaultProviders.accessLogging", "honoured", ""),
     ("defaultTrafficPolicy", "refused", _PLANNED),
     *_connection_pool("defaultTrafficPolicy.connectionPool"),
     *_outlier_detection("defaultTrafficPolicy.outlierDetection"),
     ("enableAutoMtls", "approximated", "where this workload has certificates; without, it calls in plaintext"),
     ("enableTracing", "refused", _PLANNED),
-    ("accessLogFile", "refused", _PLANNED),
-    ("accessLogFormat", "refused", _PLANNED),
-    ("accessLogEncoding", "refused", _PLANNED),
+    ("accessLogFile", "approximated", _LOG_PATH),
+    ("accessLogFormat", "honoured", ""),
+    ("accessLogEncoding", "honoured", ""),
     ("caCertificates", "refused", _PLANNED),
     ("meshMTLS", "refused", _PLANNED),
     ("tlsDefaults", "refused", _PLANNED),
@@ -181,6 +188,14 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("defaultConfig.gatewayTopology", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology.numTrustedProxies", "honoured", "at a gateway"),
     ("defaultConfig.tracing", "refused", _PLANNED),
+)
+
+_TELEMETRY: Final[tuple[Rule, ...]] = (
+    ("spec", "honoured", ""),
+    ("spec.tracing", "refused", _PLANNED),
+    ("spec.metrics[].reportingInterval", "refused", "of TCP metrics, which a client in the process does not have"),
+    ("spec.metrics[].overrides[].tagOverrides.*.value", "approximated", _ATTRIBUTES),
+    ("spec.accessLogging[].filter.expression", "approximated", _ATTRIBUTES),
 )
 
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
@@ -204,7 +219,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         ("spec.jwtRules[].presence", "refused", "Istio 1.31 passes it over; require a token by AuthorizationPolicy"),
     ),
     "AuthorizationPolicy": (("spec", "honoured", ""),),
-    "Telemetry": (("spec", "refused", _PLANNED),),
+    "Telemetry": _TELEMETRY,
     "ProxyConfig": (("spec", "refused", _PROXY_ONLY),),
     "EnvoyFilter": (("spec", "refused", "patches of Envoy's configuration have no meaning without Envoy"),),
     "WasmPlugin": (("spec", "refused", "there is no proxy that could run the plugin"),),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from meshlib.telemetry.facts import Facts, head_size
+from meshlib.telemetry.fields import head_size
+
+if TYPE_CHECKING:
+    from meshlib.telemetry.facts import Facts
 
 __all__ = ["ATTRIBUTES", "MAPS", "ExpressionError"]
 

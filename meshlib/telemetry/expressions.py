@@ -11,17 +11,19 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meshlib._cel import Call, CelError, Literal, Name, Node, Select, Sequence, parse
 from meshlib._cel import Mapping as MapNode
 from meshlib._regex import RegexError, compile_regex
 from meshlib.telemetry.attributes import ATTRIBUTES, MAPS, ExpressionError
-from meshlib.telemetry.facts import Facts
+
+if TYPE_CHECKING:
+    from meshlib.telemetry.facts import Facts
 
 __all__ = ["Evaluate", "ExpressionError", "UnsupportedError", "compile_expression", "matches", "to_text"]
 
-Evaluate: TypeAlias = Callable[[Facts], Any]
+Evaluate: TypeAlias = "Callable[[Facts], Any]"
 """The value of an expression for a request; raises ExpressionError where CEL has an error."""
 
 
@@ -66,6 +68,8 @@ def to_text(evaluate: Evaluate, facts: Facts) -> str:
         case _:
             return "unknown"
 
+
+_MACROS: Final = frozenset({"all", "exists", "exists_one", "map", "filter"})
 
 # -- from the tree to functions ------------------------------------------------------------------------------
 
@@ -158,6 +162,8 @@ def _call(node: Call) -> Evaluate:
     name = node.function
     if name == "matches" and len(arguments) == 2:
         return _matches(arguments)
+    if name in _MACROS and node.target is not None:
+        raise UnsupportedError(f"the macro {name!r} is not supported")
     values = [_build(argument) for argument in arguments]
     match name, values:
         case "_&&_", [left, right]:

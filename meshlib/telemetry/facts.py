@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from multidict import CIMultiDict, CIMultiDictProxy, istr
-
-from meshlib._engine.exchange import Exchange
 from meshlib._engine.local_replies import is_grpc
-from meshlib._engine.recording import Served
-from meshlib._http import Headers, HeadersView, RequestHead
+from meshlib._http import HeadersView, RequestHead
+from meshlib.telemetry.fields import NO_FIELDS, as_headers, body_length, grpc_status
 
-__all__ = ["Facts", "Fields", "as_headers", "body_length", "exchange_facts", "grpc_status", "head_size", "served_facts"]
+if TYPE_CHECKING:
+    from meshlib._engine.exchange import Exchange
+    from meshlib._engine.recording import Served
 
-Fields: TypeAlias = HeadersView | Iterable[tuple[str, str]] | Iterable[tuple[str | bytes, str | bytes]]
-"""Header fields as client and server libraries have them."""
-
-_CONTENT_LENGTH: Final = istr("content-length")
-_GRPC_STATUS: Final = istr("grpc-status")
+__all__ = ["Facts", "exchange_facts", "served_facts"]
 
 
 class Facts:
@@ -42,7 +36,7 @@ class Facts:
         self.is_outbound = is_outbound
         self.path = head.path
         self.status = 0
-        self.response_headers: HeadersView = _NONE
+        self.response_headers: HeadersView = NO_FIELDS
         self.duration = self.head_duration = self.ended = 0.0
         self.upstream_duration: float | None = None
         self.flags: tuple[str, ...] = ()
@@ -68,9 +62,6 @@ class Facts:
     def __repr__(self) -> str:
         side = "outbound" if self.is_outbound else "inbound"
         return f"<Facts {side} {self.head.method} {self.path} {self.status}>"
-
-
-_NONE: Final[Headers] = Headers()
 
 
 def exchange_facts(exchange: Exchange) -> Facts:
@@ -117,41 +108,10 @@ def served_facts(served: Served) -> Facts:
     facts.route = "default"
     facts.received = body_length(head.headers, 0)
     facts.sent = served.sent if served.sent >= 0 else max(body_length(facts.response_headers, 0), 0)
-    facts.remote, facts.local = served.source, served.destination
+    facts.remote = served.source
+    facts.local = f"{served.destination}:{head.port}" if served.destination else ""
     facts.peer = served.peer
     facts.request_id = served.request_id or head.headers.get("x-request-id", "")
     facts.request_principal = served.request_principal
     facts.span = served.span
     return facts
-
-
-def as_headers(fields: Fields) -> HeadersView:
-    """The fields of a response as one mapping, whoever made them: ASGI has them as bytes."""
-    if isinstance(fields, CIMultiDict | CIMultiDictProxy):
-        return fields
-    pairs = [(_text(name), _text(value)) for name, value in fields]
-    return Headers(pairs) if pairs else _NONE
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("latin-1")
-
-
-def body_length(headers: Any, otherwise: int) -> int:
-    """What Content-Length says of the body; ``otherwise`` without one, or with nonsense."""
-    text = headers.get(_CONTENT_LENGTH)
-    if text is None:
-        return otherwise
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else otherwise
-
-
-def head_size(headers: Any) -> int:
-    """About the bytes of a head on the wire: its fields and its first line."""
-    pairs: Iterable[tuple[str, str]] = headers.items() if hasattr(headers, "items") else headers
-    return sum(len(name) + len(value) + 4 for name, value in pairs) + 16
-
-
-def grpc_status(headers: Fields) -> str:
-    """The number of ``grpc-status``; empty without one, and for what is none."""
-    status: str = as_headers(headers).get(_GRPC_STATUS, "")
-    return status if status.isascii() and status.isdigit() and len(status) <= 2 else ""

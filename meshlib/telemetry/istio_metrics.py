@@ -10,20 +10,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from multidict import istr
 
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.local_replies import is_grpc
 from meshlib._engine.recording import Served
-from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib._snapshot.snapshot import bare_host
 from meshlib._snapshot.telemetry import MetricRules, Telemetry
 from meshlib.telemetry.counters import BOUNDS, Counter, Histogram, Labels, Shard, Store
-from meshlib.telemetry.expressions import Evaluate, compile_expression, to_text
-from meshlib.telemetry.facts import Facts, as_headers, body_length, exchange_facts, grpc_status, head_size, served_facts
-from meshlib.telemetry.peers import UNKNOWN, UNKNOWN_PEER, Peer, own_peer, peer_of_labels
+from meshlib.telemetry.expressions import Evaluate, UnsupportedError, compile_expression, to_text
+from meshlib.telemetry.facts import Facts, exchange_facts, served_facts
+from meshlib.telemetry.fields import as_headers, body_length, grpc_status, head_size
+from meshlib.telemetry.labels import caller, endpoint_peer, is_mutual, service, standard_labels
+from meshlib.telemetry.peers import UNKNOWN, own_peer
 from meshlib.telemetry.propagated_peer import peer_of_headers
 from meshlib.workload import Workload
 
@@ -36,8 +37,6 @@ _CONTENT_TYPE: Final = istr("content-type")
 _CACHED: Final = 20_000
 _LONGEST_LABEL: Final = 256
 _NO_TAGS: Final[tuple[str, ...]] = ()
-
-Sides: TypeAlias = tuple[Peer, Peer]
 
 
 class Targets(NamedTuple):
@@ -84,7 +83,7 @@ class _Side:
         for change in self.changes.values():
             for expression in change.tags.values():
                 if expression is not None and expression not in expressions:
-                    expressions[expression] = compile_expression(expression)
+                    expressions[expression] = _prepare(expression)
         self.names = {text: place for place, text in enumerate(expressions)}
         self.evaluate: tuple[Evaluate, ...] = tuple(expressions.values())
 
@@ -102,6 +101,14 @@ class _Side:
             else:
                 labels[tag] = values[self.names[expression]]
         return tuple(labels.items())
+
+
+def _prepare(expression: str) -> Evaluate:
+    """An expression that cannot be evaluated here (the load says so) has the value ``unknown``."""
+    try:
+        return compile_expression(expression)
+    except UnsupportedError:
+        return lambda _facts: UNKNOWN
 
 
 class _Prepared:
@@ -198,17 +205,17 @@ class IstioMetrics:
         live, endpoint, status, flags, grpc, host, tags = key
         cluster = live.cluster if live is not None else None
         route = exchange.route.name if exchange.route is not None else ""
-        service, name, namespace = _service(cluster, host, route)
-        peer = _endpoint_peer(cluster, endpoint.endpoint if endpoint is not None else None, namespace)
+        named, name, namespace = service(cluster, host, route)
+        peer = endpoint_peer(cluster, endpoint.endpoint if endpoint is not None else None, namespace)
         own = self._own
-        if cluster is not None and _is_mutual(cluster, endpoint.endpoint if endpoint is not None else None):
+        if cluster is not None and is_mutual(cluster, endpoint.endpoint if endpoint is not None else None):
             own = own._replace(principal=self._identity)
         else:
             peer = peer._replace(principal=UNKNOWN)
-        standard = _labels(
+        standard = standard_labels(
             "source",
             (own, peer),
-            service=(service, name, namespace if namespace != UNKNOWN else peer.namespace),
+            service=(named, name, namespace if namespace != UNKNOWN else peer.namespace),
             protocol="http" if grpc is None else "grpc",
             code=str(status),
             grpc=grpc or "",
@@ -238,28 +245,28 @@ class IstioMetrics:
         response = served.response_headers
         grpc = grpc_status(response) if is_grpc(head) else None
         source = peer_of_headers(head.headers)
-        is_mutual = bool(served.peer)
+        has_peer = bool(served.peer)
         flags = "DC" if served.status == 0 and served.decision != "deny" else ""
         tags = _NO_TAGS
         if side.evaluate:
             tags = _evaluate(side.evaluate, served_facts(served))
-        principal = served.peer if is_mutual else ""
+        principal = served.peer
         key = (head.port, source, principal, served.status, flags, grpc, tags)
         targets: Targets | None = shard.cache.get(key)
         if targets is None:
-            service = prepared.services.get(head.port) or next(iter(prepared.services.values()), None)
-            own = self._own._replace(principal=self._identity) if is_mutual else self._own
-            standard = _labels(
+            own_service = prepared.services.get(head.port) or next(iter(prepared.services.values()), None)
+            own = self._own._replace(principal=self._identity) if has_peer else self._own
+            standard = standard_labels(
                 "destination",
-                (_caller(source, principal), own),
-                service=(service.host, service.name, service.namespace)
-                if service is not None
+                (caller(source, principal), own),
+                service=(own_service.host, own_service.name, own_service.namespace)
+                if own_service is not None
                 else (UNKNOWN, UNKNOWN, own.namespace),
                 protocol="http" if grpc is None else "grpc",
                 code=str(served.status),
                 grpc=grpc or "",
                 flags=flags or "-",
-                policy="mutual_tls" if is_mutual else "none",
+                policy="mutual_tls" if has_peer else "none",
             )
             heads = head_size(head.headers), head_size(response)
             targets = _remember(shard, key, self._targets(shard, side, standard, tags, heads))
@@ -322,80 +329,3 @@ def _count(targets: Targets, milliseconds: float, request: int, response: int) -
 
 def _evaluate(expressions: tuple[Evaluate, ...], facts: Facts) -> tuple[str, ...]:
     return tuple(to_text(evaluate, facts)[:_LONGEST_LABEL] for evaluate in expressions)
-
-
-def _service(cluster: Cluster | None, host: str, route: str) -> tuple[str, str, str]:
-    """Host, name and namespace of the service of a destination (semantics 7.2)."""
-    if cluster is None:
-        return host, "BlackHoleCluster" if route == "block_all" else UNKNOWN, UNKNOWN
-    if not cluster.host:
-        return host or UNKNOWN, cluster.name if cluster.name == "PassthroughCluster" else UNKNOWN, UNKNOWN
-    name = cluster.host.partition(".")[0] if ".svc." in cluster.host else cluster.host
-    return cluster.host, name, cluster.namespace or UNKNOWN
-
-
-def _endpoint_peer(cluster: Cluster | None, endpoint: Endpoint | None, namespace: str) -> Peer:
-    if cluster is None or endpoint is None:
-        return UNKNOWN_PEER
-    known = "" if namespace == UNKNOWN or cluster.external else namespace
-    if not endpoint.labels:
-        return UNKNOWN_PEER._replace(namespace=known or UNKNOWN)
-    return peer_of_labels(endpoint.labels, namespace=known, principal=endpoint.identity)
-
-
-def _is_mutual(cluster: Cluster, endpoint: Endpoint | None) -> bool:
-    """Whether this process shows its mesh certificate to the endpoint."""
-    return cluster.policy.tls.mode == "ISTIO_MUTUAL" and endpoint is not None
-
-
-def _caller(source: Peer | None, principal: str) -> Peer:
-    """The peer that sent a request: what it says of itself, and what its certificate proves."""
-    peer = source or UNKNOWN_PEER
-    if not principal:
-        return peer
-    parts = principal.split("/")
-    if peer.namespace == UNKNOWN and "ns" in parts[:-1]:
-        peer = peer._replace(namespace=parts[parts.index("ns") + 1])
-    return peer._replace(principal=principal)
-
-
-def _labels(
-    reporter: str,
-    sides: Sides,
-    *,
-    service: tuple[str, str, str],
-    protocol: str,
-    code: str,
-    grpc: str,
-    flags: str,
-    policy: str,
-) -> dict[str, str]:
-    """Istio's labels with their values; an empty one is as good as absent in Prometheus."""
-    source, destination = sides
-    return {
-        "reporter": reporter,
-        "source_workload": source.workload,
-        "source_canonical_service": source.canonical_service,
-        "source_canonical_revision": source.canonical_revision,
-        "source_workload_namespace": source.namespace,
-        "source_principal": source.principal,
-        "source_app": source.app,
-        "source_version": source.version,
-        "source_cluster": source.cluster,
-        "destination_workload": destination.workload,
-        "destination_workload_namespace": destination.namespace,
-        "destination_principal": destination.principal,
-        "destination_app": destination.app,
-        "destination_version": destination.version,
-        "destination_service": service[0],
-        "destination_canonical_service": destination.canonical_service,
-        "destination_canonical_revision": destination.canonical_revision,
-        "destination_service_name": service[1],
-        "destination_service_namespace": service[2],
-        "destination_cluster": destination.cluster,
-        "request_protocol": protocol,
-        "response_code": code,
-        "grpc_response_status": grpc,
-        "response_flags": flags,
-        "connection_security_policy": policy,
-    }

@@ -12,6 +12,8 @@ from meshlib._engine.recording import Served, View
 from meshlib._http import RequestHead
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import Event, Observer
+from meshlib.telemetry.access_log import AccessLogs
+from meshlib.telemetry.facts import exchange_facts, served_facts
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Telemetry:
         self._clock = clock
         self._published = published
         self.metrics: Metrics | None = None
+        self._access_logs = AccessLogs()
 
     def switch_on_metrics(self, observe: Observe, views: Sequence[View], *, max_series: int, max_hosts: int) -> Metrics:
         """Count from now on; the same metrics however often it is called. ``observe`` delivers events."""
@@ -51,7 +54,7 @@ class Telemetry:
 
     def begin(self, exchange: Exchange) -> None:
         """An exchange starts."""
-        if self.metrics is not None:
+        if self.metrics is not None or exchange.published.snapshot.telemetry.client_logs:
             exchange.recorder = self
             exchange.failure = ""
 
@@ -59,12 +62,15 @@ class Telemetry:
         """It is over."""
         if self.metrics is not None:
             self.metrics.istio.exchanged(exchange)
+        logs = exchange.published.snapshot.telemetry.client_logs
+        if logs:
+            self._access_logs.write(logs, exchange_facts(exchange))
 
     # -- requests served -----------------------------------------------------------------------------------
 
     def arrive(self, head: RequestHead, snapshot: Snapshot) -> Served | None:
         """A request arrives."""
-        if self.metrics is None:
+        if self.metrics is None and not snapshot.telemetry.server_logs:
             return None
         return Served(head, snapshot, self._clock.monotonic())
 
@@ -73,6 +79,9 @@ class Telemetry:
         served.ended, served.time = self._clock.monotonic(), self._clock.time()
         if self.metrics is not None:
             self.metrics.istio.served(served)
+        logs = served.snapshot.telemetry.server_logs
+        if logs:
+            self._access_logs.write(logs, served_facts(served))
 
     def reset_after_fork(self) -> None:
         """In a forked child: what the parent counted is the parent's."""

@@ -369,6 +369,49 @@ def test_every_metric_is_described() -> None:
     assert {key.metric for key in metrics.totals()} <= set(DESCRIPTIONS)
 
 
+TELEMETRY = """\
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: metrics, namespace: shop}
+spec: {metrics: [{providers: [{name: prometheus}], overrides: [%s]}]}
+"""
+
+
+def test_overrides_change_the_labels_of_a_metric() -> None:
+    """A tag is set to an expression of the request, another one is removed; of this metric only."""
+    overrides = (
+        "{match: {metric: REQUEST_COUNT}, tagOverrides: {method: {value: request.method}, response_flags: "
+        "{operation: REMOVE}, team: {value: \"'blue'\"}, missing: {value: \"request.headers['none']\"}}}"
+    )
+    mesh, metrics = load(REVIEWS + TELEMETRY % overrides)
+    call(mesh, 200, method="POST")
+    call(mesh, 200)
+    serve(mesh)
+    series = [dict(key.labels) for key in metrics.totals() if key.metric == "istio_requests_total"]
+    assert [labels["method"] for labels in series] == ["POST", "GET", "GET"]
+    assert {(labels["team"], labels["missing"]) for labels in series} == {("blue", "unknown")}
+    assert not any("response_flags" in labels for labels in series)
+    (duration, _) = [dict(key.labels) for key in metrics.totals() if key.metric == "istio_request_duration_milliseconds"]
+    assert "method" not in duration
+    assert duration["response_flags"] == "-"
+
+
+def test_metrics_that_are_off_are_not_counted() -> None:
+    """One for calls, all for served requests; a new configuration counts at once."""
+    overrides = "{match: {metric: REQUEST_SIZE, mode: CLIENT}, disabled: true}, {match: {mode: SERVER}, disabled: true}"
+    mesh, metrics = load(REVIEWS + TELEMETRY % overrides)
+    call(mesh, 200)
+    serve(mesh)
+    assert metrics.value("istio_requests_total") == 1
+    assert metrics.value("istio_request_bytes") == 0
+    mesh.publish(REVIEWS)
+    call(mesh, 200)
+    serve(mesh)
+    assert metrics.value("istio_requests_total") == 3
+    assert metrics.value("istio_request_bytes") == 2
+
+
 PREFORK = """\
 import os, sys
 from meshlib import Mesh

@@ -1,0 +1,104 @@
+"""Metrics overrides merged: what is off, what is removed, what is set (semantics 7.3, mergeMetrics)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+from meshlib._compile.telemetry_providers import Providers
+from meshlib._snapshot.telemetry import MetricChange, MetricRules
+from meshlib.model import telemetry as model
+from meshlib.telemetry.expressions import UnsupportedError, compile_expression
+
+__all__ = ["compile_metrics"]
+
+_NAMES: Final[Mapping[str, str]] = {
+    "REQUEST_COUNT": "requests_total",
+    "REQUEST_DURATION": "request_duration_milliseconds",
+    "REQUEST_SIZE": "request_bytes",
+    "RESPONSE_SIZE": "response_bytes",
+    "TCP_OPENED_CONNECTIONS": "tcp_connections_opened_total",
+    "TCP_CLOSED_CONNECTIONS": "tcp_connections_closed_total",
+    "TCP_SENT_BYTES": "tcp_sent_bytes_total",
+    "TCP_RECEIVED_BYTES": "tcp_received_bytes_total",
+    "GRPC_REQUEST_MESSAGES": "request_messages_total",
+    "GRPC_RESPONSE_MESSAGES": "response_messages_total",
+}
+
+
+class _Override:
+    """What is known so far of one metric."""
+
+    __slots__ = ("disabled", "tags")
+
+    def __init__(self) -> None:
+        self.disabled = False
+        self.tags: dict[str, str | None] = {}
+
+
+def compile_metrics(
+    written: list[model.Metrics], providers: Providers, mode: Literal["CLIENT", "SERVER"]
+) -> MetricRules:
+    """The rules of one side. Overrides count for the providers in force where they stand.
+
+    Disabling all metrics drops everything so far; whatever is overridden later brings all
+    metrics back, as in Istio, where the filter then exists again.
+    """
+    names = providers.defaults("metrics")
+    known: dict[str, dict[str, _Override] | None] = {name: {} for name in names}
+    for entry in written:
+        names = tuple(one.name for one in entry.providers) or names
+        for name in names:
+            known.setdefault(name, {})
+            for override in entry.overrides:
+                if _concerns(override.match, mode):
+                    known[name] = _apply(override, known[name])
+    if not providers.counts(names):
+        return MetricRules(enabled=False)
+    name = next(name for name in names if providers.counts((name,)))
+    changes = known.get(name)
+    if changes is None:
+        return MetricRules(enabled=False)
+    _check(changes.values(), providers)
+    return MetricRules(
+        changes={metric: MetricChange(disabled=one.disabled, tags=one.tags) for metric, one in changes.items()}
+    )
+
+
+def _apply(override: model.MetricsOverrides, known: dict[str, _Override] | None) -> dict[str, _Override] | None:
+    metrics = _metrics(override.match)
+    if override.disabled and len(metrics) > 1:
+        return None
+    changes = {} if known is None else known
+    for metric in metrics:
+        change = changes.setdefault(metric, _Override())
+        if override.disabled is not None:
+            change.disabled = override.disabled
+        for tag, written in override.tag_overrides.items():
+            change.tags[tag] = None if written.operation == "REMOVE" else written.value or ""
+    return changes
+
+
+def _concerns(match: model.MetricSelector | None, mode: str) -> bool:
+    return match is None or match.mode in (None, "CLIENT_AND_SERVER", mode)
+
+
+def _metrics(match: model.MetricSelector | None) -> tuple[str, ...]:
+    if match is None:
+        return tuple(_NAMES.values())
+    if match.custom_metric:
+        return (match.custom_metric,)
+    name = _NAMES.get(match.metric or "")
+    return tuple(_NAMES.values()) if name is None else (name,)
+
+
+def _check(changes: Iterable[_Override], providers: Providers) -> None:
+    for change in changes:
+        for tag, expression in change.tags.items():
+            if expression is None:
+                continue
+            try:
+                compile_expression(expression)
+            except UnsupportedError as error:
+                text = f"the value of the tag {tag!r} will be unknown: {error}"
+                providers.report(text, code="MESH125")

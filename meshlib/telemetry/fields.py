@@ -1,0 +1,52 @@
+"""Header fields as telemetry reads them, whichever library they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+from multidict import CIMultiDict, CIMultiDictProxy, istr
+
+from meshlib._http import Headers, HeadersView
+
+__all__ = ["NO_FIELDS", "Fields", "as_headers", "body_length", "grpc_status", "head_size"]
+
+Fields: TypeAlias = HeadersView | Iterable[tuple[str, str]] | Iterable[tuple[str | bytes, str | bytes]]
+"""Header fields as client and server libraries have them."""
+
+NO_FIELDS: Final = Headers()
+
+_CONTENT_LENGTH: Final = istr("content-length")
+_GRPC_STATUS: Final = istr("grpc-status")
+
+
+def as_headers(fields: Fields) -> HeadersView:
+    """The fields of a response as one mapping, whoever made them: ASGI has them as bytes."""
+    if isinstance(fields, CIMultiDict | CIMultiDictProxy):
+        return fields
+    pairs = [(_text(name), _text(value)) for name, value in fields]
+    return Headers(pairs) if pairs else NO_FIELDS
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def body_length(headers: Any, otherwise: int) -> int:
+    """What Content-Length says of the body; ``otherwise`` without one, or with nonsense."""
+    text = headers.get(_CONTENT_LENGTH)
+    if text is None:
+        return otherwise
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else otherwise
+
+
+def head_size(headers: Any) -> int:
+    """About the bytes of a head on the wire: its fields and its first line."""
+    pairs: Iterable[tuple[str, str]] = headers.items() if hasattr(headers, "items") else headers
+    return sum(len(name) + len(value) + 4 for name, value in pairs) + 16
+
+
+def grpc_status(headers: Fields) -> str:
+    """The number of ``grpc-status``; empty without one, and for what is none."""
+    status: str = as_headers(headers).get(_GRPC_STATUS, "")
+    return status if status.isascii() and status.isdigit() and len(status) <= 2 else ""

@@ -1,0 +1,179 @@
+"""Envoy's format strings: access-log lines and the values of tags (semantics 7.4).
+
+https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
+
+A format is turned into a list of functions once. What a process cannot know is ``-``, as
+Envoy writes what it does not know. Control characters are escaped, so that no request can
+write a line of its own, and credentials in headers are never written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from meshlib.telemetry.log_operators import OPERATORS, Operator
+
+if TYPE_CHECKING:
+    from meshlib.telemetry.facts import Facts
+
+__all__ = ["DEFAULT_FIELDS", "DEFAULT_TEXT", "Line", "compile_fields", "compile_text", "unknown_operators"]
+
+DEFAULT_TEXT: Final = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" '
+    "%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "
+    '"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" '
+    "%UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% "
+    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
+"""Istio's line."""
+
+DEFAULT_FIELDS: Final[Mapping[str, str]] = {
+    "start_time": "%START_TIME%",
+    "route_name": "%ROUTE_NAME%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "response_code": "%RESPONSE_CODE%",
+    "response_flags": "%RESPONSE_FLAGS%",
+    "response_code_details": "%RESPONSE_CODE_DETAILS%",
+    "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "duration": "%DURATION%",
+    "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "upstream_host": "%UPSTREAM_HOST%",
+    "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
+    "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "requested_server_name": "%REQUESTED_SERVER_NAME%",
+    "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+}
+"""Istio's fields where logs are JSON."""
+
+Line: TypeAlias = "Callable[[Facts], str]"
+
+_OPERATOR: Final = re.compile(r"%%|%([A-Z0-9_]+)(?:\(([^)]*)\))?(?::([0-9]+))?%")
+
+
+def compile_text(text: str, *, omit_empty: bool = False) -> Line:
+    """A format as a function of a request; what is not known is ``-``, or nothing with ``omit_empty``."""
+    missing = "" if omit_empty else "-"
+    parts = _parts(text)
+    constants = [part if isinstance(part, str) else "" for part in parts]
+    operators = [(place, part) for place, part in enumerate(parts) if not isinstance(part, str)]
+
+    def line(facts: Facts) -> str:
+        texts = constants.copy()
+        for place, operator in operators:
+            value = operator(facts)
+            texts[place] = missing if value is None or value == "" else _safe(str(value))
+        return "".join(texts)
+
+    return line
+
+
+def compile_fields(fields: Mapping[str, object], *, omit_empty: bool = False) -> Line:
+    """Fields as a function of a request that gives one line of JSON.
+
+    A field of a single operator keeps its kind: a number stays a number, and what is not
+    known is null (left out with ``omit_empty``).
+    """
+    build = _value(fields, omit_empty=omit_empty)
+    return lambda facts: json.dumps(build(facts), separators=(",", ":"), ensure_ascii=False)
+
+
+def _value(written: object, *, omit_empty: bool) -> Callable[[Facts], Any]:
+    match written:
+        case str():
+            return _field(written, omit_empty=omit_empty)
+        case Mapping():
+            entries = [(str(name), _value(inner, omit_empty=omit_empty)) for name, inner in written.items()]
+
+            def build(facts: Facts) -> dict[str, Any]:
+                found = {name: inner(facts) for name, inner in entries}
+                return {name: value for name, value in found.items() if value is not None} if omit_empty else found
+
+            return build
+        case list() | tuple():
+            items = [_value(inner, omit_empty=omit_empty) for inner in written]
+            return lambda facts: [item(facts) for item in items]
+        case _:
+            return lambda _facts: written
+
+
+def _field(text: str, *, omit_empty: bool) -> Callable[[Facts], Any]:
+    parts = _parts(text)
+    if len(parts) == 1 and not isinstance(parts[0], str):
+        operator = parts[0]
+
+        def field(facts: Facts) -> Any:
+            value = operator(facts)
+            if isinstance(value, str):
+                return _safe(value) or None
+            return value
+
+        return field
+    return compile_text(text, omit_empty=omit_empty)
+
+
+def unknown_operators(written: object) -> list[str]:
+    """The operators of a format that mean nothing here."""
+    match written:
+        case str():
+            found = [match[1] for match in _OPERATOR.finditer(written) if match[1]]
+            return [name for name in found if name not in OPERATORS]
+        case Mapping():
+            return [name for inner in written.values() for name in unknown_operators(inner)]
+        case list() | tuple():
+            return [name for inner in written for name in unknown_operators(inner)]
+        case _:
+            return []
+
+
+def _parts(text: str) -> list[str | Operator]:
+    """The constant texts and the operators of a format, in order."""
+    parts: list[str | Operator] = []
+    at = 0
+    for match in _OPERATOR.finditer(text):
+        if match.start() > at:
+            parts.append(text[at : match.start()])
+        at = match.end()
+        parts.append("%" if match[0] == "%%" else _operator(match[1], match[2] or "", match[3]))
+    if at < len(text):
+        parts.append(text[at:])
+    return parts
+
+
+def _operator(name: str, argument: str, limit: str | None) -> Operator:
+    make = OPERATORS.get(name)
+    if make is None:
+        return lambda _facts: None
+    operator = make(argument)
+    if limit is None:
+        return operator
+    length = int(limit)
+
+    def limited(facts: Facts) -> Any:
+        value = operator(facts)
+        return value[:length] if isinstance(value, str) else value
+
+    return limited
+
+
+def _safe(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in text.encode("utf-8", "surrogateescape"))
