@@ -384,6 +384,7 @@ def test_every_request_is_reported(serve: Serve, mesh: Mesh) -> None:
     with serve(mesh) as port:
         client = Client(port)
         client.status("/private", bearer(token()))
+        wait_until(lambda: len(events) == 1)
         refused = client.ask("/admin/x")
         wait_until(lambda: len(events) == 2)  # a WSGI server closes the response after the client has it
     assert [(event.status, event.decision, event.path) for event in events] == [
