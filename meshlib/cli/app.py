@@ -7,6 +7,7 @@ import click
 from meshlib.cli.analyze import analyze
 from meshlib.cli.authorize import authorize
 from meshlib.cli.ca import ca
+from meshlib.cli.dashboard import dashboard
 from meshlib.cli.demo.command import demo
 from meshlib.cli.explain import explain
 from meshlib.cli.fields import fields
@@ -33,5 +34,5 @@ def app() -> None:
     """
 
 
-for command in (validate, analyze, explain, authorize, fields, demo, serve, gateway, ca, version):
+for command in (validate, analyze, explain, authorize, fields, demo, dashboard, serve, gateway, ca, version):
     app.add_command(command)

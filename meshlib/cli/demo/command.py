@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from meshlib.errors import ConfigError, SourceError
 
 __all__ = ["demo"]
 
+_SECONDS: Final = 15.0
 _FRAME: Final = 0.125
 """Seconds between two pictures."""
 _SEED: Final = 288
@@ -26,11 +28,11 @@ _SEED: Final = 288
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
-    default=15.0,
-    show_default=True,
+    default=None,
     metavar="N",
-    help="End after N seconds, at least 3; 0: run until Ctrl-C.",
+    help="End after N seconds, at least 3; 0: run until Ctrl-C. Default: 15, with --dashboard 0.",
 )
+@click.option("--dashboard", is_flag=True, help="Open the live page in the browser; its URL is always shown.")
 @click.option("--no-ui", is_flag=True, help="Plain lines in place of the live view (always so without a terminal).")
 @click.option(
     "--config",
@@ -40,18 +42,20 @@ _SEED: Final = 288
     help="Other traffic rules for the same servers: a file or a directory of Istio YAML.",
 )
 @click.option("--seed", type=int, default=_SEED, show_default=True, metavar="N", help="Decides every draw of the mesh.")
-def demo(seconds: float, no_ui: bool, config: Path | None, seed: int) -> None:
+def demo(seconds: float | None, dashboard: bool, no_ui: bool, config: Path | None, seed: int) -> None:
     """Run Bookinfo as real servers on loopback, governed by Istio YAML, and watch what the mesh does.
 
     Drives traffic through governed clients and checks at the end that what was observed is what
     the YAML says: shares, the route of one user, faults, retries, ejection. Status 1 if not.
     """
+    if seconds is None:
+        seconds = 0.0 if dashboard else _SECONDS
     if 0 < seconds < 3:
         raise click.BadParameter("an ejection and its end need at least 3 seconds", param_hint="--seconds")
-    sys.exit(asyncio.run(_run(seconds=seconds, config=config, seed=seed, is_plain=no_ui)))
+    sys.exit(asyncio.run(_run(seconds=seconds, config=config, seed=seed, is_plain=no_ui, opens_page=dashboard)))
 
 
-async def _run(*, seconds: float, config: Path | None, seed: int, is_plain: bool) -> int:
+async def _run(*, seconds: float, config: Path | None, seed: int, is_plain: bool, opens_page: bool) -> int:
     interrupted = asyncio.Event()
     _on_interrupt(interrupted.set)
     from rich.console import Console
@@ -68,6 +72,9 @@ async def _run(*, seconds: float, config: Path | None, seed: int, is_plain: bool
     with Screen(console, stage) if is_live else PlainView(sys.stdout, stage) as view:
         while not run.done():
             view.update()
+            if opens_page and stage.page:
+                opens_page = False
+                await asyncio.to_thread(webbrowser.open, stage.page)
             await asyncio.wait({run}, timeout=_FRAME)
     try:
         await run

@@ -19,6 +19,7 @@ class PlainView:
         self._stage = stage
         self._next = 1.0
         self._printed = 0
+        self._has_page = False
 
     def __enter__(self) -> PlainView:
         return self
@@ -28,6 +29,9 @@ class PlainView:
 
     def update(self) -> None:
         """Write the events since the last update and, once a second, the figures."""
+        if self._stage.page and not self._has_page:
+            self._has_page = True
+            self._write(self._stage.elapsed, f"the live page: {self._stage.page}")
         ledger = self._stage.ledger
         fresh = min(ledger.noted - self._printed, len(ledger.notes))
         self._printed = ledger.noted

@@ -66,7 +66,7 @@ class Screen:
         stage = self._stage
         seconds = f" of {stage.seconds:g}" if stage.seconds else ""
         pages = f"{stage.ledger.sent} pages, {self._rate():.0f} a second"
-        return _line(("meshlib demo", "bold"), f"  {stage.elapsed:.1f}{seconds} s  {pages}  Ctrl-C ends it")
+        return _line(("meshlib demo", "bold"), f"  {stage.elapsed:.1f}{seconds} s  {pages}  {stage.page}")
 
     def _faults(self) -> Text:
         ledger = self._stage.ledger

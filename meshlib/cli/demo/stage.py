@@ -10,6 +10,8 @@ from random import Random
 from typing import Final
 
 from meshlib.adapters.aiohttp_web import mesh_middleware
+from meshlib.admin import AdminApp
+from meshlib.admin.server import serve_admin
 from meshlib.cli.demo.claims import Claim, judge
 from meshlib.cli.demo.expectations import Expected, expect, reaches
 from meshlib.cli.demo.issuer import Issuer
@@ -40,7 +42,8 @@ class Stage:
 
     ``seconds`` 0 means until it is stopped; ``config`` None the demo's own traffic
     rules; ``seed`` decides every draw of the meshes; ``interrupted`` ends the run early
-    once it is set: what is in flight then is answered first.
+    once it is set: what is in flight then is answered first. ``page`` is the URL of the
+    live page while the run lasts, empty before.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Stage:
         self._closing = asyncio.Event()
         names: dict[str, str] = {}
         self._names = names
+        self.page = ""
         self.ledger = Ledger(lambda: self.elapsed, lambda address: names.get(address, address))
         self.expected: Expected = {}
         self.outages: Sequence[Server] = ()
@@ -86,6 +90,7 @@ class Stage:
             sessions = {caller: await stack.enter_async_context(mesh.aiohttp()) for caller, mesh in meshes.items()}
             self.bookinfo.sessions = sessions
             self.bookinfo.guards = {caller: mesh_middleware(meshes[caller]) for caller in CALLERS}
+            self.page = await stack.enter_async_context(serve_admin(AdminApp(meshes.values())))
             crowds = [Visitors(sessions[CLIENT], self.ledger, self._closing).run()]
             if reaches(meshes[CLIENT].snapshot, "productpage", ACCOUNT):
                 crowds.append(Members(sessions[CLIENT], self.ledger, self._closing, self._issuer).run())

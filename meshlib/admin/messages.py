@@ -1,0 +1,93 @@
+"""One request to the admin interface and its answer, whatever server they came through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl
+
+from meshlib._explain.explanation import Json
+from meshlib.admin.redaction import redacted
+
+__all__ = ["BODY_LIMIT", "Answer", "Ask", "BadAskError", "json_answer", "problem", "text_answer"]
+
+BODY_LIMIT: Final = 65_536
+"""Bytes of a request's body that are read; a longer one is refused."""
+
+
+class BadAskError(Exception):
+    """The request cannot be answered; the message says why. ``status`` is what its client gets."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request. ``headers`` by lower-case name; ``path`` begins after ``mount``, where the interface is mounted.
+
+    ``client`` is the address of the other end of the connection, empty for a socket of the file system.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str] = field(default_factory=dict)
+    client: str = ""
+    mount: str = ""
+    body: bytes = b""
+
+    @staticmethod
+    def parse_query(text: str) -> dict[str, str]:
+        """The parameters of a query; of a repeated one the last."""
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=200))
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A parameter that is a whole number, at most ``most``."""
+        text = self.query.get(name, "")
+        if not text:
+            return default
+        if not text.isascii() or not text.isdigit() or len(text) > 9:
+            raise BadAskError(f"{name} must be a whole number, not {text[:40]!r}")
+        return min(int(text), most)
+
+    def json(self) -> dict[str, Json]:
+        """The body, which must be a JSON object. Raises BadAskError."""
+        if self.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise BadAskError("the body must be JSON (content-type: application/json)", 415)
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise BadAskError(f"the body is not JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise BadAskError("the body must be a JSON object")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the client gets."""
+
+    status: int = 200
+    body: bytes = b""
+    media_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def json_answer(value: Json, status: int = 200) -> Answer:
+    """JSON without secrets, whatever stood in ``value``."""
+    text = json.dumps(redacted(value), ensure_ascii=False, separators=(",", ":"))
+    return Answer(status=status, body=text.encode("utf-8", "replace"))
+
+
+def text_answer(text: str, status: int = 200, *, media_type: str = "text/plain; charset=utf-8") -> Answer:
+    """Plain text."""
+    return Answer(status=status, body=text.encode("utf-8", "replace"), media_type=media_type)
+
+
+def problem(message: str, status: int) -> Answer:
+    """``{"error": …}``."""
+    return json_answer({"error": message}, status)

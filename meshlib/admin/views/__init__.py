@@ -1,0 +1,1 @@
+"""What the admin interface shows of a member, each page as JSON."""
