@@ -38,7 +38,7 @@ class Shared:
         self.runtime = mesh.runtime
         self.originator = originator(mesh.runtime)
         self.package = package
-        self.wrapped = wrapped
+        self.wrapped: Any = wrapped
         self.raise_on_refusal = raise_on_refusal
         self.pools = Pools(package, is_async=is_async, **options)
         self._names: dict[tuple[str, int], str] = {}  # whose connections the wrapped transport may have to an address

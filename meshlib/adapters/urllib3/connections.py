@@ -162,10 +162,10 @@ class MeshHTTPSConnection(_Governed, HTTPSConnection):
 class MeshHTTPConnectionPool(urllib3.HTTPConnectionPool):
     """Plaintext connections to one endpoint."""
 
-    ConnectionCls = MeshHTTPConnection
+    ConnectionCls = MeshHTTPConnection  # pyright: ignore[reportAssignmentType]
 
 
 class MeshHTTPSConnectionPool(urllib3.HTTPSConnectionPool):
     """TLS connections to one endpoint under one identity."""
 
-    ConnectionCls = MeshHTTPSConnection
+    ConnectionCls = MeshHTTPSConnection  # pyright: ignore[reportAssignmentType]

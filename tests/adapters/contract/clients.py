@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -91,8 +92,10 @@ class Requests(_Base):
     family = (requests.RequestException,)
     timeouts = (requests.Timeout,)
 
-    def __init__(self, mesh: Mesh, **arguments: Any) -> None:
+    def __init__(self, mesh: Mesh, *, roots: str | None = None, **arguments: Any) -> None:
         self.session = mesh.requests(**arguments)
+        if roots is not None:
+            self.session.verify, self.session.trust_env = roots, False  # REQUESTS_CA_BUNDLE would beat it
 
     def request(
         self, method: str, url: str, *, body: Any = None, headers: Any = None, timeout: Any = None, follow: bool = True
@@ -117,8 +120,8 @@ class Urllib3(_Base):
     family = (urllib3.exceptions.HTTPError,)
     timeouts = (urllib3.exceptions.TimeoutError,)
 
-    def __init__(self, mesh: Mesh, **arguments: Any) -> None:
-        self.manager = mesh.urllib3(**arguments)
+    def __init__(self, mesh: Mesh, *, roots: str | None = None, **arguments: Any) -> None:
+        self.manager = mesh.urllib3(**arguments, **({"ca_certs": roots} if roots else {}))
 
     def request(
         self, method: str, url: str, *, body: Any = None, headers: Any = None, timeout: Any = None, follow: bool = True
@@ -139,12 +142,16 @@ class Urllib3(_Base):
         self.manager.clear()
 
 
+def _verify(roots: str | None) -> dict[str, Any]:
+    return {"verify": ssl.create_default_context(cafile=roots)} if roots else {}
+
+
 class Httpx(_Base):
     name = "httpx"
     package: Any = httpx
 
-    def __init__(self, mesh: Mesh, **arguments: Any) -> None:
-        self.client = mesh.httpx(package=self.package.__name__, **arguments)
+    def __init__(self, mesh: Mesh, *, roots: str | None = None, **arguments: Any) -> None:
+        self.client = mesh.httpx(package=self.package.__name__, **arguments, **_verify(roots))
         self.family = (self.package.HTTPError,)
         self.timeouts = (self.package.TimeoutException,)
 
@@ -219,8 +226,8 @@ class HttpxAsync(_Async):
     name = "httpx_async"
     package: Any = httpx
 
-    def __init__(self, mesh: Mesh, **arguments: Any) -> None:
-        self.client = mesh.httpx_async(package=self.package.__name__, **arguments)
+    def __init__(self, mesh: Mesh, *, roots: str | None = None, **arguments: Any) -> None:
+        self.client = mesh.httpx_async(package=self.package.__name__, **arguments, **_verify(roots))
         super().__init__()
         self.family = (self.package.HTTPError,)
         self.timeouts = (self.package.TimeoutException,)
@@ -267,8 +274,9 @@ class Aiohttp(_Async):
     family = (aiohttp.ClientError,)
     timeouts = (asyncio.TimeoutError,)
 
-    def __init__(self, mesh: Mesh, **arguments: Any) -> None:
+    def __init__(self, mesh: Mesh, *, roots: str | None = None, **arguments: Any) -> None:
         super().__init__()
+        self._tls: dict[str, Any] = {"ssl": ssl.create_default_context(cafile=roots)} if roots else {}
 
         async def make() -> aiohttp.ClientSession:
             return mesh.aiohttp(cookie_jar=aiohttp.CookieJar(unsafe=True), **arguments)
@@ -282,7 +290,9 @@ class Aiohttp(_Async):
     async def arequest(
         self, method: str, url: str, *, body: Any = None, headers: Any = None, timeout: Any = None, follow: bool = True
     ) -> Reply:
-        extra: dict[str, Any] = {"timeout": aiohttp.ClientTimeout(total=timeout)} if timeout is not None else {}
+        extra = dict(self._tls)
+        if timeout is not None:
+            extra["timeout"] = aiohttp.ClientTimeout(total=timeout)
         async with self.session.request(
             method, url, data=body, headers=headers, allow_redirects=follow, **extra
         ) as reply:

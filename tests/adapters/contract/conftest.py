@@ -107,6 +107,12 @@ class Kit:
         self._open.append(made)
         return made
 
+    def client_trusting(self, mesh: Mesh) -> Any:
+        """A client whose own TLS trusts the authority."""
+        made = self._make(mesh, roots=str(self.authority.server.root))
+        self._open.append(made)
+        return made
+
     def at_rest(self) -> bool:
         """Whether nothing is counted as on its way."""
         assert self.loaded is not None

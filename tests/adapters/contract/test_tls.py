@@ -292,6 +292,31 @@ def test_https_urls_use_the_tls_of_the_rule(plain_kit: Kit) -> None:
     assert (server.seen[0].server_name, server.seen[0].path) == (HOST, "/x")
 
 
+def own_tls(kit: Kit, host: str) -> list[dict[str, Any]]:
+    """A host whose TLS is the business of the application."""
+    resources = kit.resources(host=host)[:1]
+    resources[0]["spec"]["ports"] = [{"number": 443, "name": "https", "protocol": "HTTPS"}]
+    for endpoint in resources[0]["spec"]["endpoints"]:
+        endpoint["ports"] = {"https": endpoint["ports"]["http"]}
+    return resources
+
+
+def test_tls_of_the_application_goes_to_the_endpoint(plain_kit: Kit) -> None:
+    """https:// URLs: the library's own handshake, with the host called as server name, checked against it."""
+    kit = plain_kit
+    server = kit.upstream(tls=tls_for(kit.authority.named, asks_for_client=False))
+    resources = own_tls(kit, HOST) + own_tls(kit, "ratings.example.com")
+    mesh = kit.loaded = Mesh.load(yaml.safe_dump_all(resources))
+    client = kit.client_trusting(mesh)
+    assert [client.get(f"https://{HOST}/x").status for _ in range(2)] == [200, 200]
+    assert server.seen[0].server_name == HOST
+    assert server.connections == 1
+    # The same endpoint under a name that its certificate does not have: no connection is shared.
+    reply = client.get("https://ratings.example.com/")
+    assert (reply.status, reply.flags) == (503, ("UF",))
+    assert len(server.seen) == 2
+
+
 def test_the_error_behind_a_failed_handshake_is_chained(plain_kit: Kit) -> None:
     """With raise_on_refusal."""
     kit = plain_kit
