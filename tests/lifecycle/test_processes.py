@@ -92,6 +92,33 @@ print(len(ids), len(set(ids)), len({name[9:18] for name in ids}))
     assert len(backend.connections) == 6
 
 
+@pytest.mark.parametrize("client", ["requests", "httpx", "urllib3"])
+def test_children_open_connections_of_their_own(backend: Service, tmp_path: Path, client: str) -> None:
+    """A synchronous client that was used before the fork: no child writes to the socket of its parent."""
+    get = {
+        "requests": "client.get(url).json()",
+        "httpx": "client.get(url).json()",
+        "urllib3": "client.request('GET', url).json()",
+    }
+    script = (
+        FORKS
+        + f"""
+client = mesh.{client}()
+url = "http://backend.test/"
+def several():
+    return [{get[client]}["x-request-id"] for _ in range(10)]
+ids = several()
+for said in in_children(4, several):
+    ids += said
+ids += several()
+print(len(ids), len(set(ids)))
+client.{"clear" if client == "urllib3" else "close"}()
+"""
+    )
+    assert run(script, config(tmp_path, backend.server_port)) == "60 60\n"
+    assert len(backend.connections) == 5
+
+
 def test_a_seeded_mesh_stays_as_it_was_seeded(backend: Service, tmp_path: Path) -> None:
     """Whoever hands in chance wants the same draws again, in a child too."""
     script = (

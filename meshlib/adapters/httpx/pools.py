@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from meshlib._outbound.tls import Handshake
+from meshlib._runtime import forked
 from meshlib.adapters.httpx.network import AsyncBackend, SyncBackend
 from meshlib.adapters.httpx.packages import Package
 from meshlib.errors import MeshError
@@ -70,6 +72,17 @@ class Pools:
         self._pools: OrderedDict[Target, Any] = OrderedDict()
         self._context: Any = None
         self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork") and not is_async:
+            forked.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """For the process's fork hook: the child has no socket in common with its parent."""
+        self._lock = threading.Lock()
+        inherited = list(self._pools.values())
+        self._pools.clear()
+        for pool in inherited:
+            for connection in pool.connections:
+                connection.close()
 
     def get(self, target: Target) -> tuple[Any, Any]:
         """The pool for a target, and one that is not kept any more and has to be closed, or None."""

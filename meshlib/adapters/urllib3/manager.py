@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from meshlib._http import Response
 from meshlib._outbound.mirrors import ThreadMirrors
 from meshlib._outbound.refusals import RefusalKinds
 from meshlib._outbound.tls import HasRuntime, originator
+from meshlib._runtime import forked
 from meshlib.adapters.urllib3.bodies import Body
 from meshlib.adapters.urllib3.connections import MeshHTTPConnectionPool, MeshHTTPSConnectionPool
 from meshlib.adapters.urllib3.errors import KINDS
@@ -49,12 +52,27 @@ class MeshPoolManager(urllib3.PoolManager):
         **connection_pool_kw: Any,
     ) -> None:
         super().__init__(num_pools, headers, **connection_pool_kw)
+        self._most = num_pools
         self.pool_classes_by_scheme = {"http": MeshHTTPConnectionPool, "https": MeshHTTPSConnectionPool}
         self.runtime = mesh.runtime
         self.originator = originator(mesh.runtime)
         self.raise_on_refusal = raise_on_refusal
         self.refusals = refusals
         self.mirrors = ThreadMirrors()
+        if hasattr(os, "register_at_fork"):
+            forked.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """For the process's fork hook: the child has no socket in common with its parent."""
+        inherited, self.pools = self.pools, type(self.pools)(self._most)
+        inherited.lock = threading.RLock()
+        for key in inherited.keys():  # noqa: SIM118 - it cannot be iterated
+            idle = inherited[key].pool
+            for connection in idle.queue if idle is not None else ():
+                if connection is not None:
+                    connection.close()
+            if idle is not None:  # its lock may be held by a thread that is not there
+                idle.__init__(idle.maxsize)  # type: ignore[misc]
 
     def connection_from_host(
         self,
