@@ -65,6 +65,7 @@ BUDGETS: Final = (
     Budget("load 10,000 VirtualServices ÷ bare parse", "load ÷ parse", at_most=1.3),
     Budget("load 10,000 VirtualServices", "load", at_most=3, unit="s"),
     Budget("kept for each VirtualService", "kept for each VirtualService", at_most=2, unit="kB"),
+    Budget("resources 1,000 → 10,000: one analysis", "analyze by resources", at_most=12),
     Budget("import meshlib: added to a bare start", "import meshlib", at_most=60, unit="ms"),
     Budget("loopback, 32 in flight: kept share of bare throughput", at_least=90, unit="%"),
     Budget("hop through nginx or haproxy ÷ ours: latency", at_least=5),

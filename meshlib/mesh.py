@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import logging
 import os
@@ -16,12 +15,14 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from meshlib._clients import Clients
+from meshlib._clock import SystemClock
 from meshlib._compile import compile_snapshot
-from meshlib._config.load import ConfigSet, Skipped, load
+from meshlib._config.load import ConfigSet, Skipped, load, no_collection
 from meshlib._config.report import Report, report
 from meshlib._context import deadline as caller_deadline
 from meshlib._explain import Explanation, explain
 from meshlib._http import Headers, RequestHead
+from meshlib._names import Resolver
 from meshlib._runtime import Runtime, forked
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.diagnostics import Finding
@@ -62,6 +63,8 @@ class Mesh(Clients):
         self._watch: _Watch | None = None
         self.workload = workload
         self.runtime = runtime
+        self._resolver = Resolver(runtime)
+        self._resolve_names()
         if hasattr(os, "register_at_fork"):
             forked.watch(self)
         self._telemetry = runtime.recorder = Telemetry(workload, runtime.clock, lambda: runtime.published)
@@ -138,6 +141,7 @@ class Mesh(Clients):
                 self.runtime.notify(ConfigRejected(findings=(), reason=str(error)))
                 raise
             self.runtime.publish(loaded.snapshot)
+            self._resolve_names()
             self._loaded, self._config = loaded, config
         warnings = sum(finding.level == "warning" for finding in loaded.findings)
         version, count = loaded.snapshot.version, loaded.resources
@@ -156,6 +160,7 @@ class Mesh(Clients):
     def close(self) -> None:
         """Stop watching. Clients made from this mesh go on working; no more are made."""
         self._is_closed = True
+        self._resolver.close()
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
@@ -167,10 +172,6 @@ class Mesh(Clients):
     def _resources(self) -> tuple[Resource, ...]:
         """The resources in force, decoded anew; for simulations, which compile them for many workloads."""
         return tuple(self._loaded.read_again().resources)
-
-    def _as_seen_by(self, workload: Workload, runtime: Runtime) -> Mesh:
-        """The same configuration in the eyes of another workload, of which ``runtime`` has the snapshot."""
-        return Mesh(self._loaded, self._config, workload, runtime, strict=self._strict)
 
     def source(self, name: str) -> str | None:
         """The text in force that was read under ``name``, as findings have it in ``file``; None if there is none."""
@@ -252,6 +253,13 @@ class Mesh(Clients):
         self._lock = threading.Lock()
         if self._watch is not None:
             self._watch.restart_after_fork()
+        self._resolver.reset_after_fork()
+        self._resolve_names()
+
+    def _resolve_names(self) -> None:
+        """Look names up in the background as soon as a request begins; not on a clock that does not run by itself."""
+        if isinstance(self.runtime.clock, SystemClock):
+            self.runtime.on_use = self._resolver.start
 
     def __enter__(self) -> Self:
         return self
@@ -310,12 +318,13 @@ def _as_bytes(text: str | bytes) -> bytes:
 def _load(config: ConfigInput, workload: Workload, progress: Progress | None, *, strict: bool) -> _Loaded:
     looks = fingerprint(config)  # before reading: a change meanwhile is then a change, not missed
     texts = expand(config)
-    with _no_collection():
+    with no_collection():
         loaded = load(texts, default_namespace=workload.namespace, progress=progress)
         findings = list(loaded.findings)
         if strict:
-            findings = _strictly(loaded)
-        _raise_errors(findings)
+            findings = _strictly(loaded)  # and go on: one error shall tell everything
+        else:
+            _raise_errors(findings)
         snapshot = compile_snapshot(loaded.resources, workload, findings)
         _raise_errors(findings)
     snapshot = replace(snapshot, version=_version(texts))
@@ -341,18 +350,6 @@ def _raise_errors(findings: Iterable[Finding]) -> None:
     collected = tuple(findings)
     if any(finding.level == "error" for finding in collected):
         raise ConfigError(collected)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Nothing made while loading is garbage: collecting would cost a third of the time and stall requests."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def request_head(method: str, url: str, headers: Mapping[str, str]) -> RequestHead:

@@ -14,7 +14,7 @@ from meshlib._analyze.report import Reporter
 from meshlib._analyze.suppression import Suppression, is_annotated
 from meshlib._analyze.view import View, view_of
 from meshlib._config.document import Document
-from meshlib._config.load import ConfigSet, Progress, Text, load
+from meshlib._config.load import ConfigSet, Progress, Text, load, no_collection
 from meshlib.diagnostics import Finding
 from meshlib.model.mesh_config import MeshConfig
 
@@ -58,6 +58,17 @@ def analyze(
     gateway with the usual labels and ports is taken to be there. ``settings`` are those of
     the hazards that Istio does not look for.
     """
+    with no_collection():  # and everything but the result is gone when it ends
+        return _run(texts, namespace, suppressions, settings or HazardSettings(), progress)
+
+
+def _run(
+    texts: Iterable[Text],
+    namespace: str,
+    suppressions: Sequence[Suppression],
+    settings: HazardSettings,
+    progress: Progress | None,
+) -> Analysis:
     documents: list[Document] = []
 
     def observe(document: Document, found: list[Finding]) -> None:
@@ -70,7 +81,7 @@ def analyze(
     report = Reporter()
     for analyzer in ANALYZERS.values():
         analyzer(view, report)
-    find_hazards(Scene.of(view, config.resources), settings or HazardSettings(), report)
+    find_hazards(Scene(view, config.resources), settings, report)
     judged = (_in_istios_words(entry) for entry in config.findings if not _is_about_order(entry))
     found = [*judged, *(entry for _, entry in report.findings if entry.file)]
     kept = list(_wanted(found, view, suppressions))

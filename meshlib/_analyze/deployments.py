@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from meshlib._analyze.injection import is_in_mesh
+from meshlib._analyze.label_selectors import Services
 from meshlib._analyze.port_names import is_control_plane
 from meshlib._analyze.report import Reporter
 from meshlib._analyze.view import Item, Node, View
@@ -21,10 +22,7 @@ _MANAGED: Final = "gateway.istio.io/managed"
 
 def analyze_service_ports(view: View, report: Reporter) -> None:
     """Services of one workload with different protocols for a port, or different ports for a target."""
-    by_namespace: dict[str, list[Item]] = {}
-    for service in view.all("Service"):
-        if service.spec.labels("selector"):
-            by_namespace.setdefault(service.namespace, []).append(service)
+    known = Services(view.all("Service"))
     for item in view.all("Deployment"):
         template = item.spec.node("template")
         metadata = template.node("metadata")
@@ -32,8 +30,7 @@ def analyze_service_ports(view: View, report: Reporter) -> None:
         if item.labels.get(_MANAGED) == "istio.io-mesh-controller":
             continue
         if is_in_mesh(view, item.namespace, labels, metadata.labels("annotations"), containers):
-            candidates = by_namespace.get(item.namespace, ())
-            services = [one for one in candidates if one.spec.labels("selector").items() <= labels.items()]
+            services = sorted(known.selecting(item.namespace, labels), key=lambda service: service.full_name)
             _check_protocols(item, services, report)
             _check_targets(item, services, report)
 

@@ -7,36 +7,39 @@ servers of a Gateway at one port, the last one is what others conflict with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from meshlib._analyze.report import Reporter, selector_text
-from meshlib._analyze.view import Item, Node, View
+from meshlib._analyze.view import Item, Name, Node, View
 
 __all__ = ["analyze_conflicts"]
 
-Bindings: TypeAlias = "dict[str, str]"
-"""The address that each host is bound to."""
+Claim: TypeAlias = "tuple[int, str, str]"
+"""A port, a host, and the address that it is bound to."""
 
 
 @dataclass(slots=True)
 class _Selector:
-    """The Gateways of one selector, by port and name."""
+    """The Gateways of one selector, by what their last server at each port claims."""
 
     labels: Mapping[str, str]
-    ports: dict[int, dict[str, Bindings]] = field(default_factory=dict)
+    claims: dict[Claim, list[str]] = field(default_factory=dict)
 
 
 def analyze_conflicts(view: View, report: Reporter) -> None:
     """All Gateways."""
     selectors = _selectors(view)
+    by_pod = _by_pod(view, selectors)
     related: dict[str, list[_Selector]] = {}
     for item in view.all("Gateway"):
         labels = item.spec.labels("selector")
         text = selector_text(labels)
         if text not in related:
-            related[text] = list(_related(view, text, labels, selectors))
+            names = [other for pod in view.pods.matching(labels) for other in by_pod.get(pod.key, ())]
+            names = [other for other in (text, *names) if other in selectors and (text in other or other in text)]
+            related[text] = [selectors[other] for other in dict.fromkeys(names)]
         if text and not related[text]:
             report.add("IST0101", item, "selector", text, at=("spec", "selector", min(labels)))
             continue
@@ -45,29 +48,25 @@ def analyze_conflicts(view: View, report: Reporter) -> None:
 
 
 def _selectors(view: View) -> dict[str, _Selector]:
+    """The selectors of Gateways that have a server, by their text."""
     found: dict[str, _Selector] = {}
     for item in view.all("Gateway"):
         labels = item.spec.labels("selector")
-        selector = found.setdefault(selector_text(labels), _Selector(labels))
-        for server in item.spec.items("servers"):
-            hosts = dict.fromkeys(server.texts("hosts"), server.text("bind"))
-            selector.ports.setdefault(server.node("port").number("number"), {})[item.full_name] = hosts
-    return {text: selector for text, selector in found.items() if selector.ports}
+        last = {server.node("port").number("number"): server for server in item.spec.items("servers")}
+        for port, server in last.items():
+            selector = found.setdefault(selector_text(labels), _Selector(labels))
+            for host in dict.fromkeys(server.texts("hosts")):
+                selector.claims.setdefault((port, host, server.text("bind")), []).append(item.full_name)
+    return found
 
 
-def _related(
-    view: View, text: str, labels: Mapping[str, str], selectors: Mapping[str, _Selector]
-) -> Iterator[_Selector]:
-    for other, selector in selectors.items():
-        if other == text or ((text in other or other in text) and _share_pod(view, labels, selector.labels)):
-            yield selector
-
-
-def _share_pod(view: View, one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    both = {**one, **other}
-    if both != {**other, **one}:
-        return False  # a label with two values
-    return any(True for _ in view.pods.matching(both))
+def _by_pod(view: View, selectors: Mapping[str, _Selector]) -> dict[Name, list[str]]:
+    """Which selectors each pod satisfies: only those of one pod can meet."""
+    found: dict[Name, list[str]] = {}
+    for text, selector in selectors.items():
+        for pod in view.pods.matching(selector.labels):
+            found.setdefault(pod.key, []).append(text)
+    return found
 
 
 def _check_server(item: Item, server: Node, selector: str, related: list[_Selector], report: Reporter) -> None:
@@ -75,8 +74,9 @@ def _check_server(item: Item, server: Node, selector: str, related: list[_Select
     rivals = {
         name
         for candidate in related
-        for name, bindings in candidate.ports.get(port, {}).items()
-        if name != item.full_name and any(bindings.get(host) == bind for host in hosts)
+        for host in hosts
+        for name in candidate.claims.get((port, host, bind), ())
+        if name != item.full_name
     }
     if rivals:
         names = ",".join(sorted(rivals))

@@ -12,27 +12,31 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meshlib._analyze.gateway_routes import gateway_name
+from meshlib._analyze.label_selectors import Services
 from meshlib._analyze.report import Reporter, selector_text
 from meshlib._analyze.view import Item, Node, Path, View
 
 __all__ = ["analyze_certificates", "analyze_credentials", "analyze_ports"]
+
+_RIVALS: Final = 100
+"""Of one certificate at very many Gateways, each is told so many others: all would be the square."""
 
 _PEM: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s+(.+?)-----END \1-----", re.DOTALL)
 
 
 def analyze_ports(view: View, report: Reporter) -> None:
     """Gateways without pods, and ports that no Service in front of the pods has."""
-    services: dict[str, list[Item]] = {}
-    for service in view.all("Service"):
-        services.setdefault(service.namespace, []).append(service)
+    services = Services(view.all("Service"))
+    by_selector: dict[str, set[int] | None] = {}
     for item in view.all("Gateway"):
         selector = item.spec.labels("selector")
         text, at = selector_text(selector), selector_place(selector)
-        pods = list(view.pods.matching(selector))
-        if not pods:
+        if text not in by_selector:
+            by_selector[text] = _service_ports(list(view.pods.matching(selector)), services)
+        ports = by_selector[text]
+        if ports is None:
             report.add("IST0101", item, "selector", text, at=at)
             continue
-        ports = _service_ports(pods, services)
         for server in item.spec.items("servers"):
             number = server.node("port").number("number")
             if server.node("port") and number not in ports:
@@ -44,15 +48,15 @@ def selector_place(selector: Mapping[str, str]) -> Path:
     return ("spec", "selector", min(selector)) if selector else ("spec", "selector")
 
 
-def _service_ports(pods: list[Item], services: Mapping[str, list[Item]]) -> set[int]:
-    """The ports of Services in front of the pods, and the ports of the pods that they lead to."""
+def _service_ports(pods: list[Item], services: Services) -> set[int] | None:
+    """The ports of Services in front of the pods, and those that they lead to; None without pods."""
+    if not pods:
+        return None
     ports: set[int] = set()
     for namespace, labels in {(pod.namespace, tuple(pod.labels.items())) for pod in pods}:
-        known = dict(labels)
-        for service in services.get(namespace, ()):
-            if service.spec.labels("selector").items() <= known.items():
-                for port in service.spec.items("ports"):
-                    ports.update(_ports_of(port))
+        for service in (*services.selecting(namespace, dict(labels)), *services.unselective(namespace)):
+            for port in service.spec.items("ports"):
+                ports.update(_ports_of(port))
     return ports
 
 
@@ -75,7 +79,7 @@ def analyze_certificates(view: View, report: Reporter) -> None:
         for certificate in dict.fromkeys(certificates):
             holders.setdefault(certificate, []).append(index)
     for index, (item, selector, certificates) in enumerate(gateways):
-        rivals = sorted({other for certificate in certificates for other in holders[certificate]} - {index})
+        rivals = sorted({other for certificate in certificates for other in holders[certificate][:_RIVALS]} - {index})
         for other in rivals:
             rival, others, _ = gateways[other]
             if selector.items() <= others.items():

@@ -5,7 +5,7 @@ Istio 1.31: analyzers/authz, analyzers/authn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from meshlib._analyze.injection import is_pod_in_mesh
@@ -25,6 +25,7 @@ def analyze_policies(view: View, report: Reporter) -> None:
     governed = Pods(pod for pod in view.pods.all if is_pod_in_mesh(view, pod) or is_ambient_pod(pod))
     inhabited = {pod.namespace for pod in governed.all}
     root = view.mesh.root_namespace or _ROOT
+    names = frozenset(view.namespaces)
     for item in view.all("AuthorizationPolicy"):
         selector = item.spec.node("selector")
         labels = selector.labels("matchLabels")
@@ -34,28 +35,29 @@ def analyze_policies(view: View, report: Reporter) -> None:
                 report.add("IST0127", item, "")
         elif not any(True for _ in governed.matching(labels, None if is_meshwide else item.namespace)):
             report.add("IST0127", item, selector_text(labels), show=selector.path)
-        _check_namespaces(view, item, report)
+        _check_namespaces(item, names, report)
 
 
-def _check_namespaces(view: View, item: Item, report: Reporter) -> None:
+def _check_namespaces(item: Item, names: frozenset[str], report: Reporter) -> None:
     for rule in item.spec.items("rules"):
         for source in rule.items("from"):
             part = source.node("source")
             for field in ("namespaces", "notNamespaces"):
                 for index, name in enumerate(part.texts(field)):
-                    if not _exists(name, view.namespaces):
+                    if not _exists(name, names):
                         at = (*part.path, "namespaces", index)  # Istio looks both up there
                         report.add("IST0101", item, "namespace", name, at=at, show=(*part.path, field, index))
 
 
-def _exists(pattern: str, names: Mapping[str, Item]) -> bool:
+def _exists(pattern: str, names: frozenset[str]) -> bool:
+    """``names`` are in lower case, as those of namespaces always are."""
     if pattern == "*":
         return bool(names)
     if pattern.startswith("*"):
         return any(name.endswith(pattern[1:]) for name in names)
     if pattern.endswith("*"):
         return any(name.startswith(pattern[:-1]) for name in names)
-    return pattern in names or any(name.lower() == pattern.lower() for name in names)
+    return pattern.lower() in names
 
 
 def analyze_key_fetch(view: View, report: Reporter) -> None:

@@ -17,6 +17,7 @@ TINY = {
     "governed_call": ("--rounds", "2", "--calls", "2"),
     "decision": ("--rounds", "1", "--calls", "1", "--most", "100"),
     "load": ("--rounds", "1", "--calls", "3"),
+    "analyze": ("--rounds", "1", "--calls", "20"),
     "import_time": ("--rounds", "1"),
 }
 

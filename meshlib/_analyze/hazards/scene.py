@@ -55,11 +55,6 @@ class Scene:
         self.view = view
         self.resources = resources
 
-    @classmethod
-    def of(cls, view: View, resources: Sequence[Resource]) -> Scene:
-        """The scene of a view, and of those of its objects that can be applied."""
-        return cls(view, resources)
-
     @cached_property
     def registry(self) -> Registry:
         """The services, with what is known of their endpoints."""
