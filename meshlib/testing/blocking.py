@@ -92,7 +92,6 @@ class Blocking:
 
     def __init__(self, loop: MemoryLoop) -> None:
         self._loop = loop
-        self._lock = threading.Lock()
         self._waiting = 0  # threads of others that wait for the loop
         self._limiter: Any = None
         loop.selector.busy_threads = self._busy
@@ -153,13 +152,15 @@ class Blocking:
 
     def _from_outside(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """A thread that the application made, while the loop runs."""
-        with self._lock:
-            self._waiting += 1
-        try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-        finally:
-            with self._lock:
+
+        async def counted() -> T:
+            self._waiting += 1  # only ever changed in the loop's thread
+            try:
+                return await coroutine
+            finally:
                 self._waiting -= 1
+
+        return asyncio.run_coroutine_threadsafe(counted(), self._loop).result()
 
     # -- the clock of code that asks the system ------------------------------------------------------
 

@@ -4,63 +4,82 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshlib._drivers import take_turn
-from meshlib._engine.commands import Backoff, Reply, Steps, Wait
+from meshlib._engine.commands import Backoff, Copy, Reply, Send, Steps, Wait
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Published
 from meshlib._http import Headers, RequestHead
+from meshlib.testing.messages import UpstreamRequest
 
 if TYPE_CHECKING:
-    from meshlib.testing.world import World
+    from meshlib.testing.service import Service
 
 __all__ = ["SimulatedExchange"]
 
+# Clients that send mirrored copies beside the transport that a simulation gives them.
+_SEND_COPIES: Final = ("meshlib.adapters.httpx", "meshlib.adapters.urllib3")
+
 
 class SimulatedExchange(Exchange):
-    """Tells the world of the simulation what it did, and waits on its clock."""
+    """Tells the world of the simulation what it did, and waits on its clock. ``limit`` is the attempt's timeout."""
 
-    __slots__ = ("_world",)
+    __slots__ = ("_service", "limit")
 
     def __init__(
         self,
-        world: World,
+        service: Service,
         published: Published,
         request: RequestHead,
         headers: Headers,
         can_replay: Callable[[], bool],
     ) -> None:
         super().__init__(published, request, headers, can_replay)
-        self._world = world
+        self._service = service
+        self.limit: float | None = None
 
     def steps(self) -> Steps:
         """The engine's, counted for the coverage report."""
-        world = self._world
+        world = self._service.world
         steps = super().steps()
         try:
-            if asyncio._get_running_loop() is world.loop:
-                return (yield from steps)
-            return (yield from self._paced(steps))
+            if asyncio._get_running_loop() is not world.loop:
+                return (yield from self._watched(steps, is_blocking=True))
+            if type(self.request).__module__.startswith(_SEND_COPIES):
+                return (yield from self._watched(steps, is_blocking=False))
+            return (yield from steps)
         finally:
             world.coverage.note(self)
 
-    def _paced(self, steps: Steps) -> Steps:
-        """Wait here, on virtual time, so that a blocking driver has nothing left to sleep for."""
-        blocking = self._world.blocking
+    def _watched(self, steps: Steps, *, is_blocking: bool) -> Steps:
+        """Do here what the client would do in real time or over a real connection."""
+        blocking = self._service.world.blocking
         try:
             command = next(steps)
             while True:
-                if type(command) is Wait:
+                if type(command) is Copy:
+                    self._send_copy(command)
+                    command = steps.send(None)
+                    continue
+                if is_blocking and type(command) is Wait:
                     blocking.wait(take_turn(command))
                     command = steps.send(None)
                     continue
-                if type(command) is Backoff and command.seconds > 0.0:
+                if is_blocking and type(command) is Backoff and command.seconds > 0.0:
                     blocking.sleep(command.seconds)
                     command = Backoff(0.0, command.discard)
+                elif type(command) is Send:
+                    self.limit = command.timeout
                 command = steps.send((yield command))
         except StopIteration as done:
             reply: Reply = done.value
             return reply
         finally:
             steps.close()
+
+    def _send_copy(self, copy: Copy) -> None:
+        """A mirrored copy, without the body: only the client has that."""
+        head, world = self.request, self._service.world
+        request = UpstreamRequest(head.method, copy.path or head.path, head.authority, Headers(self.headers))
+        world.background(world.serve(self._service, copy.cluster, copy.endpoint, request, ("", 0)))

@@ -10,9 +10,9 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from meshlib._http import Failure, FailureKind
-from meshlib._snapshot.clusters import Cluster
 from meshlib.adapters.aiohttp.connections import MeshConnector
 from meshlib.adapters.aiohttp.session import governed_session
+from meshlib.testing.arrivals import meet
 from meshlib.testing.messages import UpstreamRequest
 from meshlib.testing.wire import complete_length, parse_request, render
 
@@ -24,46 +24,38 @@ if TYPE_CHECKING:
 __all__ = ["simulated_session"]
 
 
-def simulated_session(world: World, service: Service, **arguments: Any) -> aiohttp.ClientSession:
+def simulated_session(service: Service, **arguments: Any) -> aiohttp.ClientSession:
     """A governed session of a workload. Raises RuntimeError outside of the simulation's loop."""
-    if asyncio._get_running_loop() is not world.loop:
+    if asyncio._get_running_loop() is not service.world.loop:
         raise RuntimeError("a session lives on virtual time: make and use it in a coroutine given to sim.run()")
     if "connector" in arguments:
         raise TypeError("the simulation brings the connector; leave connector= out")
     connector = _Connector(force_close=True)  # so that what happens does not depend on who came before
-    connector.world, connector.service = world, service
+    connector.service = service
     return governed_session(service.runtime, connector=connector, **arguments)
 
 
 class _Memory(aiohttp.TCPConnector):
     """Makes connections that end in the scripts of a simulation."""
 
-    world: World
     service: Service
 
     async def _create_connection(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any
     ) -> ResponseHandler:
         attempt = getattr(req, "attempt", None)  # None: a mirrored copy
-        live = attempt.exchange.live if attempt is not None else None
-        cluster: Cluster | None = live.cluster if live is not None else None
-        address, port = req.url.raw_host or "", req.url.port or 80
-        key = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        site = self.world.site(key, address, port, address)
-        if attempt is not None and attempt.exchange.endpoint is not None and cluster is not None:
-            host = cluster.host
-        else:
-            host = site.host
-        plan = self.world.plan(site, host)
+        exchange = attempt.exchange if attempt is not None else None
+        site, plan, peer = meet(self.service, exchange, req.url.raw_host or "", req.url.port or 80)
         if plan.breaks_connection:
             await self._break(req, plan)
-        protocol = ResponseHandler(loop=self.world.loop)
-        protocol.connection_made(_Wire(protocol, self.world, site, plan, self.world.peer(self.service, cluster)))
+        loop = self.service.world.loop
+        protocol = ResponseHandler(loop=loop)
+        protocol.connection_made(_Wire(protocol, self.service.world, site, plan, peer))
         return protocol
 
     async def _break(self, req: aiohttp.ClientRequest, plan: Plan) -> None:
         if plan.way == "unreachable":
-            await self.world.loop.create_future()
+            await self.service.world.loop.create_future()
         if plan.way == "tls":
             raise aiohttp.ClientConnectorSSLError(req.connection_key, ssl.SSLError(1, "TLS handshake failed"))
         raise aiohttp.ClientConnectorError(req.connection_key, ConnectionRefusedError(111, "nothing listens there"))

@@ -35,7 +35,7 @@ class Service:
     """One workload of a simulation. ``name`` is what the timeline calls it."""
 
     def __init__(self, world: World, name: str, workload: Workload, runtime: Runtime) -> None:
-        self._world = world
+        self.world = world
         self.name = name
         self.workload = workload
         self.runtime = runtime
@@ -54,7 +54,7 @@ class Service:
     ) -> Call:
         """Make one request; for code that runs in the simulation, such as a handler. Redirects are not followed."""
         given = headers or _NO_HEADERS
-        world = self._world
+        world = self.world
         call = Call(number, method, url, self.name, partial(self.explain, method, url, headers=given))
         head, fields = self._head(method, url, given)
         exchange = self.runtime.begin(head, fields, _always)
@@ -93,7 +93,7 @@ class Service:
 
     def request(self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: object = b"") -> Call:
         """Make one request and wait for its answer."""
-        return self._world.blocking.wait(self.call(method, url, headers=headers, body=body))
+        return self.world.blocking.wait(self.call(method, url, headers=headers, body=body))
 
     def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Call:
         """GET, and wait for the answer."""
@@ -118,7 +118,7 @@ class Service:
         ``url`` and ``headers`` may be functions of the request's number, which counts from 0.
         """
         calls, work = self._plan(method, url, times, _load(every, load), headers, body)
-        self._world.blocking.wait(work)
+        self.world.blocking.wait(work)
         calls.freeze()
         return calls
 
@@ -135,14 +135,14 @@ class Service:
     ) -> Calls:
         """As :meth:`send`, in the background: the calls appear in the result as virtual time passes."""
         calls, work = self._plan(method, url, times, _load(every, load), headers, body)
-        self._world.background(work)
+        self.world.background(work)
         return calls
 
     def _plan(
         self, method: str, url: Each, times: int, load: Load | Users | None, headers: EachHeaders, body: object
     ) -> tuple[Calls, Coroutine[Any, Any, None]]:
         made: list[Call | None] = []
-        calls = Calls(made, self._world.timeline, self.name)
+        calls = Calls(made, self.world.timeline, self.name)
 
         async def one(number: int) -> None:
             made.append(None)
@@ -154,9 +154,9 @@ class Service:
         if load is None:
             work = one_by_one(one, times)
         elif isinstance(load, Users):
-            work = run_users(one, times, load, self._world.load_chance())
+            work = run_users(one, times, load, self.world.load_chance())
         else:
-            instants = load.instants(self._world.load_chance())
+            instants = load.instants(self.world.load_chance())
             work = launch(one, itertools.islice(instants, times))
         return calls, work
 
@@ -199,10 +199,10 @@ def _content(body: object, fields: Headers) -> bytes:
 class _Transport:
     """The way of one call to its upstreams."""
 
-    __slots__ = ("_body", "_fields", "_head", "_service", "_world", "attempts")
+    __slots__ = ("_body", "_fields", "_head", "_service", "attempts", "world")
 
     def __init__(self, world: World, service: Service, head: RequestHead, fields: Headers, body: bytes) -> None:
-        self._world = world
+        self.world = world
         self._service = service
         self._head = head
         self._fields = fields
@@ -210,7 +210,7 @@ class _Transport:
         self.attempts: list[Attempt] = []
 
     async def send(self, send: Send) -> Outcome:
-        clock, cluster, endpoint, head = self._world.clock, send.cluster, send.endpoint, self._head
+        clock, cluster, endpoint, head = self.world.clock, send.cluster, send.endpoint, self._head
         started = clock.monotonic()
         where = endpoint.key if endpoint is not None else f"{head.host}:{cluster.original_port or head.port}"
         attempt = Attempt(cluster.name, cluster.subset, where, started)
@@ -219,7 +219,7 @@ class _Transport:
             head.method, send.path or head.path, send.authority or head.authority, self._fields, self._body
         )
         try:
-            outcome = await self._world.serve(
+            outcome = await self.world.serve(
                 self._service, cluster, endpoint, request, (head.host, cluster.original_port or head.port)
             )
         except asyncio.CancelledError:
@@ -242,4 +242,4 @@ class _Transport:
         request = UpstreamRequest(
             head.method, copy.path or head.path, head.authority, Headers(self._fields), self._body
         )
-        self._world.background(self._world.serve(self._service, copy.cluster, copy.endpoint, request, ("", 0)))
+        self.world.background(self.world.serve(self._service, copy.cluster, copy.endpoint, request, ("", 0)))

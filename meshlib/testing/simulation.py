@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from meshlib._explain import Explanation
 from meshlib._snapshot.routes import Abort, Delay, Fault
 from meshlib.errors import MeshError
-from meshlib.mesh import Mesh
 from meshlib.sources.files import ConfigInput
 from meshlib.testing.access import Decisions, decide
 from meshlib.testing.clock import VirtualClock
@@ -27,6 +26,7 @@ from meshlib.testing.coverage import Report
 from meshlib.testing.deployments import Deployments
 from meshlib.testing.faults import InjectedFault
 from meshlib.testing.loads import Load, Users
+from meshlib.testing.mesh import SimulatedMesh
 from meshlib.testing.results import Call, Calls
 from meshlib.testing.service import Each, EachHeaders, Service
 from meshlib.testing.timeline import Timeline
@@ -37,6 +37,8 @@ from meshlib.workload import Workload
 
 if TYPE_CHECKING:
     import aiohttp
+    import requests
+    from httpx import AsyncClient, Client
 
 __all__ = ["Simulation"]
 
@@ -69,10 +71,13 @@ class Simulation:
         self._world = World(seed=seed, clock=clock or VirtualClock(), enforce=enforce)
         chance = self._world.chance("workload of the simulation")
         self.seed = seed
-        self.mesh = Mesh.load(config, workload=me, strict=strict, clock=self._world.clock, chance=chance)
+        mesh = SimulatedMesh.load(config, workload=me, strict=strict, clock=self._world.clock, chance=chance)
+        assert isinstance(mesh, SimulatedMesh)
+        self.mesh = mesh
         """The façade of the workload that makes the requests: for code under test that takes a mesh."""
         self.client = self._world.adopt(me, self.mesh.runtime, "client")
         """The workload that makes the requests."""
+        self.mesh.service = self.client
         self._world.configure(self.mesh._resources(), self.mesh.snapshot.version)
         self._closed = False
         announce(self)
@@ -188,9 +193,9 @@ class Simulation:
             Workload(namespace=namespace, service_account=account, trust_domain=domain, labels=marks, name=account)
         )
 
-    def mesh_of(self, service: Service) -> Mesh:
+    def mesh_of(self, service: Service) -> SimulatedMesh:
         """The façade of a workload: for its application's middleware and clients."""
-        return self.mesh._as_seen_by(service.workload, service.runtime)
+        return self.mesh.as_seen_by(service)
 
     def _hosts(self) -> set[str]:
         return {cluster.host for cluster in self.mesh.snapshot.clusters.values() if cluster.port}
@@ -285,11 +290,21 @@ class Simulation:
 
     # -- real clients and applications -----------------------------------------------------------------
 
-    def aiohttp(self, service: Service | None = None, **arguments: Any) -> aiohttp.ClientSession:
-        """As :meth:`meshlib.Mesh.aiohttp`, with the simulation behind it: use it within :meth:`run`."""
-        from meshlib.testing.memory_aiohttp import simulated_session
+    def aiohttp(self, **arguments: Any) -> aiohttp.ClientSession:
+        """As :meth:`meshlib.Mesh.aiohttp`, with the simulation behind it, for coroutines given to :meth:`run`."""
+        return self.mesh.aiohttp(**arguments)
 
-        return simulated_session(self._world, service or self.client, **arguments)
+    def httpx(self, **arguments: Any) -> Client:
+        """As :meth:`meshlib.Mesh.httpx`, with the simulation behind it."""
+        return self.mesh.httpx(**arguments)
+
+    def httpx_async(self, **arguments: Any) -> AsyncClient:
+        """As :meth:`meshlib.Mesh.httpx_async`: use it in a coroutine given to :meth:`run`."""
+        return self.mesh.httpx_async(**arguments)
+
+    def requests(self, **arguments: Any) -> requests.Session:
+        """As :meth:`meshlib.Mesh.requests`, with the simulation behind it."""
+        return self.mesh.requests(**arguments)
 
     def app(self, host: str, application: Any, *, version: str | None = None) -> None:
         """Mount an ASGI or WSGI application as an upstream, behind all its endpoints or those of a ``version``.

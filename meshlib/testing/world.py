@@ -18,6 +18,7 @@ from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib._timers import Timers
 from meshlib.events import EndpointEjected, RequestServed
+from meshlib.testing.arrivals import NoTls
 from meshlib.testing.blocking import Blocking
 from meshlib.testing.clock import VirtualClock
 from meshlib.testing.coverage import Coverage
@@ -113,12 +114,13 @@ class World:
 
     def adopt(self, workload: Workload, runtime: Runtime, name: str = "") -> Service:
         """Make a runtime part of the simulation."""
-        runtime.exchange_type = partial(SimulatedExchange, self)
         label = name or _name(workload)
+        service = self.services[_key(workload)] = Service(self, label, workload, runtime)
+        runtime.exchange_type = partial(SimulatedExchange, service)
+        runtime.originator = NoTls()
         runtime.observe(self.timeline.listener(label, self.clock.monotonic))
         runtime.observe(self.coverage.hear, EndpointEjected, RequestServed)
         self.issuer.serve(runtime)
-        service = self.services[_key(workload)] = Service(self, label, workload, runtime)
         return service
 
     # -- places --------------------------------------------------------------------------------------

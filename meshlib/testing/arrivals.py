@@ -1,0 +1,58 @@
+"""A request of a real client arrives at an address of the simulation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from meshlib._engine.exchange import Exchange
+from meshlib._http import Failure
+from meshlib._outbound.attempt import current_attempt
+from meshlib._outbound.tls import Originator
+from meshlib._snapshot.clusters import Cluster, Endpoint
+from meshlib.testing.messages import Break, UpstreamRequest
+from meshlib.testing.transport import Answer
+
+if TYPE_CHECKING:
+    from meshlib.testing.service import Service
+    from meshlib.testing.upstreams import Plan, Site
+
+__all__ = ["NoTls", "arrive", "current_exchange", "meet"]
+
+
+class NoTls(Originator):
+    """In a simulation no byte is encrypted; who the caller is, the simulation says."""
+
+    def handshake(self, cluster: Cluster, endpoint: Endpoint | None, host: str) -> None:
+        """None, whatever the policy is."""
+
+
+def current_exchange() -> Exchange | None:
+    """That of the attempt which the calling client is sending."""
+    attempt = current_attempt.get()
+    return attempt.exchange if attempt is not None else None
+
+
+def meet(service: Service, exchange: Exchange | None, address: str, port: int) -> tuple[Site, Plan, str]:
+    """Where a request goes, what is to become of it, and the identity that the caller shows there."""
+    cluster = exchange.live.cluster if exchange is not None and exchange.live is not None else None
+    world = service.world
+    key = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    site = world.site(key, address, port, address)
+    is_endpoint = cluster is not None and exchange is not None and exchange.endpoint is not None
+    host = cluster.host if cluster is not None and is_endpoint else site.host
+    return site, world.plan(site, host), world.peer(service, cluster)
+
+
+async def arrive(
+    service: Service, exchange: Exchange | None, address: str, port: int, request: UpstreamRequest
+) -> Answer | Failure:
+    """What comes of a request."""
+    site, plan, peer = meet(service, exchange, address, port)
+    if plan.breaks_connection:
+        seconds = 10.0
+        if exchange is not None and exchange.live is not None:
+            seconds = exchange.live.cluster.policy.connection_pool.connect_timeout
+        await asyncio.sleep(seconds if plan.way == "unreachable" else 0)
+        return Break(plan.way).failure()
+    return await service.world.answer(site, plan, request, peer)
