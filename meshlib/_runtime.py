@@ -46,8 +46,11 @@ class Runtime:
         self.views: list[View] = []  # parts of the mesh that have figures of their own for the metrics
         self.certificates: str | None = None  # where those of the workload lie; None: where Istio puts them
         self.originator: object = None  # of TLS, made by the first client that needs it
+        self.on_use: Callable[[], None] | None = None  # called once, when a request begins
         self._lock = threading.Lock()
         self._state = State(self.chance, self.clock)
+        self.compiled = snapshot
+        self._resolved: Callable[[Snapshot], Snapshot] | None = None
         self.published = self._bind(snapshot, {})
         if hasattr(os, "register_at_fork"):
             forked.watch(self)
@@ -55,10 +58,25 @@ class Runtime:
     def publish(self, snapshot: Snapshot) -> None:
         """Put a snapshot in force. State survives, keyed by cluster and endpoint."""
         with self._lock:
+            self.compiled = snapshot
+            self._rebind()
+
+    def resolve_by(self, resolved: Callable[[Snapshot], Snapshot]) -> None:
+        """Put in force, now and at each publish, what ``resolved`` makes of the snapshot as compiled."""
+        with self._lock:
+            self._resolved = resolved
+            self._rebind()
+
+    def _rebind(self) -> None:
+        snapshot = self.compiled if self._resolved is None else self._resolved(self.compiled)
+        if snapshot is not self.published.snapshot:
             self.published = self._bind(snapshot, self.published.clusters, self.published.callers)
 
     def begin(self, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]) -> Exchange:
         """Start an exchange on the snapshot in force, with what the request being served hands on."""
+        if self.on_use is not None:
+            on_use, self.on_use = self.on_use, None
+            on_use()
         carried = handed_on.get()
         if carried is not None:
             for name, value in carried.items():

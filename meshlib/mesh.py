@@ -31,17 +31,15 @@ from meshlib.events import ConfigPublished, ConfigRejected, Event, Observer
 from meshlib.sources import SourceText
 from meshlib.sources.environment import workload_from_environment
 from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, import_notifier, watch_paths
+from meshlib.telemetry.methods import TelemetryMethods
 from meshlib.telemetry.recorder import Telemetry
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
-    from prometheus_client.registry import CollectorRegistry
-
     from meshlib._clock import Clock
     from meshlib._random import Chance
     from meshlib.admin import AdminApp
     from meshlib.model.resource import Resource
-    from meshlib.telemetry.metrics import Metrics
 
 __all__ = ["Mesh"]
 
@@ -50,7 +48,7 @@ _log = logging.getLogger("meshlib")
 Progress: TypeAlias = Callable[[int, int, int], None]
 
 
-class Mesh(Clients):
+class Mesh(Clients, TelemetryMethods):
     """Istio configuration in force in this process. Make one with :meth:`load`; share it between threads and loops."""
 
     def __init__(
@@ -67,7 +65,7 @@ class Mesh(Clients):
         self._resolve_names()
         if hasattr(os, "register_at_fork"):
             forked.watch(self)
-        self._telemetry = runtime.recorder = Telemetry(workload, runtime.clock, lambda: runtime.published)
+        self._telemetry = runtime.recorder = Telemetry(workload, runtime)
 
     @classmethod
     def load(
@@ -208,27 +206,6 @@ class Mesh(Clients):
     def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
         """Call ``observer`` with every event of these kinds (default: all); returns what ends that."""
         return self.runtime.observe(observer, *kinds)
-
-    def metrics(
-        self,
-        registry: CollectorRegistry | None = None,
-        *,
-        max_series: int = 10_000,
-        max_hosts: int = 100,
-    ) -> Metrics:
-        """Count from now on, under Istio's names, and show the metrics in a registry of prometheus_client.
-
-        ``registry`` is where (default: prometheus_client's own, which ``make_asgi_app()``
-        and ``start_http_server()`` show; under gunicorn, with ``PROMETHEUS_MULTIPROC_DIR``
-        set, that directory). ``max_series`` bounds the series of a thread, ``max_hosts``
-        the hosts that are named although no service is known for them: whatever is
-        called, memory stays bounded. The same metrics however often it is called.
-        """
-        metrics = self._telemetry.switch_on_metrics(
-            self.runtime.observe, self.runtime.views, max_series=max_series, max_hosts=max_hosts
-        )
-        metrics.register(registry)
-        return metrics
 
     def admin_app(
         self,

@@ -29,6 +29,7 @@ class MeshSettings:
     outbound_mode: str = "ALLOW_ANY"
     auto_mtls: bool = True
     connect_timeout: float = 10.0
+    dns_refresh_rate: float = 60.0
     h2_upgrade: bool = False
     tcp_keepalive: TcpKeepalive | None = None
     retry: HTTPRetry | None = None
@@ -56,6 +57,7 @@ def mesh_settings(index: Index) -> MeshSettings:
         outbound_mode=defaults.outbound_mode if outbound is None else outbound.mode or "REGISTRY_ONLY",
         auto_mtls=config.enable_auto_mtls is not False,
         connect_timeout=float(config.connect_timeout or defaults.connect_timeout),
+        dns_refresh_rate=float(config.dns_refresh_rate or defaults.dns_refresh_rate),
         h2_upgrade=config.h2_upgrade_policy == "UPGRADE",
         tcp_keepalive=config.tcp_keepalive,
         retry=config.default_http_retry_policy,

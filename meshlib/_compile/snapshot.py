@@ -87,6 +87,7 @@ class Config:
                 security=security,
                 telemetry=telemetry,
                 listeners=gateway_listeners(gateway.servers, self.index, workload.namespace, collected),
+                dns_refresh_rate=self.mesh.dns_refresh_rate,
                 version=version,
             )
         unlisted = unlisted_host(view, context)
@@ -107,6 +108,7 @@ class Config:
             client_policies=self.client_policies.of(tables.values(), workload.namespace),
             security=security,
             telemetry=telemetry,
+            dns_refresh_rate=self.mesh.dns_refresh_rate,
             version=version,
         )
 

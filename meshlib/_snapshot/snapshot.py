@@ -25,6 +25,7 @@ class Snapshot:
     rule and no service is passed through (ALLOW_ANY) or refused with 502
     (REGISTRY_ONLY); None at a gateway, where nothing listens. ``client_policies`` are
     by the name of their virtual host; ``security`` is what requests to the workload must pass,
+    ``dns_refresh_rate`` the seconds after which a failed look-up is tried again,
     ``listeners`` the TLS of a gateway's servers, ``telemetry`` what is measured, traced and logged.
     """
 
@@ -36,6 +37,7 @@ class Snapshot:
     security: Security = NO_SECURITY
     listeners: Listeners = NO_LISTENERS
     telemetry: Telemetry = NO_TELEMETRY
+    dns_refresh_rate: float = 60.0
     version: str = ""
 
     def find_host(self, request: RequestHead) -> VirtualHost | None:

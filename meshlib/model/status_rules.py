@@ -113,7 +113,7 @@ _SERVICE_ENTRY: Final[tuple[Rule, ...]] = (
     (
         "spec.resolution",
         "approximated",
-        "names of DNS services are resolved by the client library",
+        "without the extra dns, names are looked up every 30 s: the system does not tell their times to live",
     ),
     ("spec.endpoints[].network", "refused", "there is no gateway between networks here"),
 )
@@ -162,7 +162,6 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("extensionProviders[].name", "honoured", ""),
     ("extensionProviders[].envoyExtAuthzHttp", "honoured", ""),
     ("extensionProviders[].envoyExtAuthzHttp.clearRouteCache", "refused", "routes are chosen by the application"),
-    ("extensionProviders[].envoyExtAuthzHttp.headersToDownstreamOnAllow", "refused", _PLANNED),
     ("extensionProviders[].envoyExtAuthzHttp.includeRequestBodyInCheck.packAsBytes", "refused", "for gRPC only"),
     ("extensionProviders[].prometheus", "honoured", ""),
     ("extensionProviders[].envoyFileAccessLog", "honoured", ""),
