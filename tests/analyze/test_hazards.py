@@ -53,6 +53,7 @@ REMEDIES = [
     ("MESH140", "resolution: STATIC", "resolution: NONE"),
     ("MESH141", "shop-prod", "shop-test"),
     ("MESH141", "value: 10", "value: 0"),
+    ("MESH141", ", percentage: {value: 10}", ""),
     ("MESH142", "  - {}", '  - to: [{operation: {methods: ["DELETE"]}}]'),
     ("MESH142", "DENY", "ALLOW"),
     ("MESH143", "  - {}", '  - to: [{operation: {methods: ["GET"]}}]'),

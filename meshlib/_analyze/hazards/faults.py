@@ -26,8 +26,8 @@ def find_faults(scene: Scene, settings: HazardSettings, report: Reporter) -> Non
 
 
 def _percent(fault: Node) -> float:
-    """The share of requests; all of them where nothing is said."""
+    """The share of requests; none where nothing is said, as Envoy reads it."""
     if fault.node("percentage"):
         value = fault.node("percentage").get("value")
         return float(value) if isinstance(value, int | float) else 0.0
-    return float(fault.number("percent")) if fault.get("percent") is not None else 100.0
+    return float(fault.number("percent"))
