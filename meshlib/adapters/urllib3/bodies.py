@@ -17,7 +17,8 @@ class Body:
     """The body of one exchange, whatever urllib3 takes as one.
 
     Text, bytes and files that can be rewound are sent again, up to one mebibyte; an
-    iterator or a pipe only as long as nothing was read from it.
+    iterator or a pipe only as long as nothing was read from it. Raises
+    :class:`ConsumedBodyError` for a spent generator.
     """
 
     __slots__ = ("_can_rewind", "_content", "_position", "_size", "_stream")
@@ -33,6 +34,8 @@ class Body:
 
     def _look(self) -> None:
         content = self._content
+        if inspect.isgenerator(content) and inspect.getgeneratorstate(content) == inspect.GEN_CLOSED:
+            raise ConsumedBodyError("the body of the request is a generator that was consumed; make a new one")
         try:
             self._position = content.tell()
             self._size = content.seek(0, 2) - self._position
@@ -57,13 +60,11 @@ class Body:
         return self._size <= _REPLAYED
 
     def start(self, attempt: int) -> Any:
-        """What urllib3 is given for this attempt. Raises :class:`ConsumedBodyError` for a spent generator."""
+        """What urllib3 is given for this attempt."""
         if self._stream is None:
             if attempt > 1 and hasattr(self._content, "seek"):
                 self._content.seek(self._position)
             return self._content
-        if inspect.isgenerator(self._content) and inspect.getgeneratorstate(self._content) == inspect.GEN_CLOSED:
-            raise ConsumedBodyError("the body of the request is a generator that was consumed; make a new one")
         return self._stream.as_file() if hasattr(self._content, "read") else self._stream
 
 

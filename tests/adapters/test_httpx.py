@@ -1,0 +1,216 @@
+"""What only httpx has: transports of one's own, mounts, proxies, HTTP/2, two packages with one API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from meshlib import Mesh, MeshError, RefusedError
+from meshlib.adapters.httpx import AsyncMeshTransport, MeshConnectionError, MeshTransport
+from tests.adapters.contract.servers import Loop, Upstream, closed_port
+
+HOST = "reviews.example.com"
+URL = f"http://{HOST}/"
+
+YAML = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: reviews, namespace: default}
+spec:
+  hosts: [reviews.example.com]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: HTTPS}]
+  endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ratings, namespace: default}
+spec:
+  hosts: [ratings.example.com]
+  resolution: STATIC
+  ports: [{number: 443, name: tls, protocol: HTTPS}]
+  endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: default}
+spec:
+  hosts: [reviews.example.com]
+  http:
+    - route: [{destination: {host: reviews.example.com}}]
+      retries: {attempts: 2, retryOn: "5xx,connect-failure", backoff: 1ms}
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[Upstream]:
+    loop = Loop()
+    made = Upstream(loop, None)
+    yield made
+    made.close()
+    loop.close()
+
+
+def local(port: int) -> Mesh:
+    text = YAML.replace(
+        "[{address: 10.0.0.1}, {address: 10.0.0.2}]", f"[{{address: 127.0.0.1, ports: {{http: {port}}}}}]"
+    )
+    return Mesh.load(text.split("---\n")[0] + "---\n" + text.split("---\n")[2])
+
+
+@pytest.mark.parametrize("package", [httpx, httpx2])
+def test_a_transport_of_ones_own_carries_the_attempts(package: Any) -> None:
+    """It sees endpoints; Host and the caller's URL stay."""
+    seen: list[tuple[str, str]] = []
+
+    def answer(request: Any) -> Any:
+        seen.append((request.url.host, request.headers["host"]))
+        return package.Response(503 if len(seen) < 3 else 200, text="hello")
+
+    transport = MeshTransport(Mesh.load(YAML), wrapped=package.MockTransport(answer))
+    with package.Client(transport=transport) as client:
+        reply = client.get(URL + "x")
+    assert (reply.status_code, reply.text, str(reply.url)) == (200, "hello", URL + "x")
+    assert type(reply) is package.Response
+    assert {host for host, _ in seen} == {"10.0.0.1", "10.0.0.2"}
+    assert {authority for _, authority in seen} == {HOST}
+    assert reply.extensions["mesh"].attempts == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("package", [httpx, httpx2])
+async def test_an_asynchronous_transport_of_ones_own(package: Any) -> None:
+    """The same for asyncio: an application in the process, say."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": dict(scope["headers"])[b"host"]})
+
+    transport = AsyncMeshTransport(Mesh.load(YAML), wrapped=package.ASGITransport(app))
+    async with package.AsyncClient(transport=transport) as client:
+        assert (await client.get(URL)).text == HOST
+
+
+def test_errors_of_a_transport_of_ones_own_are_failures() -> None:
+    """Retried and told apart as those of the network."""
+    errors = [httpx.ConnectError("no"), httpx.ConnectError("no")]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if errors:
+            raise errors.pop()
+        return httpx.Response(200)
+
+    with httpx.Client(transport=MeshTransport(Mesh.load(YAML), wrapped=httpx.MockTransport(answer))) as client:
+        assert client.get(URL).status_code == 200
+
+
+def test_a_wrapped_transport_never_shares_tls_connections_between_names() -> None:
+    """It would take one that was verified for another host: refused, with the remedy."""
+    transport = MeshTransport(Mesh.load(YAML), wrapped=httpx.MockTransport(lambda request: httpx.Response(200)))
+    with httpx.Client(transport=transport) as client:
+        for _ in range(4):
+            assert client.get(f"https://{HOST}/").status_code == 200
+        with pytest.raises(MeshError, match="leave out wrapped="):
+            for _ in range(4):
+                client.get("https://ratings.example.com/")
+
+
+def test_a_streamed_body_through_a_transport_of_ones_own() -> None:
+    """Consumed once, not sent again."""
+    calls: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        calls.append(request.read())
+        return httpx.Response(503)
+
+    with httpx.Client(transport=MeshTransport(Mesh.load(YAML), wrapped=httpx.MockTransport(answer))) as client:
+        assert client.post(URL, content=iter([b"abc", b"def"])).status_code == 503
+        assert calls == [b"abcdef"]
+        assert client.post(URL, content=b"abc").status_code == 503
+        assert calls[1:] == [b"abc"] * 3
+
+
+def test_mounts_are_governed_too() -> None:
+    """Each pattern with its transport."""
+    mesh = Mesh.load(YAML)
+    mock = httpx.MockTransport(lambda request: httpx.Response(200, text=request.url.host))
+    with mesh.httpx(mounts={"http://": mock}) as client:
+        assert client.get(URL).text.startswith("10.0.0.")
+
+
+def test_arguments_of_the_client_are_kept(server: Upstream) -> None:
+    """Base URL, headers, params, event hooks."""
+    hooked: list[int] = []
+    hooks = {"response": [lambda reply: hooked.append(reply.status_code)]}
+    arguments = {"base_url": URL, "headers": {"x-team": "shop"}, "params": {"q": "1"}, "event_hooks": hooks}
+    with local(server.port).httpx(**arguments) as client:  # type: ignore[arg-type]
+        assert client.get("items").status_code == 200
+    assert (server.seen[0].path, server.seen[0].headers["x-team"], hooked) == ("/items?q=1", "shop", [200])
+
+
+def test_proxies_of_the_environment_are_not_used(server: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mesh connects to the endpoints."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with local(server.port).httpx() as client:
+        assert client.get(URL).status_code == 200
+
+
+def test_a_proxy_that_is_asked_for_is_used(server: Upstream) -> None:
+    """It gets the request for the endpoint."""
+    with Mesh.load(YAML.split("---\n", maxsplit=1)[0]).httpx(proxy=f"http://127.0.0.1:{server.port}") as client:
+        assert client.get(URL).status_code == 200
+    assert server.seen[0].path.startswith("http://10.0.0.")
+    assert server.seen[0].headers["host"] == HOST
+
+
+@pytest.mark.parametrize("verb", ["httpx", "httpx_async"])
+def test_retries_of_the_transport_are_refused(verb: str) -> None:
+    """They would multiply."""
+    with pytest.raises(MeshError, match=r"write spec.http\[\].retries"):
+        {"httpx": MeshTransport, "httpx_async": AsyncMeshTransport}[verb](Mesh.load(YAML), retries=2)
+
+
+def test_a_request_of_the_other_package_is_refused() -> None:
+    """One clear error."""
+    transport: Any = MeshTransport(Mesh.load(YAML), wrapped=httpx.MockTransport(lambda request: httpx.Response(200)))
+    with httpx2.Client(transport=transport) as client, pytest.raises(MeshError, match=r"got a request of httpx2"):
+        client.get(URL)
+
+
+def test_a_consumed_body_is_httpx_s_own_error(server: Upstream) -> None:
+    """It says what to do."""
+    with local(server.port).httpx() as client:
+        request = client.build_request("POST", URL, content=(part for part in [b"abc"]))
+        assert client.send(request).status_code == 200
+        with pytest.raises(httpx.StreamConsumed):
+            client.send(request)
+    assert len(server.seen) == 1
+
+
+def test_refusals_are_named_in_the_adapter() -> None:
+    """For ``except``."""
+    text = YAML.split("---\n", maxsplit=1)[0].replace("10.0.0.1", "127.0.0.1").replace("{address: 10.0.0.2}", "")
+    mesh = Mesh.load(text.replace("{address: 127.0.0.1}", f"{{address: 127.0.0.1, ports: {{http: {closed_port()}}}}}"))
+    with mesh.httpx(raise_on_refusal=True) as client, pytest.raises(MeshConnectionError) as raised:
+        client.get(URL)
+    assert isinstance(raised.value, (RefusedError, httpx.ConnectError))
+    assert raised.value.request.url == URL  # type: ignore[attr-defined]
+
+
+@pytest.mark.anyio
+async def test_a_client_works_on_one_loop_after_another(server: Upstream) -> None:
+    """The timers follow the loop."""
+    import asyncio
+
+    mesh = local(server.port)
+
+    async def call() -> int:
+        async with mesh.httpx_async() as client:
+            return (await client.get(URL)).status_code
+
+    assert await call() == 200
+    assert await asyncio.to_thread(asyncio.run, call()) == 200
