@@ -1,21 +1,21 @@
 """Authorization: what the policies of the workload say of a request (semantics 6.3).
 
-CUSTOM first: if one of its rules matches, an external authorizer is asked, and only its
-yes goes on. Then AUDIT, which only marks; then DENY, where one match is enough; then
-ALLOW, where one must match if there is any such policy. Shadow policies are answered in
-words and decide nothing.
+CUSTOM first, before tokens are looked at: if one of its rules matches, an external
+authorizer is asked (:func:`consult`), and only its yes goes on. Then AUDIT, which only
+marks; then DENY, where one match is enough; then ALLOW, where one must match if there
+is any such policy. Shadow policies are answered in words and decide nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Authorizer, Policy, Rule, Security
 
-__all__ = ["AskAuthorizer", "Authorization", "AuthorizerReply", "Verdict", "authorize"]
+__all__ = ["AskAuthorizer", "AuthorizerReply", "Consultation", "DryRun", "Verdict", "consult", "decide"]
 
 DENIED_BODY: Final = b"RBAC: access denied"
 
@@ -36,13 +36,24 @@ class AuthorizerReply:
     ``unusable``: this process cannot ask it at all, which nothing forgives.
 
     ``headers`` go to the application after an ``allow``, to the client after a ``deny``,
-    which also has ``status`` and ``body``.
+    which also has ``status`` and ``body``. ``response_headers`` are added to the
+    application's answer after an ``allow``.
     """
 
     answer: Literal["allow", "deny", "unavailable", "unusable"]
     status: int = 403
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    response_headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What the policies in dry run of one ``action`` would have said; ``policy`` is the one that matched, if any."""
+
+    action: Literal["allow", "deny"]
+    is_denied: bool
+    policy: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,31 +74,22 @@ class Verdict:
     details: str = ""
     audited: bool = False
     shadow: str = ""
-    upstream_headers: tuple[tuple[str, str], ...] = field(default=())
+    dry_runs: tuple[DryRun, ...] = ()
 
 
-Authorization: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Verdict]
+Consultation: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Verdict | AuthorizerReply | None]
 
 _NOBODY: Final = "no policy is about this workload"
 _PASSED: Final = "no DENY policy matched, and there is no ALLOW policy"
 
 
-def authorize(security: Security, request: InboundRequest) -> Authorization:
-    """Ask all policies. Yields what must be asked outside; returns the verdict."""
-    upstream_headers: tuple[tuple[str, str], ...] = ()
-    if security.custom:
-        found = _find(security.custom, request)
-        if found is not None:
-            refusal, upstream_headers = yield from _ask(security, request, found)
-            if refusal is not None:
-                return refusal
+def decide(security: Security, request: InboundRequest) -> Verdict:
+    """What the AUDIT, DENY and ALLOW policies say, and those in dry run would have said."""
     audited = bool(security.audit) and _find(security.audit, request) is not None
     verdict = _decide(security.deny, security.allow, request)
     verdict.audited = audited
     if security.shadow_deny or security.shadow_allow:
-        verdict.shadow = _shadow(security, request)
-    if verdict.allowed:
-        verdict.upstream_headers = upstream_headers
+        _shadow(security, request, verdict)
     return verdict
 
 
@@ -145,36 +147,41 @@ def _name(policy: Policy) -> str:
     return f"{policy.namespace}/{policy.name}"
 
 
-def _shadow(security: Security, request: InboundRequest) -> str:
-    """What the policies in dry run, by themselves, would have said (``istio.io/dry-run``)."""
-    said = []
+def _shadow(security: Security, request: InboundRequest, verdict: Verdict) -> None:
+    """Note what the policies in dry run, by themselves, would have said (``istio.io/dry-run``)."""
+    said, results = [], []
     if security.shadow_deny:
         found = _find(security.shadow_deny, request)
         said.append("deny: no match" if found is None else f"deny by {_name(found[0])} rule {found[1].index}")
+        results.append(DryRun("deny", found is not None, "" if found is None else _name(found[0])))
     if security.shadow_allow:
         found = _find(security.shadow_allow, request)
         said.append("allow: no match" if found is None else f"allow by {_name(found[0])} rule {found[1].index}")
-    return "; ".join(said)
+        results.append(DryRun("allow", found is None, "" if found is None else _name(found[0])))
+    verdict.shadow, verdict.dry_runs = "; ".join(said), tuple(results)
 
 
 # -- CUSTOM --------------------------------------------------------------------------------------------
 
 
-def _ask(
-    security: Security, request: InboundRequest, found: Found
-) -> Generator[AskAuthorizer, AuthorizerReply, tuple[Verdict | None, tuple[tuple[str, str], ...]]]:
-    """The refusal, if any, and the headers that the authorizer adds for the application."""
+def consult(security: Security, request: InboundRequest) -> Consultation:
+    """Ask the authorizer, if a CUSTOM policy matches. Returns the refusal, its yes, or None if it was not asked."""
+    found = _find(security.custom, request) if security.custom else None
+    if found is None:
+        return None
     authorizer = security.authorizer
     if authorizer is None:
-        return _denied(found, "the authorizer of a CUSTOM policy cannot be asked"), ()
+        return _denied(found, "the authorizer of a CUSTOM policy cannot be asked")
     if not request.is_http and not authorizer.asks_connections:
-        return None, ()
+        return None
     reply = yield AskAuthorizer(authorizer, request)
-    if reply.answer == "allow" or (reply.answer == "unavailable" and authorizer.fail_open):
-        return None, reply.headers if reply.answer == "allow" else ()
+    if reply.answer == "allow":
+        return reply
+    if reply.answer == "unavailable" and authorizer.fail_open:
+        return None
     policy, rule = found
     is_answer = reply.answer == "deny"
-    refusal = Verdict(
+    return Verdict(
         allowed=False,
         status=reply.status if is_answer else authorizer.status_on_error,
         body=reply.body if is_answer else b"",
@@ -184,4 +191,3 @@ def _ask(
         reason=f"the authorizer {authorizer.name!r} " + ("said no" if is_answer else "could not be asked"),
         details="ext_authz_denied" if is_answer else "ext_authz_error",
     )
-    return refusal, ()

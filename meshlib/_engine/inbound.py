@@ -1,4 +1,4 @@
-"""One inbound request, from the connection to the verdict: peer, path, token, policies.
+"""One inbound request, from the connection to the verdict: peer, path, authorizer, token, policies.
 
 Sans-IO, written once: :func:`inspect` is a generator. It yields what must be asked
 outside (an authorizer), takes the answer, and returns a :class:`Decision`.
@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from meshlib._engine.authz import AskAuthorizer, AuthorizerReply, Verdict, authorize
+from meshlib._engine.authz import AskAuthorizer, AuthorizerReply, DryRun, Verdict, consult, decide
 from meshlib._engine.jwt import Authenticated, Unauthorized
 from meshlib._engine.path_normalization import BadPathError, normalize_path
-from meshlib._http import RequestHead
+from meshlib._http import Headers, RequestHead
 from meshlib._snapshot.authentication import KeyOrigin
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Security
@@ -34,7 +34,8 @@ class Decision:
     ``reason`` and ``details`` say what decided, for logs; ``claims`` and
     ``request_principal`` are those of a verified token. ``is_closed``: Istio would have
     closed the connection instead of answering. ``wanted`` are keys that are not known
-    and would have been needed.
+    and would have been needed. ``response_headers`` are added to the application's
+    answer; ``dry_runs`` are what policies in dry run would have said.
     """
 
     allowed: bool
@@ -54,6 +55,8 @@ class Decision:
     request_principal: str = ""
     wanted: KeyOrigin | None = None
     is_closed: bool = False
+    response_headers: tuple[tuple[str, str], ...] = ()
+    dry_runs: tuple[DryRun, ...] = ()
 
 
 Authenticate: TypeAlias = Callable[[RequestHead], Authenticated | Unauthorized]
@@ -88,7 +91,27 @@ def inspect(
             )
         if normalized != head.path:
             path = normalized
-            request.head = _moved(head, normalized)
+            request.head = _changed(head, path=normalized)
+    reply: AuthorizerReply | None = None
+    if security.custom:
+        answer = yield from consult(security, request)
+        if isinstance(answer, Verdict):
+            return _decision(answer, request, path, None, None)
+        reply = answer
+        if reply is not None and reply.headers:
+            # Tokens and policies see what the authorizer says, such as a token it made of a cookie.
+            request.head = _changed(request.head, headers=reply.headers)
+    return _decide_locally(security, request, authenticate, path, reply)
+
+
+def _decide_locally(
+    security: Security,
+    request: InboundRequest,
+    authenticate: Authenticate | None,
+    path: str | None,
+    reply: AuthorizerReply | None,
+) -> Decision:
+    """What is left once nobody else has to be asked: the token and our own policies."""
     token: Authenticated | None = None
     if authenticate is not None and security.authentication is not None and request.is_http:
         answer = authenticate(request.head)
@@ -98,8 +121,7 @@ def inspect(
         request.claims = token.claims if token.has_token else None
         if token.path is not None:
             path = token.path
-    verdict = yield from authorize(security, request)
-    return _decision(verdict, request, path, token)
+    return _decision(decide(security, request), request, path, token, reply)
 
 
 def _refuse_peer(security: Security, request: InboundRequest) -> Decision | None:
@@ -138,13 +160,27 @@ def _unauthorized(answer: Unauthorized) -> Decision:
     )
 
 
-def _moved(head: RequestHead, path: str) -> RequestHead:
-    moved = RequestHead(head.method, head.scheme, head.authority, path, head.headers, port=head.port, host=head.host)
-    moved.claims = head.claims
-    return moved
+def _changed(
+    head: RequestHead, *, path: str | None = None, headers: tuple[tuple[str, str], ...] | None = None
+) -> RequestHead:
+    fields = head.headers
+    if headers is not None:
+        fields = Headers(fields)
+        for name, value in headers:
+            fields[name] = value
+    path = head.path if path is None else path
+    changed = RequestHead(head.method, head.scheme, head.authority, path, fields, port=head.port, host=head.host)
+    changed.claims = head.claims
+    return changed
 
 
-def _decision(verdict: Verdict, request: InboundRequest, path: str | None, token: Authenticated | None) -> Decision:
+def _decision(
+    verdict: Verdict,
+    request: InboundRequest,
+    path: str | None,
+    token: Authenticated | None,
+    reply: AuthorizerReply | None,
+) -> Decision:
     claims = request.claims or _NOTHING
     decision = Decision(
         allowed=verdict.allowed,
@@ -157,6 +193,7 @@ def _decision(verdict: Verdict, request: InboundRequest, path: str | None, token
         details=verdict.details,
         audited=verdict.audited,
         shadow=verdict.shadow,
+        dry_runs=verdict.dry_runs,
         claims=claims,
     )
     if claims.get("iss") and claims.get("sub"):
@@ -164,7 +201,12 @@ def _decision(verdict: Verdict, request: InboundRequest, path: str | None, token
     if not request.is_http:
         decision.status, decision.is_closed = 0, not verdict.allowed
     elif verdict.allowed:
+        removed = decision.remove_headers = token.remove_headers if token is not None else ()
+        given = reply.headers if reply is not None else ()
         decision.path = path
-        decision.set_headers = (*(token.set_headers if token is not None else ()), *verdict.upstream_headers)
-        decision.remove_headers = token.remove_headers if token is not None else ()
+        decision.set_headers = (
+            *(pair for pair in given if pair[0] not in removed),
+            *(token.set_headers if token is not None else ()),
+        )
+        decision.response_headers = reply.response_headers if reply is not None else ()
     return decision

@@ -36,9 +36,13 @@ class Arrival:
 
 @dataclass(slots=True, kw_only=True)
 class Admitted:
-    """The request may go on. ``headers`` None: as they came; ``path`` None: as it came."""
+    """The request may go on. ``headers`` None: as they came; ``path`` None: as it came.
+
+    ``response_headers`` are added to the application's answer.
+    """
 
     inbound: Inbound
+    response_headers: tuple[tuple[str, str], ...] = ()
     headers: Headers | None = None
     path: str | None = None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import time
 from typing import Final
 
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
@@ -23,6 +24,7 @@ __all__ = ["ask_authorizer"]
 _UNUSABLE: Final = AuthorizerReply(answer="unusable")
 _UNAVAILABLE: Final = AuthorizerReply(answer="unavailable")
 _LARGEST_BODY: Final = 1 << 20
+_CHUNK: Final = 65536
 _ALWAYS_SENT: Final = ("authorization",)  # as Envoy's HTTP client does
 _ALWAYS_RETURNED: Final = ("www-authenticate", "location", "content-type")
 _turns = itertools.count()
@@ -51,11 +53,24 @@ def ask_authorizer(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> Autho
         connection.putheader("content-length", str(len(body)))
         connection.endheaders(body)
         response = connection.getresponse()
-        return _reply(authorizer, response.status, response.getheaders(), response.read(_LARGEST_BODY))
+        body = _read(response, time.monotonic() + authorizer.timeout)
+        return _reply(authorizer, response.status, response.getheaders(), body)
     except (OSError, http.client.HTTPException, ValueError):
         return _UNAVAILABLE
     finally:
         connection.close()
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The beginning of the body; an answer that drips in does not hold a request up for ever."""
+    parts: list[bytes] = []
+    size = 0
+    while size < _LARGEST_BODY and (part := response.read1(_CHUNK)):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)[:_LARGEST_BODY]
 
 
 def _endpoint(snapshot: Snapshot, authorizer: Authorizer) -> Endpoint | None:
@@ -91,7 +106,8 @@ def _reply(authorizer: Authorizer, status: int, headers: list[tuple[str, str]], 
     lowered = [(name.lower(), value) for name, value in headers]
     if status == 200:
         kept = tuple(pair for pair in lowered if _listed(pair[0], authorizer.upstream_headers))
-        return AuthorizerReply(answer="allow", headers=kept)
+        returned = tuple(pair for pair in lowered if _listed(pair[0], authorizer.allow_headers))
+        return AuthorizerReply(answer="allow", headers=kept, response_headers=returned)
     wanted = (*_ALWAYS_RETURNED, *authorizer.deny_headers)
     kept = tuple(pair for pair in lowered if _listed(pair[0], wanted))
     return AuthorizerReply(answer="deny", status=status, headers=kept, body=body)

@@ -17,7 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from meshlib._context import carried_headers, handed_on
+from meshlib._context import carried_headers, deadline, handed_on
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
 from meshlib._engine.inbound import Decision, Inspection, inspect
 from meshlib._engine.jwt import TokenCache, authenticate
@@ -33,6 +33,7 @@ from meshlib._inbound.arrivals import (
     other_reading,
 )
 from meshlib._inbound.authorizers import ask_authorizer
+from meshlib._inbound.dry_runs import dry_run_counts
 from meshlib._inbound.forwarded import TrustedProxies
 from meshlib._inbound.inbound import Inbound, serving
 from meshlib._inbound.key_managers import _managers as _managers  # noqa: PLC0414 - for tests with keys of their own
@@ -50,6 +51,7 @@ __all__ = ["Admitted", "Arrival", "Gate", "HasRuntime", "Passage", "Refused"]
 _log = logging.getLogger("meshlib.security")
 
 _REQUEST_ID: Final = "x-request-id"
+_EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
 _PLAIN: Final = (("content-type", "text/plain"),)
 
 
@@ -92,6 +94,7 @@ class Gate:
         self.now = now or runtime.clock.time
         self.keys = key_manager(runtime)
         self.keys.prepare(runtime.published.snapshot.security.authentication)
+        self.dry_runs = dry_run_counts(runtime)
         self._tokens = TokenCache()
 
     def open(self) -> Passage:
@@ -117,6 +120,7 @@ class Passage:
     """One request on its way through the gate and the application. ``status`` is what the client saw."""
 
     __slots__ = (
+        "_deadline",
         "_decision",
         "_gate",
         "_handed_on",
@@ -139,6 +143,7 @@ class Passage:
         self._protocol = "http"
         self._handed_on: Token[Any] | None = None
         self._serving: Token[Any] | None = None
+        self._deadline: Token[Any] | None = None
         self._served: Served | None = None
         self._started = gate.runtime.clock.monotonic()
         self.status = 0
@@ -154,7 +159,8 @@ class Passage:
     ) -> None:
         _reset(self._handed_on, handed_on)
         _reset(self._serving, serving)
-        self._handed_on = self._serving = None
+        _reset(self._deadline, deadline)
+        self._handed_on = self._serving = self._deadline = None
         self._report()
 
     # -- in -----------------------------------------------------------------------------------------
@@ -265,6 +271,8 @@ class Passage:
 
     def _conclude(self, arrival: Arrival, request: InboundRequest, decision: Decision) -> Admitted | Refused:
         self._decision, self._peer = decision, request.peer
+        if decision.dry_runs:
+            self._gate.dry_runs.count(decision.dry_runs)
         if not decision.allowed:
             return self._refuse(decision)
         head, gate = arrival.head, self._gate
@@ -283,7 +291,15 @@ class Passage:
             self._served.request_id = request_id
         self._handed_on = handed_on.set(carried_headers((name.lower(), value) for name, value in source.items()))
         self._serving = serving.set(inbound)
-        return Admitted(inbound=inbound, headers=headers, path=decision.path)
+        self._bound(head.headers.get(_EXPECTED_TIMEOUT, ""))
+        returned = decision.response_headers
+        return Admitted(inbound=inbound, headers=headers, path=decision.path, response_headers=returned)
+
+    def _bound(self, milliseconds: str) -> None:
+        """Calls made while serving are over when the caller has given up, where a ClientPolicy keeps deadlines."""
+        if milliseconds.isdecimal() and len(milliseconds) < 10:
+            end, outer = self._gate.runtime.clock.monotonic() + int(milliseconds) / 1000, deadline.get()
+            self._deadline = deadline.set(end if outer is None else min(end, outer))
 
     def _refuse(self, decision: Decision) -> Refused:
         self._decision = decision

@@ -48,11 +48,14 @@ def mesh_middleware(
             admitted = _admitted(request, verdict)
             if verdict.path is not None:
                 handler = _again(request)
+            add = _added(admitted, verdict.response_headers)
             try:
                 response = await handler(admitted)
             except web.HTTPException as error:
+                add(error)
                 passage.status = error.status
                 raise
+            add(response)
             passage.status = response.status
             return response
 
@@ -114,6 +117,30 @@ def _admitted(request: web.Request, verdict: Admitted) -> web.Request:
         request = request.clone(rel_url=_url(verdict.path))
     _state(request)["mesh"] = verdict.inbound
     return request
+
+
+def _added(request: web.Request, headers: tuple[tuple[str, str], ...]) -> Callable[[web.StreamResponse], None]:
+    """What adds headers to the response: at its end, or earlier when the handler begins to send it."""
+    left = list(headers)
+
+    def put(response: web.StreamResponse) -> None:
+        for name, value in left:
+            response.headers.add(name, value)
+        left.clear()
+
+    def add(response: web.StreamResponse) -> None:
+        if not response.prepared:
+            put(response)
+
+    prepare = getattr(request, "_prepare_hook", None)  # what a response calls first; no public name exists
+    if left and prepare is not None:
+
+        async def hook(response: web.StreamResponse) -> None:
+            put(response)
+            await prepare(response)
+
+        request._prepare_hook = hook  # type: ignore[method-assign]
+    return add
 
 
 def _url(path: str) -> URL:

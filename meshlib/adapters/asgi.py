@@ -70,6 +70,8 @@ class MeshMiddleware:
                 await _refuse(scope, receive, send, verdict)
                 return
             started = passage.watch_start(send) if scope["type"] == "http" else send
+            if verdict.response_headers:
+                started = _adding(started, verdict.response_headers)
             await self.app(_admitted_scope(scope, verdict), body.receive, started)
 
 
@@ -164,6 +166,18 @@ def _admitted_scope(scope: Scope, admitted: Admitted) -> Scope:
         changed["raw_path"], changed["query_string"] = _bytes(raw), _bytes(query)
         changed["path"] = unquote(raw)
     return changed
+
+
+def _adding(send: Send, added: tuple[tuple[str, str], ...]) -> Send:
+    """The server's send, with more headers at the beginning of the response."""
+    pairs = [(_bytes(name), _bytes(value)) for name, value in added]
+
+    async def adding(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.accept"):
+            message = {**message, "headers": [*message.get("headers", ()), *pairs]}
+        await send(message)
+
+    return adding
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:

@@ -60,7 +60,8 @@ class MeshMiddleware:
                 passage.__exit__()
                 return _refuse(start_response, verdict)
             _apply(environ, verdict)
-            body = self.app(environ, passage.watch_status(start_response))
+            start = passage.watch_status(_adding(start_response, verdict.response_headers))
+            body = self.app(environ, start)
         except BaseException:
             passage.__exit__()
             raise
@@ -176,6 +177,18 @@ def _apply(environ: Environ, admitted: Admitted) -> None:
         for name in ("RAW_URI", "REQUEST_URI"):
             if name in environ:
                 environ[name] = _native(admitted.path)
+
+
+def _adding(start_response: StartResponse, added: tuple[tuple[str, str], ...]) -> StartResponse:
+    """The server's start_response, with more headers."""
+    if not added:
+        return start_response
+    pairs = [(name, _native(value)) for name, value in added]
+
+    def start(status: str, headers: list[tuple[str, str]], *arguments: Any) -> Any:
+        return start_response(status, [*headers, *pairs], *arguments)
+
+    return start
 
 
 def _refuse(start_response: StartResponse, refused: Refused) -> Iterable[bytes]:

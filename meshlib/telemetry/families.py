@@ -44,6 +44,7 @@ _TABLE: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("meshlib_active_retries", "gauge", "Retries on their way"),
     ("meshlib_retry_limit", "gauge", "Retries allowed at once: the budget, or maxRetries"),
     ("meshlib_breaker_state", "gauge", "1 for the state in which the breaker of a ClientPolicy is"),
+    ("meshlib_authorization_dry_runs_total", "counter", "What authorization policies in dry run would have said"),
     ("meshlib_jwks_up", "gauge", "Whether the keys of an issuer could be read last"),
 )
 DESCRIPTIONS: Final[Mapping[str, tuple[Kind, str]]] = {name: (kind, text) for name, kind, text in _TABLE}
