@@ -25,6 +25,8 @@ _NO_HTTP2: Final = "client libraries speak HTTP/1.1 to the endpoints"
 _NOT_CLOSED: Final = "a client without mutual TLS gets a 403 where Istio closes the connection"
 _LOG_PATH: Final = "lines go through logging; the path decides where nobody has configured it"
 _ATTRIBUTES: Final = "CEL without macros, over the attributes that a process knows"
+_SPANS: Final = "switches tracing on; spans go where the process's OpenTelemetry SDK sends them"
+_TRACERS: Final = ("zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "opentelemetry")
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
@@ -164,16 +166,16 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("extensionProviders[].envoyExtAuthzHttp.clearRouteCache", "refused", "routes are chosen by the application"),
     ("extensionProviders[].envoyExtAuthzHttp.includeRequestBodyInCheck.packAsBytes", "refused", "for gRPC only"),
     ("extensionProviders[].prometheus", "honoured", ""),
+    *((f"extensionProviders[].{name}", "approximated", _SPANS) for name in _TRACERS),
     ("extensionProviders[].envoyFileAccessLog", "honoured", ""),
     ("extensionProviders[].envoyFileAccessLog.path", "approximated", _LOG_PATH),
-    ("defaultProviders", "refused", _PLANNED),
+    ("defaultProviders", "honoured", ""),
     ("defaultProviders.metrics", "honoured", "without one: prometheus, as Istio's profiles set it"),
-    ("defaultProviders.accessLogging", "honoured", ""),
     ("defaultTrafficPolicy", "refused", _PLANNED),
     *_connection_pool("defaultTrafficPolicy.connectionPool"),
     *_outlier_detection("defaultTrafficPolicy.outlierDetection"),
     ("enableAutoMtls", "approximated", "where this workload has certificates; without, it calls in plaintext"),
-    ("enableTracing", "refused", _PLANNED),
+    ("enableTracing", "honoured", "spans are made once an OpenTelemetry SDK is set up"),
     ("accessLogFile", "approximated", _LOG_PATH),
     ("accessLogFormat", "honoured", ""),
     ("accessLogEncoding", "honoured", ""),
@@ -186,12 +188,18 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("defaultConfig.proxyHeaders", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology.numTrustedProxies", "honoured", "at a gateway"),
-    ("defaultConfig.tracing", "refused", _PLANNED),
+    ("defaultConfig.tracing", "refused", _SPANS),
+    ("defaultConfig.tracing.sampling", "honoured", ""),
+    ("defaultConfig.tracing.customTags", "honoured", ""),
+    ("defaultConfig.tracing.maxPathTagLength", "honoured", ""),
+    ("defaultConfig.tracing.enableIstioTags", "honoured", ""),
+    ("defaultConfig.meshId", "approximated", "a tag of spans"),
 )
 
 _TELEMETRY: Final[tuple[Rule, ...]] = (
     ("spec", "honoured", ""),
-    ("spec.tracing", "refused", _PLANNED),
+    ("spec.tracing[].providers", "approximated", _SPANS),
+    ("spec.tracing[].useRequestIdForTraceSampling", "refused", "the decision is drawn, not read from x-request-id"),
     ("spec.metrics[].reportingInterval", "refused", "of TCP metrics, which a client in the process does not have"),
     ("spec.metrics[].overrides[].tagOverrides.*.value", "approximated", _ATTRIBUTES),
     ("spec.accessLogging[].filter.expression", "approximated", _ATTRIBUTES),

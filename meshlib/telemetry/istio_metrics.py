@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from multidict import istr
 
@@ -27,6 +27,9 @@ from meshlib.telemetry.labels import caller, endpoint_peer, is_mutual, service, 
 from meshlib.telemetry.peers import UNKNOWN, own_peer
 from meshlib.telemetry.propagated_peer import peer_of_headers
 from meshlib.workload import Workload
+
+if TYPE_CHECKING:
+    from meshlib.telemetry.meter import Attributes, Instruments
 
 __all__ = ["HTTP_METRICS", "IstioMetrics", "TooMany"]
 
@@ -50,6 +53,7 @@ class Targets(NamedTuple):
     response_head: int
     attempts: Counter | None = None
     overflows: Counter | None = None
+    attributes: Attributes = ()
 
 
 class TooMany:
@@ -145,6 +149,11 @@ class IstioMetrics:
         self._max_series = max_series
         self._host_label = TooMany(max_hosts)
         self._known: list[tuple[Telemetry, _Prepared]] = []
+        self._instruments: Instruments | None = None
+
+    def use(self, instruments: Instruments) -> None:
+        """Record each request there as well."""
+        self._instruments = instruments
 
     def _enter(self, shard: Shard, telemetry: Telemetry) -> _Prepared:
         """Prepare a shard for another snapshot: what it knew of endpoints and rules may not hold any more."""
@@ -194,12 +203,8 @@ class IstioMetrics:
         received = exchange.received
         if type(headers) is not tuple:
             received = body_length(headers, received)
-        _count(
-            targets,
-            (self._now() - exchange.started) * 1000.0,
-            body_length(exchange.headers, 0),
-            received,
-        )
+        milliseconds, sent = (self._now() - exchange.started) * 1000.0, body_length(exchange.headers, 0)
+        _count(targets, milliseconds, sent, received, self._instruments)
 
     def _client_targets(self, shard: Shard, key: Any, exchange: Exchange, side: _Side) -> Targets:
         live, endpoint, status, flags, grpc, host, tags = key
@@ -270,12 +275,9 @@ class IstioMetrics:
             )
             heads = head_size(head.headers), head_size(response)
             targets = _remember(shard, key, self._targets(shard, side, standard, tags, heads))
-        _count(
-            targets,
-            (served.ended - served.started) * 1000.0,
-            body_length(head.headers, 0),
-            served.sent if served.sent >= 0 else body_length(as_headers(response), 0),
-        )
+        milliseconds, received = (served.ended - served.started) * 1000.0, body_length(head.headers, 0)
+        sent = served.sent if served.sent >= 0 else body_length(as_headers(response), 0)
+        _count(targets, milliseconds, received, sent, self._instruments)
 
     # -- series ----------------------------------------------------------------------------------------------
 
@@ -292,15 +294,14 @@ class IstioMetrics:
             kept = ("reporter", "request_protocol", "response_code")
             standard = {name: value if name in kept else UNKNOWN for name, value in standard.items()}
             tags = (UNKNOWN,) * len(tags)
-        labels = side.labels(HTTP_METRICS[0], standard, tags)
-        requests = None if labels is None else shard.counter(f"istio_{HTTP_METRICS[0]}", labels)
-
-        def histogram(name: str) -> Histogram | None:
-            labels = side.labels(name, standard, tags)
-            return None if labels is None else shard.histogram(f"istio_{name}", labels)
-
-        duration, request_bytes, response_bytes = map(histogram, HTTP_METRICS[1:])
-        return Targets(requests, duration, request_bytes, response_bytes, *heads)
+        counted, *observed = (side.labels(name, standard, tags) for name in HTTP_METRICS)
+        requests = None if counted is None else shard.counter(f"istio_{HTTP_METRICS[0]}", counted)
+        duration, request_bytes, response_bytes = (
+            None if labels is None else shard.histogram(f"istio_{name}", labels)
+            for name, labels in zip(HTTP_METRICS[1:], observed, strict=True)
+        )
+        attributes = tuple(None if labels is None else dict(labels) for labels in (counted, *observed))
+        return Targets(requests, duration, request_bytes, response_bytes, *heads, attributes=attributes)
 
 
 def _remember(shard: Shard, key: object, targets: Targets) -> Targets:
@@ -310,21 +311,22 @@ def _remember(shard: Shard, key: object, targets: Targets) -> Targets:
     return targets
 
 
-def _count(targets: Targets, milliseconds: float, request: int, response: int) -> None:
-    requests, duration, request_bytes, response_bytes, request_head, response_head, _, _ = targets
+def _count(targets: Targets, milliseconds: float, request: int, response: int, instruments: Instruments | None) -> None:
+    requests, duration, request_bytes, response_bytes, request_head, response_head, _, _, attributes = targets
+    request, response = request + request_head, response_head + max(response, 0)
     if requests is not None:
         requests.value += 1
     if duration is not None:
         duration.counts[bisect_left(BOUNDS, milliseconds)] += 1
         duration.sum += milliseconds
     if request_bytes is not None:
-        request += request_head
         request_bytes.counts[bisect_left(BOUNDS, request)] += 1
         request_bytes.sum += request
     if response_bytes is not None:
-        response = response_head + max(response, 0)
         response_bytes.counts[bisect_left(BOUNDS, response)] += 1
         response_bytes.sum += response
+    if instruments is not None:
+        instruments.record(attributes, milliseconds, request, response)
 
 
 def _evaluate(expressions: tuple[Evaluate, ...], facts: Facts) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from meshlib.telemetry.own_metrics import OwnMetrics
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
     from prometheus_client.registry import CollectorRegistry
 
     from meshlib._clock import Clock
@@ -92,6 +93,12 @@ class Metrics:
         if target not in self._registries:
             self._registries.append(target)
             target.register(MeshCollector(self.families))
+
+    def record_with(self, meter: Meter) -> None:
+        """Record each request with instruments of this meter as well."""
+        from meshlib.telemetry.meter import Instruments
+
+        self.istio.use(Instruments(meter))
 
     def flush(self) -> None:
         """Write what was counted to the files of the process now; they are otherwise a second behind."""

@@ -392,7 +392,9 @@ def test_overrides_change_the_labels_of_a_metric() -> None:
     assert [labels["method"] for labels in series] == ["POST", "GET", "GET"]
     assert {(labels["team"], labels["missing"]) for labels in series} == {("blue", "unknown")}
     assert not any("response_flags" in labels for labels in series)
-    (duration, _) = [dict(key.labels) for key in metrics.totals() if key.metric == "istio_request_duration_milliseconds"]
+    (duration, _) = [
+        dict(key.labels) for key in metrics.totals() if key.metric == "istio_request_duration_milliseconds"
+    ]
     assert "method" not in duration
     assert duration["response_flags"] == "-"
 
