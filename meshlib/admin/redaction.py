@@ -8,11 +8,12 @@ secret; this is for what users wrote into headers, matches and bodies.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from meshlib._explain.explanation import Json
 
-__all__ = ["HIDDEN", "is_secret_name", "redacted", "redacted_text"]
+__all__ = ["HIDDEN", "is_secret_name", "redacted", "redacted_text", "redacted_yaml"]
 
 HIDDEN: Final = "[redacted]"
 
@@ -35,6 +36,7 @@ _QUOTED: Final = re.compile(
     r"((?:header|query parameter|cookie) (?P<name>[\w.-]+) (?:exact|prefix|regex) )"
     r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 )
+_KEY: Final = re.compile(r"""(?P<name>[\w.@/-]+)["']?\s*:(?=\s|$)""")
 _JWK_PRIVATE: Final = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
 
 
@@ -53,6 +55,26 @@ def redacted_text(text: str) -> str:
 
 def _hide_quoted(match: re.Match[str]) -> str:
     return f"{match[1]}{HIDDEN}" if is_secret_name(match["name"]) else match[0]
+
+
+def redacted_yaml(lines: Iterable[str]) -> Iterator[str]:
+    """Lines of YAML: of a key that sounds like a secret only the key, whatever stands under it."""
+    deeper_than: int | None = None
+    for line in lines:
+        indent = len(line) - len(line.lstrip(" -"))
+        if deeper_than is not None and (indent > deeper_than or not line.strip()):
+            yield line[:indent] + HIDDEN if line.strip() else line
+            continue
+        deeper_than = None
+        secret = next(
+            (key for key in _KEY.finditer(line) if key["name"] == "jwks" or is_secret_name(key["name"])), None
+        )
+        if secret is None:
+            yield redacted_text(line)
+            continue
+        if len(line[: secret.start()].strip(" -\"'")) == 0:
+            deeper_than = indent
+        yield f"{line[: secret.end()]} {HIDDEN}"
 
 
 def redacted(value: Json) -> Json:

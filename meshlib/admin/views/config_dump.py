@@ -184,7 +184,7 @@ def _routes(snapshot: Snapshot, wanted: str) -> dict[str, Json]:
                 "version_info": snapshot.version,
                 "route_config": {
                     "name": name,
-                    "virtual_hosts": [_host(host) for host in virtual_hosts(table) if _is_wanted(host, wanted)],
+                    "virtual_hosts": [_host(*entry) for entry in virtual_hosts(table) if _is_wanted(*entry, wanted)],
                 },
             }
             for name, table in tables
@@ -192,12 +192,12 @@ def _routes(snapshot: Snapshot, wanted: str) -> dict[str, Json]:
     }
 
 
-def _is_wanted(host: VirtualHost, wanted: str) -> bool:
-    return wanted in host.name or any(wanted in domain for domain in host.domains)
+def _is_wanted(host: VirtualHost, domains: tuple[str, ...], wanted: str) -> bool:
+    return wanted in host.name or any(wanted in domain for domain in domains)
 
 
-def _host(host: VirtualHost) -> dict[str, Json]:
-    return {"name": host.name, "domains": [*host.domains], "routes": [_route(route) for route in host.routes]}
+def _host(host: VirtualHost, domains: tuple[str, ...]) -> dict[str, Json]:
+    return {"name": host.name, "domains": [*domains], "routes": [_route(route) for route in host.routes]}
 
 
 def _route(route: Route) -> dict[str, Json]:

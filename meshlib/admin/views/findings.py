@@ -11,6 +11,7 @@ import msgspec
 from meshlib._explain.explanation import Json
 from meshlib.admin.member import Member
 from meshlib.admin.messages import BadAskError
+from meshlib.admin.redaction import redacted_yaml
 
 __all__ = ["findings_view", "source_view"]
 
@@ -50,20 +51,22 @@ def _excerpt(text: str, file: str, line: int) -> dict[str, Json]:
     lines = text.splitlines()
     place = min(max(line, 1), len(lines) or 1) - 1
     first, end = max(0, place - _AROUND), min(len(lines), place + _AROUND + 1)
-    hidden = _secret_lines(lines, first, end)
+    start = first
+    while start > 0 and not _DOCUMENT_END.match(lines[start]):
+        start -= 1
+    hidden = _secret_lines(lines, start, end)
+    texts = redacted_yaml(lines[start:end])  # from the begin of the document: a line may belong to a key before it
     shown: list[Json] = [
-        {"number": number + 1, "text": "(a Secret is not shown)" if number in hidden else lines[number][:500]}
-        for number in range(first, end)
+        {"number": number + 1, "text": "(a Secret is not shown)" if number in hidden else text[:500]}
+        for number, text in enumerate(texts, start)
+        if number >= first
     ]
     return {"file": file, "line": line, "lines": shown}
 
 
-def _secret_lines(lines: list[str], first: int, end: int) -> set[int]:
-    """Those of the lines that belong to a document with a Secret in it."""
+def _secret_lines(lines: list[str], start: int, end: int) -> set[int]:
+    """Those of the lines that belong to a document with a Secret in it; a document begins at ``start``."""
     hidden: set[int] = set()
-    start = first
-    while start > 0 and not _DOCUMENT_END.match(lines[start]):
-        start -= 1
     while start < end:
         stop = start + 1
         while stop < len(lines) and not _DOCUMENT_END.match(lines[stop]):

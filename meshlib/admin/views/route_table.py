@@ -17,11 +17,12 @@ __all__ = ["origin_json", "routes_view", "virtual_hosts"]
 
 
 class Row(NamedTuple):
-    """A route and where it stands."""
+    """A route and where it stands; ``domains`` are all names that lead to it."""
 
     id: RouteId
     host: VirtualHost
     route: Route
+    domains: tuple[str, ...]
 
 
 def routes_view(members: Iterable[Member], *, wanted: str = "", most: int) -> dict[str, Json]:
@@ -41,10 +42,15 @@ def routes_view(members: Iterable[Member], *, wanted: str = "", most: int) -> di
     return {"routes": found, "total": total}
 
 
-def virtual_hosts(table: RouteTable) -> list[VirtualHost]:
-    """The virtual hosts of a table, each once, those of configured rules first."""
-    hosts = {id(host): host for host in (*table.exact.values(), *table.suffixes.values(), table.catch_all) if host}
-    return sorted(hosts.values(), key=lambda host: (not _has_rules(host), host.name))
+def virtual_hosts(table: RouteTable) -> list[tuple[VirtualHost, tuple[str, ...]]]:
+    """The virtual hosts of a table, each once and with all its domains, those of configured rules first."""
+    found: dict[int, tuple[VirtualHost, list[str]]] = {}
+    suffixes = ((f"*{suffix}", host) for suffix, host in table.suffixes.items())
+    rest = () if table.catch_all is None else (("*", table.catch_all),)
+    for domain, host in (*table.exact.items(), *suffixes, *rest):
+        found.setdefault(id(host), (host, []))[1].append(domain)
+    hosts = [(host, tuple(sorted(domains))) for host, domains in found.values()]
+    return sorted(hosts, key=lambda entry: (not _has_rules(entry[0]), entry[0].name))
 
 
 def _has_rules(host: VirtualHost) -> bool:
@@ -53,19 +59,18 @@ def _has_rules(host: VirtualHost) -> bool:
 
 def rows(snapshot: Snapshot) -> Iterator[Row]:
     """Every route of every port; those for all ports without a table of their own are under port 0."""
-    for port, table in sorted(snapshot.tables.items()):
-        for host in virtual_hosts(table):
-            for place, route in enumerate(host.routes):
-                yield Row(RouteId(port, host.name, place), host, route)
+    tables = sorted(snapshot.tables.items())
     if snapshot.unlisted is not None:
-        for host in virtual_hosts(snapshot.unlisted):
+        tables.append((0, snapshot.unlisted))
+    for port, table in tables:
+        for host, domains in virtual_hosts(table):
             for place, route in enumerate(host.routes):
-                yield Row(RouteId(0, host.name, place), host, route)
+                yield Row(RouteId(port, host.name, place), host, route, domains)
 
 
 def _speaks_of(row: Row, wanted: str) -> bool:
     action = row.route.action
-    texts = [row.host.name, row.route.name, row.route.origin.resource, *row.host.domains]
+    texts = [row.host.name, row.route.name, row.route.origin.resource, *row.domains]
     if isinstance(action, Forward):
         texts += [destination.cluster for destination in action.destinations]
     return any(wanted in text for text in texts)
@@ -78,7 +83,7 @@ def row_json(row: Row, counts: Counts) -> dict[str, Json]:
         "id": str(row.id),
         "port": row.id.port or None,
         "virtual_host": row.host.name,
-        "domains": [*row.host.domains[:20]],
+        "domains": [*row.domains[:20]],
         "name": route.name,
         "match": [*conditions(route.match)],
         "origin": origin_json(route.origin),
@@ -92,7 +97,7 @@ def row_json(row: Row, counts: Counts) -> dict[str, Json]:
 def _calls(row: Row, counts: Counts) -> Calls:
     """Events name the route and the cluster: that is the route, unless others of the host have the same."""
     found = Calls()
-    for key in _keys(row.route, row.host, counts):
+    for key in _keys(row, counts):
         calls = counts.exchanges.get(key)
         if calls is not None:
             found.merge(calls)
@@ -111,16 +116,14 @@ def _targets(route: Route) -> set[str]:
     return {one.cluster for one in action.destinations} if isinstance(action, Forward) else {""}
 
 
-def _keys(route: Route, host: VirtualHost, counts: Counts) -> list[CallKey]:
-    keys = [CallKey(cluster, route.name, "") for cluster in _targets(route) if cluster]
-    if not keys:
-        domains = {domain.lower() for domain in host.domains}
-        keys = [
-            key
-            for key in counts.exchanges
-            if not key.cluster and key.route == route.name and {key.host.lower(), bare_host(key.host)} & domains
-        ]
-    return keys
+def _keys(row: Row, counts: Counts) -> list[CallKey]:
+    name = row.route.name
+    keys = [CallKey(cluster, name, "") for cluster in _targets(row.route) if cluster]
+    if keys:
+        return keys
+    return [
+        key for key in counts.exchanges if not key.cluster and key.route == name and bare_host(key.host) in row.domains
+    ]
 
 
 def conditions(match: RouteMatch) -> Iterator[str]:
