@@ -139,6 +139,7 @@ class MeshGateway:
             method, url, headers=headers, data=data, allow_redirects=False, skip_auto_headers=_AUTOMATIC
         )
         async with request as response:
+            send = passage.watch_start(send)
             passage.status = response.status
             exchange: Any = getattr(response, "mesh", None)
             service_time = None

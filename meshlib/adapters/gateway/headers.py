@@ -30,6 +30,7 @@ _OUTSIDE: Final = (
     "x-forwarded-client-cert",
     "x-envoy-internal",
     "x-envoy-external-address",
+    "x-envoy-expected-rq-timeout-ms",
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
