@@ -12,6 +12,7 @@ from meshlib.cli.demo.command import demo
 from meshlib.cli.explain import explain
 from meshlib.cli.fields import fields
 from meshlib.cli.gateway import gateway
+from meshlib.cli.replay import replay
 from meshlib.cli.serve import serve
 from meshlib.cli.validate import validate
 from meshlib.cli.version import version
@@ -34,5 +35,5 @@ def app() -> None:
     """
 
 
-for command in (validate, analyze, explain, authorize, fields, demo, dashboard, serve, gateway, ca, version):
+for command in (validate, analyze, explain, authorize, replay, fields, demo, dashboard, serve, gateway, ca, version):
     app.add_command(command)

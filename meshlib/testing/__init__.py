@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from meshlib.testing.loop import VirtualLoop, run_virtual
     from meshlib.testing.memory_loop import StuckError
     from meshlib.testing.messages import Break, UpstreamRequest
+    from meshlib.testing.recording import Recording
+    from meshlib.testing.replaying import Change, Replay, replay
     from meshlib.testing.results import Attempt, Call, Calls
     from meshlib.testing.service import Service
     from meshlib.testing.simulation import Simulation
@@ -26,10 +28,13 @@ __all__ = [
     "Bursts",
     "Call",
     "Calls",
+    "Change",
     "Decided",
     "Decisions",
     "Every",
     "Poisson",
+    "Recording",
+    "Replay",
     "ScriptedTransport",
     "Service",
     "Simulation",
@@ -42,6 +47,7 @@ __all__ = [
     "VirtualLoop",
     "exponential",
     "lognormal",
+    "replay",
     "run_virtual",
     "sampled",
     "uniform",
@@ -54,10 +60,13 @@ _HOMES = {
     "Bursts": "loads",
     "Call": "results",
     "Calls": "results",
+    "Change": "replaying",
     "Decided": "access",
     "Decisions": "access",
     "Every": "loads",
     "Poisson": "loads",
+    "Recording": "recording",
+    "Replay": "replaying",
     "ScriptedTransport": "transport",
     "Service": "service",
     "Simulation": "simulation",
@@ -70,6 +79,7 @@ _HOMES = {
     "VirtualLoop": "loop",
     "exponential": "latency",
     "lognormal": "latency",
+    "replay": "replaying",
     "run_virtual": "loop",
     "sampled": "latency",
     "uniform": "latency",
