@@ -52,7 +52,6 @@ _log = logging.getLogger("meshlib.security")
 
 _REQUEST_ID: Final = "x-request-id"
 _EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
-_EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
 _PLAIN: Final = (("content-type", "text/plain"),)
 
 
@@ -122,7 +121,6 @@ class Passage:
 
     __slots__ = (
         "_deadline",
-        "_deadline",
         "_decision",
         "_gate",
         "_handed_on",
@@ -145,7 +143,6 @@ class Passage:
         self._protocol = "http"
         self._handed_on: Token[Any] | None = None
         self._serving: Token[Any] | None = None
-        self._deadline: Token[Any] | None = None
         self._deadline: Token[Any] | None = None
         self._served: Served | None = None
         self._started = gate.runtime.clock.monotonic()
@@ -295,15 +292,8 @@ class Passage:
         self._handed_on = handed_on.set(carried_headers((name.lower(), value) for name, value in source.items()))
         self._serving = serving.set(inbound)
         self._bound(head.headers.get(_EXPECTED_TIMEOUT, ""))
-        self._bound(head.headers.get(_EXPECTED_TIMEOUT, ""))
         returned = decision.response_headers
         return Admitted(inbound=inbound, headers=headers, path=decision.path, response_headers=returned)
-
-    def _bound(self, milliseconds: str) -> None:
-        """Calls made while serving are over when the caller has given up, where a ClientPolicy keeps deadlines."""
-        if milliseconds.isdecimal() and len(milliseconds) < 10:
-            end, outer = self._gate.runtime.clock.monotonic() + int(milliseconds) / 1000, deadline.get()
-            self._deadline = deadline.set(end if outer is None else min(end, outer))
 
     def _bound(self, milliseconds: str) -> None:
         """Calls made while serving are over when the caller has given up, where a ClientPolicy keeps deadlines."""
