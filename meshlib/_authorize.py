@@ -8,7 +8,9 @@ A request is a mapping in the shape of the acceptance corpus: ``{"protocol": "ht
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from meshlib._engine.authz import AuthorizerReply
 from meshlib._engine.inbound import Authenticate, Decision, inspect
@@ -19,7 +21,18 @@ from meshlib._snapshot.authentication import KeyOrigin
 from meshlib._snapshot.inbound import InboundRequest, parse_address
 from meshlib._snapshot.security import Security
 
-__all__ = ["Answer", "GivenKeys", "RequestError", "authorize", "decision_to_json", "inbound_from_json", "token_check"]
+__all__ = [
+    "Answer",
+    "Authorization",
+    "GivenKeys",
+    "RequestError",
+    "authorize",
+    "authorize_described",
+    "decision_to_json",
+    "described_request",
+    "inbound_from_json",
+    "token_check",
+]
 
 Answer: TypeAlias = Literal["allow", "deny", "unavailable"]
 
@@ -29,6 +42,55 @@ _TEXTS: Final = ("method", "host", "path", "sni", "source_ip", "remote_ip", "des
 
 class RequestError(ValueError):
     """A description that is not one of a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """What would become of a request to this workload.
+
+    ``status`` is the answer's where it is refused (0: the connection would be closed),
+    with ``body``. ``policy`` is ``namespace/name`` and ``rule`` the number of the rule
+    that decided, empty and None where none did; ``reason`` says why in words, for logs.
+    The application would get ``path`` (None: as it came) without ``removed_headers``
+    and with ``set_headers``. ``audited``: an AUDIT policy marks it; ``dry_run`` is what
+    policies in dry run would have said.
+    """
+
+    allowed: bool
+    status: int
+    body: bytes = b""
+    policy: str = ""
+    rule: int | None = None
+    reason: str = ""
+    path: str | None = None
+    set_headers: tuple[tuple[str, str], ...] = ()
+    removed_headers: tuple[str, ...] = ()
+    request_principal: str | None = None
+    audited: bool = False
+    dry_run: str | None = None
+
+    @classmethod
+    def of(cls, decision: Decision) -> Authorization:
+        """The decision of the engine, in public words."""
+        return cls(
+            allowed=decision.allowed,
+            status=decision.status,
+            body=decision.body,
+            policy=decision.policy,
+            rule=decision.rule,
+            reason=decision.reason,
+            path=decision.path,
+            set_headers=decision.set_headers,
+            removed_headers=decision.remove_headers,
+            request_principal=decision.request_principal or None,
+            audited=decision.audited,
+            dry_run=decision.shadow or None,
+        )
+
+    def __str__(self) -> str:
+        word = "allowed" if self.allowed else f"denied ({self.status})"
+        where = f" by AuthorizationPolicy {self.policy}, rule {self.rule}" if self.policy else ""
+        return f"{word}{where}: {self.reason}"
 
 
 class GivenKeys:
@@ -151,6 +213,56 @@ def authorize(
         decision: Decision = end.value
         return decision
     raise AssertionError  # one authorizer is asked at most once
+
+
+def described_request(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    principal: str | None,
+    source_ip: str | None,
+    claims: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The description of a request for a URL. A principal means that it comes with mutual TLS.
+
+    Raises :class:`RequestError` for a URL that is not absolute.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise RequestError(f"{url!r} is no URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise RequestError(f"{url!r} is not an absolute http:// or https:// URL")
+    sent = {name.lower(): value for name, value in headers.items()}
+    return {
+        "method": method,
+        "host": sent.pop("host", None) or parts.netloc.rpartition("@")[2],
+        "path": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        "port": port or (443 if parts.scheme == "https" else 80),
+        "headers": sent,
+        "principal": principal,
+        "source_ip": source_ip,
+        "claims": claims,
+        "transport": "plaintext" if principal is None else "mtls",
+    }
+
+
+def authorize_described(
+    security: Security,
+    described: Mapping[str, Any],
+    *,
+    jwks: Mapping[str, str | bytes],
+    now: float,
+    answer: Answer,
+) -> Authorization:
+    """What would become of a described request at Unix time ``now``."""
+    check = None if described.get("claims") is not None else token_check(security, GivenKeys(jwks), now)
+    request = inbound_from_json(described)
+    return Authorization.of(
+        authorize(security, request, authenticate=check, answer=answer, transport=described.get("transport"))
+    )
 
 
 def decision_to_json(decision: Decision) -> dict[str, Any]:

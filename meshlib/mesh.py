@@ -22,6 +22,7 @@ from meshlib._config.report import Report, report
 from meshlib._context import deadline as caller_deadline
 from meshlib._explain import Explanation, explain
 from meshlib._http import Headers, RequestHead
+from meshlib._inbound.methods import SecurityMethods
 from meshlib._names import Resolver
 from meshlib._runtime import Runtime, forked
 from meshlib._snapshot.snapshot import Snapshot
@@ -48,7 +49,7 @@ _log = logging.getLogger("meshlib")
 Progress: TypeAlias = Callable[[int, int, int], None]
 
 
-class Mesh(Clients, TelemetryMethods):
+class Mesh(Clients, SecurityMethods, TelemetryMethods):
     """Istio configuration in force in this process. Make one with :meth:`load`; share it between threads and loops."""
 
     def __init__(
@@ -182,11 +183,12 @@ class Mesh(Clients, TelemetryMethods):
 
         ``workload`` asks on behalf of another client than this process.
         """
-        request = request_head(method, url, headers or {})
-        snapshot = self.snapshot
-        if workload is not None and workload != self.workload:
-            snapshot = compile_snapshot(self._loaded.read_again().resources, workload)
-        return explain(snapshot, request)
+        return explain(self._snapshot_for(workload), request_head(method, url, headers or {}))
+
+    def _snapshot_for(self, workload: Workload | None) -> Snapshot:
+        if workload is None or workload == self.workload:
+            return self.snapshot
+        return compile_snapshot(self._loaded.read_again().resources, workload)
 
     # -- run time ----------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from meshlib.model.resource import Metadata
 from meshlib.model.selectors import TypeWorkloadSelector
 from meshlib.workload import Workload
 
-__all__ = ["Policies", "compile_policies", "selects"]
+__all__ = ["Policies", "compile_policies", "compile_rule", "selects"]
 
 _DRY_RUN: Final = "istio.io/dry-run"
 
@@ -102,6 +102,15 @@ def _policy(
         tcp_rules=tuple(tcp_rules),
         lines=tuple(lines),
     )
+
+
+def compile_rule(spec: RuleSpec, namespace: str, trust_domains: tuple[str, ...], findings: Findings) -> Rule:
+    """A rule that stands alone and allows, as of an ALLOW policy in a namespace."""
+    origin = Origin("", "", "", 0)
+    conditions = Conditions(
+        namespace=namespace, allows=True, trust_domains=trust_domains, origin=origin, findings=findings
+    )
+    return _Parts(conditions, spec).http_rule(0)
 
 
 class _Parts:

@@ -45,6 +45,15 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
         failed_when = next((one for one in self.when if not one.matches(request)), None)
         return f"when: {failed_when.describe()} does not hold" if failed_when is not None else ""
 
+    def describe(self) -> str:
+        """What the rule wants, in words."""
+        parts = [
+            " or ".join(" and ".join(one.describe() for one in conditions) for conditions in alternatives)
+            for alternatives in (self.operations, self.sources)
+            if alternatives
+        ]
+        return " and ".join([*parts, *(one.describe() for one in self.when)])
+
 
 def _one(alternatives: Alternatives, request: InboundRequest) -> bool:
     for conditions in alternatives:

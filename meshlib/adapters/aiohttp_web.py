@@ -12,6 +12,7 @@ from yarl import URL
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.certificates import identity_of_tls
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
+from meshlib._inbound.inbound import ForbiddenError
 from meshlib._inbound.targets import split_target
 
 __all__ = ["mesh_middleware"]
@@ -21,6 +22,17 @@ Middleware: TypeAlias = Callable[[web.Request, Handler], Awaitable[web.StreamRes
 
 _CHUNK: Final = 65536
 _ROUTED_AGAIN: Final = "meshlib.routed_again"
+
+
+class _ForbiddenError(ForbiddenError, web.HTTPForbidden):
+    """The 403 of a handler's own requirements. Its ``reason`` is the phrase of the status line, its text says why."""
+
+    def __init__(self, reason: str) -> None:
+        web.HTTPForbidden.__init__(self, text="RBAC: access denied")
+        self._why = reason
+
+    def __str__(self) -> str:
+        return self._why
 
 
 def mesh_middleware(
@@ -35,7 +47,13 @@ def mesh_middleware(
     Arguments as those of :class:`meshlib.adapters.asgi.MeshMiddleware`. Handlers find
     what was verified in ``request["mesh"]``, a :class:`meshlib.Inbound`.
     """
-    gate = Gate(mesh.runtime, health_paths=health_paths, trusted_proxies=trusted_proxies, debug_headers=debug_headers)
+    gate = Gate(
+        mesh.runtime,
+        health_paths=health_paths,
+        trusted_proxies=trusted_proxies,
+        debug_headers=debug_headers,
+        forbid=_ForbiddenError,
+    )
 
     @web.middleware
     async def govern(request: web.Request, handler: Handler) -> web.StreamResponse:

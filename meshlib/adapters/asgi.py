@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.certificates import identity_of, identity_of_tls
+from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
 from meshlib._inbound.targets import agreed_path
 
@@ -55,6 +56,7 @@ class MeshMiddleware:
             health_paths=health_paths,
             trusted_proxies=trusted_proxies,
             debug_headers=debug_headers,
+            forbid=forbid_in_asgi,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.bodies import WsgiBody
 from meshlib._inbound.certificates import identity_of, identity_of_tls
+from meshlib._inbound.forbidden import forbid_in_wsgi
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Passage, Refused
 from meshlib._inbound.targets import agreed_path, split_target
 
@@ -48,6 +49,7 @@ class MeshMiddleware:
             health_paths=health_paths,
             trusted_proxies=trusted_proxies,
             debug_headers=debug_headers,
+            forbid=forbid_in_wsgi,
         )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
