@@ -9,6 +9,7 @@ from meshlib.cli.authorize import authorize
 from meshlib.cli.ca import ca
 from meshlib.cli.dashboard import dashboard
 from meshlib.cli.demo.command import demo
+from meshlib.cli.diff import diff
 from meshlib.cli.explain import explain
 from meshlib.cli.fields import fields
 from meshlib.cli.gateway import gateway
@@ -35,5 +36,8 @@ def app() -> None:
     """
 
 
-for command in (validate, analyze, explain, authorize, replay, fields, demo, dashboard, serve, gateway, ca, version):
+for command in (
+    validate, analyze, explain, authorize, diff, replay, fields,
+    demo, dashboard, serve, gateway, ca, version,
+):  # fmt: skip
     app.add_command(command)

@@ -10,7 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import click
 
-__all__ = ["Inputs", "UnreadableError", "config_options", "output_option", "paint"]
+__all__ = ["Inputs", "UnreadableError", "config_options", "label_option", "output_option", "paint"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,6 +85,11 @@ def _labels(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> d
     return labels
 
 
+label_option: Final = click.option(
+    "--label", multiple=True, callback=_labels, metavar="K=V", help="Label of the workload; repeatable."
+)
+"""``--label``, for a parameter ``label`` that is a mapping."""
+
 _OPTIONS: Final = (
     click.option(
         "--config",
@@ -98,7 +103,7 @@ _OPTIONS: Final = (
     click.option(
         "--namespace", "-n", default="", metavar="NAME", help="Namespace of the workload, and of resources without one."
     ),
-    click.option("--label", multiple=True, callback=_labels, metavar="K=V", help="Label of the workload; repeatable."),
+    label_option,
     click.option("--service-account", default="", metavar="NAME", help="Service account of the workload."),
     click.option("--mesh-config", type=click.Path(), metavar="FILE", help="Mesh configuration (MeshConfig) to use."),
 )
