@@ -102,6 +102,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def page(session: nox.Session) -> None:
+    """The live page in headless Chromium, which must be there (`apt install chromium`, or CHROMIUM=path)."""
+    install(session, "test", "browser")
+    session.run("pytest", *(session.posargs or ("tests/admin/test_page.py",)))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks: one interleaved run, medians, ratios with their own noise."""
     install(session)

@@ -97,15 +97,15 @@ function drawTiles() {
   const warnings = live.members.reduce((most, member) => Math.max(most, member.config.warnings + member.config.errors), 0);
   const faults = live.members.reduce((total, one) => total + Object.values(one.faults.injected).reduce((a, b) => a + b, 0), 0);
   const tiles = [
-    ["calls a second", perSecond(all.rate), ""],
+    ["calls/s", perSecond(all.rate), ""],
     ["errors", percent(all.failed), all.failed >= 0.05 ? "bad" : all.failed > 0 ? "warn" : ""],
-    ["95th percentile", milliseconds(all.p95), ""],
-    ["retries a second", perSecond(all.retries), all.retries > 0 ? "warn" : ""],
-    ["endpoints ejected", String(sum("ejected")), sum("ejected") ? "warn" : ""],
+    ["p95 latency", milliseconds(all.p95), ""],
+    ["retries/s", perSecond(all.retries), all.retries > 0 ? "warn" : ""],
+    ["ejected", String(sum("ejected")), sum("ejected") ? "warn" : ""],
     ["breakers open", breakers.length ? `${open} of ${breakers.length}` : "–", open ? "bad" : ""],
     ["faults injected", String(faults), faults ? "warn" : ""],
-    ["served a second", perSecond(served.rate), ""],
-    ["requests denied", String(denied), ""],
+    ["served/s", perSecond(served.rate), ""],
+    ["denied", String(denied), ""],
     ["findings", String(warnings), warnings ? "warn" : ""],
   ];
   replace(byId("tiles"), tiles.map(([name, value, kind]) => h("div", { class: `tile ${kind}` }, h("strong", {}, value), h("span", {}, name))));

@@ -41,6 +41,7 @@ export function buildModel(live, rates, showsIdle) {
   addServed(live, node, edges);
   for (const one of edges.values()) {
     for (const part of one.parts) part.figures = rates.of(part.keys);
+    one.parts.sort((part, other) => (part.subset < other.subset ? -1 : 1));
     one.figures = rates.of(one.parts.flatMap((part) => part.keys));
   }
   for (const one of nodes.values()) one.groups = tidy(one.groups);
