@@ -396,7 +396,51 @@ async def test_odd_targets_do_no_harm(target: bytes) -> None:
         status = int((await reader.read()).split(b" ", 2)[1])
         writer.close()
     assert status == (200 if b"/" in target else 400)
-    assert [seen[1] for seen in a.seen] == (["/y"] if b"/" in target else [])
+    assert [seen[1:3] for seen in a.seen] == ([("/y", "other.test")] if b"/" in target else [])
+
+
+async def test_an_authorizer_adds_to_both_directions() -> None:
+    """Asked with the body before anything else; what it returns goes up and comes back."""
+    asked: list[bytes] = []
+
+    async def check(request: web.Request) -> web.Response:
+        asked.append(await request.read())
+        allowed = {"x-user": "ann", "x-seen": "yes"}
+        return web.Response(status=200 if asked[-1] != b"evil" else 403, headers=allowed)
+
+    async with upstream(check=check) as authorizer, upstream() as a:
+        config = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    extensionProviders:
+    - name: own
+      envoyExtAuthzHttp:
+        service: auth.test
+        port: 80
+        pathPrefix: /check?
+        headersToUpstreamOnAllow: [x-user]
+        headersToDownstreamOnAllow: [x-seen]
+        includeRequestBodyInCheck: {maxRequestBytes: 4096}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: ask, namespace: shop}
+spec: {action: CUSTOM, provider: {name: own}, rules: [{to: [{operation: {methods: [POST]}}]}]}
+---
+"""
+        yaml = GATEWAY + config + service("a", a.port) + service("auth", authorizer.port) + rules(TO_A)
+        async with gateway(yaml) as (client, url):
+            async with client.post(url + "/x", data=b"good", headers={"x-user": "root"}) as response:
+                seen = await response.json()
+                assert (seen["headers"]["x-user"], seen["body"]) == ("ann", "good")
+                assert response.headers["x-seen"] == "yes"
+            async with client.post(url + "/x", data=b"evil") as response:
+                assert response.status == 403
+    assert asked == [b"good", b"evil"]
+    assert [seen[3] for seen in a.seen] == [b"good"]
 
 
 async def test_wrong_use_is_one_clear_error() -> None:

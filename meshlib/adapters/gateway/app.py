@@ -19,7 +19,7 @@ from meshlib._context import Entered, entered
 from meshlib._http import Headers
 from meshlib._inbound.gate import Gate, Passage, Refused
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
-from meshlib.adapters.gateway.client import Client, Receive, Scope, Send
+from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
 from meshlib.adapters.gateway.headers import Hops, response_headers
 from meshlib.adapters.gateway.tls import server_name_of
 from meshlib.adapters.gateway.websockets import refuse_websocket, tunnel
@@ -115,6 +115,8 @@ class MeshGateway:
             if isinstance(verdict, Refused):
                 await _answer(scope, send, verdict.status, _raw(verdict.headers), verdict.body)
                 return
+            if verdict.response_headers:
+                send = _adding(send, _raw(verdict.response_headers))
             head = arrival.head
             headers = Headers(head.headers if verdict.headers is None else verdict.headers)
             url = target_url(head, verdict.path or head.path)
@@ -188,6 +190,17 @@ class _GatewayGate(Gate):
 
 async def _no_body(_: int) -> bytes:
     return b""
+
+
+def _adding(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    """``send`` that adds the headers of an authorizer to the answer."""
+
+    async def adding(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *headers]}
+        await send(message)
+
+    return adding
 
 
 def _raw(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:

@@ -10,6 +10,7 @@ from yarl import URL
 from meshlib._http import RequestHead
 from meshlib._inbound.certificates import identity_of_tls
 from meshlib._inbound.gate import Arrival
+from meshlib._inbound.targets import split_target
 from meshlib._snapshot.snapshot import bare_host
 from meshlib.adapters.gateway.certificates import forwarded_certificate
 from meshlib.adapters.gateway.client import Receive, Scope
@@ -50,7 +51,10 @@ def arrival_of(scope: Scope, connection: Connection, hops: Hops, port: int) -> A
     certificate = forwarded_certificate(tls)
     if certificate:
         headers["x-forwarded-client-cert"] = certificate
-    path, query = _target(scope), scope.get("query_string", b"").decode("latin-1")
+    path, authority = split_target(_target(scope))
+    query = scope.get("query_string", b"").decode("latin-1")
+    if authority and len(headers.getall("host", ())) == 1:
+        headers["host"] = authority  # that of the target counts (RFC 9112, 3.2.2)
     method = scope.get("method", "GET")  # a websocket begins with GET
     head = RequestHead(
         method,
@@ -71,12 +75,9 @@ def arrival_of(scope: Scope, connection: Connection, hops: Hops, port: int) -> A
 
 
 def _target(scope: Scope) -> str:
-    """The path as it was sent; bytes that cannot stand in a path are quoted."""
+    """The target as it was sent; bytes that cannot stand in a path are quoted."""
     raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    path = quote(raw, safe="".join(map(chr, range(33, 127))))
-    if not path.startswith("/") and "://" in path:  # the absolute form
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    return path
+    return quote(raw, safe="".join(map(chr, range(33, 127))))
 
 
 def target_url(head: RequestHead, target: str) -> URL | None:
