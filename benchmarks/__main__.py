@@ -21,12 +21,13 @@ from benchmarks.machine import slowness
 __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHMARKS = ("governed_call", "decision", "load", "analyze", "import_time")
+BENCHMARKS = ("governed_call", "decision", "load", "analyze", "telemetry", "import_time")
 QUICK = {
     "governed_call": ("--rounds", "21"),
     "decision": ("--rounds", "5", "--calls", "64"),
     "load": ("--rounds", "1", "--calls", "2000"),
     "analyze": ("--rounds", "1", "--calls", "2000"),
+    "telemetry": ("--rounds", "9"),
     "import_time": ("--rounds", "5"),
 }
 

@@ -2,7 +2,7 @@
 
 All variants call through the same mechanism (memory_client.py) and the same kind of connector. The governed session
 is what ``mesh.aiohttp()`` gives: a route with weights, two subsets, three endpoints, retries, a timeout, outlier
-detection, and one observer that counts every exchange: a stand-in for metrics, without prometheus_client or a span.
+detection, and the metrics of ``mesh.metrics()``, without a span.
 
 Calls to one URL are what caches of URLs are good at, in aiohttp, yarl and meshlib alike. So there is a second pair,
 bare and governed, whose calls go round 100,000 paths, as calls for single objects do; there no cache helps.
@@ -11,16 +11,15 @@ bare and governed, whose calls go round 100,000 paths, as calls for single objec
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Sequence
 
 import aiohttp
+from prometheus_client import CollectorRegistry
 
 from benchmarks.handmade import hand_made, only_tenacity
 from benchmarks.harness import Comparison, arguments, compare_async, emit, emit_figure
 from benchmarks.memory_client import MemoryLoop, gets
 from meshlib import Mesh
-from meshlib.events import Event, ExchangeFinished
 
 __all__ = ["main"]
 
@@ -70,36 +69,12 @@ BARE, AGAIN, TENACITY, HAND_MADE = "bare", "bare again", "tenacity alone", "hand
 GOVERNED, UNOBSERVED = "meshlib", "meshlib, no metrics"
 BARE_PATHS, GOVERNED_PATHS = "bare, many paths", "meshlib, many paths"
 PATHS = 100_000
-BUCKETS = (0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
-
-class Metrics:
-    """An observer that counts: exchanges, the sum of their durations and a histogram, by their labels."""
-
-    def __init__(self) -> None:
-        self.series: dict[tuple[str, str, int, tuple[str, ...]], list[float]] = {}
-
-    def __call__(self, event: Event) -> None:
-        assert isinstance(event, ExchangeFinished)
-        labels = (event.route, event.cluster, event.status, event.flags)
-        series = self.series.get(labels)
-        if series is None:
-            series = self.series[labels] = [0.0] * (len(BUCKETS) + 3)
-        series[0] += 1
-        series[1] += event.duration
-        series[2 + bisect_left(BUCKETS, event.duration)] += 1
-
-    @property
-    def exchanges(self) -> float:
-        """How many were counted."""
-        return sum(series[0] for series in self.series.values())
 
 
 async def measure(*, rounds: int, calls: int) -> Comparison:
     """All variants in turn, in the running :class:`MemoryLoop`."""
     mesh, unobserved = Mesh.load(CONFIG), Mesh.load(CONFIG)
-    metrics = Metrics()
-    mesh.observe(metrics, ExchangeFinished)
+    metrics = mesh.metrics(CollectorRegistry())
     # One session for each variant: none profits from a connection or a cache that another one warmed.
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector()) as bare,
@@ -120,7 +95,7 @@ async def measure(*, rounds: int, calls: int) -> Comparison:
             GOVERNED_PATHS: gets(governed, GOVERNED_URL, paths=PATHS),
         }
         comparison = await compare_async("governed_call", variants, rounds=rounds, calls=calls, again=AGAIN)
-    assert metrics.exchanges >= rounds * calls, "the governed session did not govern"
+    assert metrics.value("istio_requests_total") >= rounds * calls, "the governed session did not govern"
     return comparison
 
 

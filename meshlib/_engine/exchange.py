@@ -56,6 +56,11 @@ class Exchange(Attempts):
         return sorted_flags(self._flags) if self._flags else ()
 
     @property
+    def has_flags(self) -> bool:
+        """Whether there is any response flag."""
+        return bool(self._flags)
+
+    @property
     def sent_path(self) -> str:
         """The path that the upstream sees."""
         return self.request.path if self._path is None else self._path

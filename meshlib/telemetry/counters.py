@@ -61,9 +61,13 @@ Total: TypeAlias = float | tuple[tuple[int, ...], float]
 
 
 class Shard:
-    """The series of one thread. ``cache`` is its metrics' own: from what they see of a request to its series."""
+    """The series of one thread.
 
-    __slots__ = ("__weakref__", "_is_alive", "cache", "context", "counters", "histograms")
+    ``cache`` belongs to who counts: from what it sees of a request to its series;
+    ``context`` is what that holds for, ``prepared`` what was made ready for it.
+    """
+
+    __slots__ = ("__weakref__", "_is_alive", "cache", "context", "counters", "histograms", "prepared")
 
     def __init__(self, is_alive: Callable[[], object]) -> None:
         self._is_alive = is_alive
@@ -71,6 +75,7 @@ class Shard:
         self.histograms: dict[SeriesKey, Histogram] = {}
         self.cache: dict[Any, Any] = {}
         self.context: object = None
+        self.prepared: Any = None
 
     def counter(self, metric: str, labels: Labels) -> Counter:
         """The counter with these labels, made on first use."""

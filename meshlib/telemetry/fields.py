@@ -17,6 +17,9 @@ Fields: TypeAlias = HeadersView | Iterable[tuple[str, str]] | Iterable[tuple[str
 NO_FIELDS: Final = Headers()
 
 _CONTENT_LENGTH: Final = istr("content-length")
+_DIGITS: Final = 18
+_REMEMBERED: Final = 4096
+_lengths: Final[dict[str, int]] = {}  # a lookup is a third of what reading a number costs
 _GRPC_STATUS: Final = istr("grpc-status")
 
 
@@ -37,7 +40,15 @@ def body_length(headers: Any, otherwise: int) -> int:
     text = headers.get(_CONTENT_LENGTH)
     if text is None:
         return otherwise
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else otherwise
+    known = _lengths.get(text)
+    if known is not None:
+        return known
+    if len(text) > _DIGITS or not (text.isascii() and text.isdigit()):
+        return otherwise
+    if len(_lengths) >= _REMEMBERED:
+        _lengths.clear()
+    length = _lengths[text] = int(text)
+    return length
 
 
 def head_size(headers: Any) -> int:

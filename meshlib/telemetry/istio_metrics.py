@@ -155,15 +155,15 @@ class IstioMetrics:
         """Record each request there as well."""
         self._instruments = instruments
 
-    def _enter(self, shard: Shard, telemetry: Telemetry) -> _Prepared:
+    def _enter(self, shard: Shard, telemetry: Telemetry) -> None:
         """Prepare a shard for another snapshot: what it knew of endpoints and rules may not hold any more."""
         prepared = next((one for known, one in self._known if known is telemetry), None)
         if prepared is None:
             prepared = _Prepared(telemetry)
             self._known = [*self._known[-1:], (telemetry, prepared)]
         shard.cache.clear()
-        shard.context = (telemetry, prepared)
-        return prepared
+        shard.prepared = prepared
+        shard.context = telemetry
 
     # -- calls made --------------------------------------------------------------------------------------
 
@@ -173,26 +173,17 @@ class IstioMetrics:
             shard: Shard = self.store.local.shard
         except AttributeError:
             shard = self.store.open()
-        telemetry, context = exchange.published.snapshot.telemetry, shard.context
-        if context is not None and context[0] is telemetry:  # type: ignore[index]
-            prepared: _Prepared = context[1]  # type: ignore[index]
+        telemetry = exchange.published.snapshot.telemetry
+        if shard.context is not telemetry:
+            self._enter(shard, telemetry)
+        side: _Side = shard.prepared.client
+        live, headers, content_type = exchange.live, exchange.headers, exchange.headers.get(_CONTENT_TYPE)
+        is_rpc = content_type is not None and content_type.startswith("application/grpc")
+        key: tuple[object, ...]
+        if live is None or live.is_original or is_rpc or side.evaluate or exchange.has_flags:
+            key = self._rare_key(exchange, side, is_rpc=is_rpc)
         else:
-            prepared = self._enter(shard, telemetry)
-        side = prepared.client
-        headers = exchange.response_headers
-        content_type = exchange.headers.get(_CONTENT_TYPE)
-        grpc = None
-        if content_type is not None and content_type.startswith("application/grpc"):
-            grpc = grpc_status(headers)
-        live = exchange.live
-        host = ""
-        if live is None or live.is_original:
-            host = self._host_label(bare_host(exchange.request.authority))
-        flags = exchange.flags
-        tags = _NO_TAGS
-        if side.evaluate:
-            tags = _evaluate(side.evaluate, exchange_facts(exchange))
-        key = (live, exchange.endpoint, exchange.status, flags, grpc, host, tags)
+            key = (live, exchange.endpoint, exchange.status)
         targets: Targets | None = shard.cache.get(key)
         if targets is None:
             targets = self._client_targets(shard, key, exchange, side)
@@ -201,13 +192,23 @@ class IstioMetrics:
             if targets.overflows is not None:
                 targets.overflows.value += 1
         received = exchange.received
-        if type(headers) is not tuple:
-            received = body_length(headers, received)
-        milliseconds, sent = (self._now() - exchange.started) * 1000.0, body_length(exchange.headers, 0)
-        _count(targets, milliseconds, sent, received, self._instruments)
+        if type(exchange.response_headers) is not tuple:
+            received = body_length(exchange.response_headers, received)
+        milliseconds = (self._now() - exchange.started) * 1000.0
+        _count(targets, milliseconds, body_length(headers, 0), received, self._instruments)
+
+    def _rare_key(self, exchange: Exchange, side: _Side, *, is_rpc: bool) -> tuple[object, ...]:
+        """The key of an exchange that has more to tell than where it went and the status that came back."""
+        live = exchange.live
+        host = ""
+        if live is None or live.is_original:
+            host = self._host_label(bare_host(exchange.request.authority))
+        grpc = grpc_status(exchange.response_headers) if is_rpc else None
+        tags = _evaluate(side.evaluate, exchange_facts(exchange)) if side.evaluate else _NO_TAGS
+        return live, exchange.endpoint, exchange.status, exchange.flags, grpc, host, tags
 
     def _client_targets(self, shard: Shard, key: Any, exchange: Exchange, side: _Side) -> Targets:
-        live, endpoint, status, flags, grpc, host, tags = key
+        live, endpoint, status, flags, grpc, host, tags = key if len(key) > 3 else (*key, (), None, "", _NO_TAGS)
         cluster = live.cluster if live is not None else None
         route = exchange.route.name if exchange.route is not None else ""
         named, name, namespace = service(cluster, host, route)
@@ -241,11 +242,9 @@ class IstioMetrics:
     def served(self, served: Served) -> None:
         """A request of the workload was answered."""
         shard = self.store.shard
-        telemetry, context = served.snapshot.telemetry, shard.context
-        if context is not None and context[0] is telemetry:  # type: ignore[index]
-            prepared: _Prepared = context[1]  # type: ignore[index]
-        else:
-            prepared = self._enter(shard, telemetry)
+        if shard.context is not served.snapshot.telemetry:
+            self._enter(shard, served.snapshot.telemetry)
+        prepared: _Prepared = shard.prepared
         side, head = prepared.server, served.head
         response = served.response_headers
         grpc = grpc_status(response) if is_grpc(head) else None
@@ -313,20 +312,21 @@ def _remember(shard: Shard, key: object, targets: Targets) -> Targets:
 
 def _count(targets: Targets, milliseconds: float, request: int, response: int, instruments: Instruments | None) -> None:
     requests, duration, request_bytes, response_bytes, request_head, response_head, _, _, attributes = targets
-    request, response = request + request_head, response_head + max(response, 0)
     if requests is not None:
         requests.value += 1
     if duration is not None:
         duration.counts[bisect_left(BOUNDS, milliseconds)] += 1
         duration.sum += milliseconds
     if request_bytes is not None:
-        request_bytes.counts[bisect_left(BOUNDS, request)] += 1
-        request_bytes.sum += request
+        size = request + request_head
+        request_bytes.counts[bisect_left(BOUNDS, size)] += 1
+        request_bytes.sum += size
     if response_bytes is not None:
-        response_bytes.counts[bisect_left(BOUNDS, response)] += 1
-        response_bytes.sum += response
+        size = response + response_head if response > 0 else response_head
+        response_bytes.counts[bisect_left(BOUNDS, size)] += 1
+        response_bytes.sum += size
     if instruments is not None:
-        instruments.record(attributes, milliseconds, request, response)
+        instruments.record(attributes, milliseconds, request + request_head, max(response, 0) + response_head)
 
 
 def _evaluate(expressions: tuple[Evaluate, ...], facts: Facts) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -122,13 +123,29 @@ def _service_time(facts: Facts) -> Any:
 
 
 def _start_time(argument: str) -> Operator:
-    form = argument or _TIME_FORMAT
-    return lambda facts: format_time(facts.ended - facts.duration, form)
+    write = partial(format_time, form=argument) if argument else _default_time()
+    return lambda facts: write(facts.ended - facts.duration)
 
 
 def _emit_time(argument: str) -> Operator:
-    form = argument or _TIME_FORMAT
-    return lambda facts: format_time(facts.ended, form)
+    write = partial(format_time, form=argument) if argument else _default_time()
+    return lambda facts: write(facts.ended)
+
+
+def _default_time() -> Callable[[float], str]:
+    """The default form, of which all but the milliseconds is the same for a whole second."""
+    last: tuple[int, str] = (-1, "")
+
+    def write(moment: float) -> str:
+        nonlocal last
+        seconds, milliseconds = divmod(round(moment * 1e6) // 1000, 1000)
+        second, text = last
+        if second != seconds:
+            text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            last = (seconds, text)
+        return f"{text}.{milliseconds:03d}Z"
+
+    return write
 
 
 def _grpc(argument: str) -> Operator:

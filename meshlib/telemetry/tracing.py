@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter, Setter
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TracerProvider
 
+from meshlib._http import Outcome, Response
 from meshlib._snapshot.telemetry import Tracing
 from meshlib.telemetry.span_tags import SpanTags, attempt_tags, first_tags
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from meshlib._engine.attempts import Attempts
     from meshlib._engine.exchange import Exchange
     from meshlib._engine.recording import Served
-    from meshlib._http import Outcome
     from meshlib.telemetry.facts import Facts
     from meshlib.workload import Workload
 
 __all__ = ["Tracer", "global_provider"]
 
 _NAME: Final = "meshlib"
-_CARRIERS: Final = ("traceparent", "b3", "x-b3-traceid")
+_CARRIERS: Final = frozenset({"traceparent", "b3", "x-b3-traceid"})
+_W3C: Final = frozenset({"traceparent", "tracestate", "baggage"})
 
 
 def global_provider() -> TracerProvider | None:
@@ -64,7 +65,9 @@ class Recorded:
         self.span = span
 
     def attempt(self, exchange: Attempts, outcome: Outcome) -> None:
-        """An attempt has come back."""
+        """An attempt has come back. One that was good at once is the exchange itself, and no event."""
+        if exchange.attempts == 1 and isinstance(outcome, Response) and outcome.status < 500:
+            return
         self.span.add_event("attempt", attempt_tags(exchange, outcome))
 
     @property
@@ -85,6 +88,36 @@ class Tracer:
         self.provider = provider
         self._tracer = provider.get_tracer(_NAME)
         self._tags = SpanTags(workload)
+        self._propagator: object = None
+        self._carriers = _CARRIERS
+        self._speaks_w3c = False
+
+    def _learn(self) -> None:
+        """Look at the global propagator: in which headers it keeps a context."""
+        propagator = propagate.get_global_textmap()
+        if propagator is not self._propagator:
+            fields = {name.lower() for name in propagator.fields}
+            self._propagator = propagator
+            self._carriers = _CARRIERS | (fields - {"tracestate", "baggage"})
+            self._speaks_w3c = "traceparent" in fields and fields <= _W3C
+
+    def _extract(self, headers: Any) -> Context | None:
+        """The context that the headers carry; None if they carry none."""
+        self._learn()
+        for name in self._carriers:
+            if name in headers:
+                break
+        else:
+            return None
+        found = propagate.extract(headers, getter=_FIELDS)
+        return found if trace.get_current_span(found).get_span_context().is_valid else None
+
+    def _say_unsampled(self, headers: Any) -> None:
+        """Tell the upstream that the trace is not sampled; for W3C without the way through a context."""
+        if self._speaks_w3c:
+            headers["traceparent"] = f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
+        else:
+            propagate.inject(headers, trace.set_span_in_context(_unsampled()), _FIELDS)
 
     # -- calls made --------------------------------------------------------------------------------------
 
@@ -94,10 +127,10 @@ class Tracer:
         current = trace.get_current_span()
         parent: Context | None = None
         if not current.get_span_context().is_valid:
-            parent = _extract(headers)
+            parent = self._extract(headers)
             if parent is None and not _draws(settings, exchange.published.chance.random):
                 if settings.propagates:
-                    propagate.inject(headers, trace.set_span_in_context(_unsampled()), _FIELDS)
+                    self._say_unsampled(headers)
                 return
         span = self._tracer.start_span(
             f"{request.method} {request.authority}",
@@ -126,7 +159,7 @@ class Tracer:
         head = served.head
         current = trace.get_current_span()
         is_nested = current.get_span_context().is_valid  # below another instrumentation of the server
-        parent = None if is_nested else _extract(head.headers)
+        parent = None if is_nested else self._extract(head.headers)
         if not is_nested and parent is None and not _draws(settings, random.random):
             served.scope = context.attach(trace.set_span_in_context(_unsampled()))
             return
@@ -152,19 +185,6 @@ class Tracer:
         scope, served.scope = served.scope, None
         if scope is not None:
             context.detach(scope)
-
-
-def _extract(headers: Any) -> Context | None:
-    """The context that the headers carry; None if they carry none."""
-    if not any(name in headers for name in _CARRIERS) and not _has_own_carrier(headers):
-        return None
-    found = propagate.extract(headers, getter=_FIELDS)
-    return found if trace.get_current_span(found).get_span_context().is_valid else None
-
-
-def _has_own_carrier(headers: Any) -> bool:
-    """Whether a propagator of another kind (Jaeger's, say) finds its fields."""
-    return any(name in headers for name in propagate.get_global_textmap().fields)
 
 
 def _draws(settings: Tracing, draw: Any) -> bool:

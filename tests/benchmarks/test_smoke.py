@@ -18,6 +18,7 @@ TINY = {
     "decision": ("--rounds", "1", "--calls", "1", "--most", "100"),
     "load": ("--rounds", "1", "--calls", "3"),
     "analyze": ("--rounds", "1", "--calls", "20"),
+    "telemetry": ("--rounds", "1", "--calls", "2"),
     "import_time": ("--rounds", "1"),
 }
 

@@ -96,7 +96,7 @@ def test_a_call_has_one_span_with_the_names_of_both_worlds() -> None:
 
 
 def test_every_attempt_is_an_event() -> None:
-    """The first send is resend 0; what came of it stands beside it."""
+    """The first send is resend 0; what came of it stands beside it. A call that was good at once has none."""
     traced = Traced()
     call(traced.mesh, 503, FailureKind.CONNECT_FAILURE, 200)
     span = traced.span()
@@ -121,6 +121,8 @@ def test_every_attempt_is_an_event() -> None:
         },
     ]
     assert (span.attributes or {})["http.request.resend_count"] == 2
+    call(traced.mesh, 200)
+    assert traced.spans()[1].events == ()
 
 
 @pytest.mark.parametrize(
