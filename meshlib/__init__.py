@@ -10,6 +10,7 @@ import os
 TYPE_CHECKING = False  # typing itself would be a fifth of the import time
 if TYPE_CHECKING:
     from meshlib._analyze.check import check
+    from meshlib._calls.fallbacks import LastGood
     from meshlib._inbound.inbound import ForbiddenError, Inbound
     from meshlib.diagnostics import Finding
     from meshlib.errors import ConfigError, MeshError, MissingExtraError, RefusedError, SourceError
@@ -21,6 +22,7 @@ __all__ = [
     "Finding",
     "ForbiddenError",
     "Inbound",
+    "LastGood",
     "Mesh",
     "MeshError",
     "MissingExtraError",
@@ -38,6 +40,7 @@ _HOMES = {
     "Finding": "meshlib.diagnostics",
     "ForbiddenError": "meshlib._inbound.inbound",
     "Inbound": "meshlib._inbound.inbound",
+    "LastGood": "meshlib._calls.fallbacks",
     "Mesh": "meshlib.mesh",
     "MeshError": "meshlib.errors",
     "MissingExtraError": "meshlib.errors",

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from meshlib.errors import MeshClosedError
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
     from httpx import AsyncClient, Client
+    from pybreaker import CircuitBreaker
     from requests import Session
 
+    from meshlib._calls.attempt import CallAttempt
+    from meshlib._calls.calls import Calls
+    from meshlib._calls.classification import Classify
+    from meshlib._calls.fallbacks import Fallback
+    from meshlib._calls.tenacity_rules import Retry, Stop, Wait
     from meshlib._runtime import Runtime
     from meshlib.adapters.urllib3 import MeshPoolManager
 
 __all__ = ["Clients"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Clients:
@@ -22,6 +32,7 @@ class Clients:
 
     runtime: Runtime
     _is_closed = False
+    _calls: Calls | None = None
 
     def aiohttp(self, *, raise_on_refusal: bool = False, **arguments: Any) -> ClientSession:
         """A governed :class:`aiohttp.ClientSession`; every argument of ClientSession is accepted.
@@ -70,6 +81,72 @@ class Clients:
         from meshlib.adapters.urllib3 import MeshPoolManager
 
         return MeshPoolManager(self._open(), raise_on_refusal=raise_on_refusal, **arguments)
+
+    def call(
+        self,
+        host: str,
+        *,
+        subset: str | None = None,
+        port: int | None = None,
+        method: str | None = None,
+        fallback: Fallback | None = None,
+        classify: Classify | None = None,
+        stop: Stop | None = None,
+        wait: Wait | None = None,
+        retry: Retry | None = None,
+        breaker: CircuitBreaker | None = None,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """A decorator: every call of a function or method, plain or asynchronous, is an exchange with ``host``.
+
+        Timeouts, retries, limits, faults, outlier detection and the ClientPolicy of the
+        host hold for it. ``subset`` replaces that of the route; ``port`` selects the rules
+        (default: 80 if the host is known there, else its lowest port); ``method`` is what
+        routes match and ``retrySafety`` judges by (default: ``CALL``, which counts as unsafe).
+
+        ``fallback`` is called with the same arguments when all attempts have failed or the
+        mesh refused; or a :class:`meshlib.LastGood`. ``classify`` takes what the function
+        returned or raised and says what that counts as: a status, ``"connect-failure"``,
+        ``"reset"``, ``"refused-stream"``, or None for the default (a result is a 200, an
+        exception a 500 unless it says better; see the page on decorators).
+
+        ``stop``, ``wait`` and ``retry`` of tenacity take the place of the route's attempts,
+        backoff and retryOn; ``breaker`` is a :class:`pybreaker.CircuitBreaker` to obey.
+
+        When all fails, the function's own last exception is raised, or what it returned;
+        where the mesh refused or cut it off, a :class:`meshlib.errors.RefusedError`.
+        A plain function cannot be cut off: it runs to its end.
+        """
+        return self._functions().decorator(
+            host,
+            subset=subset,
+            port=port,
+            method=method,
+            fallback=fallback,
+            classify=classify,
+            stop=stop,
+            wait=wait,
+            retry=retry,
+            breaker=breaker,
+        )
+
+    def run(self, host: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function once, as if it were decorated by :meth:`call`; await it if it is asynchronous."""
+        return self._functions().run(host, function, *args, **kwargs)
+
+    def attempt(self, host: str) -> CallAttempt:
+        """A block of code as one attempt: ``with mesh.attempt("ratings"):``, or ``async with``.
+
+        As :meth:`call`, without retries: a block cannot be repeated.
+        """
+        return self._functions().attempt(host)
+
+    def _functions(self) -> Calls:
+        self._open()
+        if self._calls is None:
+            from meshlib._calls.calls import Calls
+
+            self._calls = Calls(self.runtime)
+        return self._calls
 
     def _open(self) -> Clients:
         if self._is_closed:

@@ -145,8 +145,7 @@ class Runtime:
         for live in self.published.clusters.values():
             live.state.reset()
         for caller in self.published.callers.values():
-            if caller.breaker is not None:
-                caller.breaker.reset_lock()
+            caller.reset_after_fork()
 
     def __repr__(self) -> str:
         return f"<Runtime {self.published.snapshot!r} {self._state!r}>"

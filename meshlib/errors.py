@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from meshlib.diagnostics import Finding
 
 __all__ = [
+    "BreakerOpenError",
+    "CallTimeoutError",
     "ConfigError",
     "MeshClosedError",
     "MeshError",
@@ -103,3 +105,15 @@ class RefusedError(MeshError):
         Exception.__init__(
             self, f"{host}: {status} from the mesh ({details}, flags {shown}){': ' + body if body else ''}"
         )
+
+
+class CallTimeoutError(RefusedError, TimeoutError):
+    """A function did not answer within the time that the mesh gives it."""
+
+
+class BreakerOpenError(RefusedError):
+    """A breaker is open and the call was not made.
+
+    Where pybreaker is imported, what is raised is also a
+    :class:`pybreaker.CircuitBreakerError`.
+    """

@@ -12,7 +12,7 @@ from typing import Final
 
 from meshlib._compile.hosts import covers, resolve
 from meshlib._compile.index import Index
-from meshlib._snapshot.client_policy import BreakerRules, ClientPolicy, Fallback
+from meshlib._snapshot.client_policy import BreakerRules, ClientPolicy, Fallback, HedgeRules
 from meshlib._snapshot.routes import RouteTable, VirtualHost
 from meshlib.model import client_policy as model
 
@@ -64,6 +64,8 @@ def compile_policy(spec: model.ClientPolicySpec, origin: str) -> ClientPolicy:
         origin=origin,
         breaker=None if spec.circuit_breaker is None else breaker(spec.circuit_breaker),
         fallback=None if spec.fallback is None else fallback(spec.fallback),
+        last_good=last_good(spec.fallback),
+        hedging=None if spec.hedging is None else hedging(spec.hedging),
         replays_safely=spec.retry_safety == "idempotent",
         faults_under_retries=bool(spec.faults_under_retries),
         keeps_deadline=deadline is not None and deadline.propagate is not False,
@@ -85,7 +87,7 @@ def breaker(settings: model.CircuitBreaker) -> BreakerRules:
 
 
 def fallback(settings: model.Fallback) -> Fallback | None:
-    """The answer to give; None where only ``lastGood`` is written, which has no effect yet."""
+    """The answer to give; None where only ``lastGood`` is written."""
     if settings.response is None:
         return None
     body = (settings.response.body or "").encode()
@@ -98,4 +100,21 @@ def fallback(settings: model.Fallback) -> Fallback | None:
         body=body,
         headers=tuple(headers.items()),
         on=frozenset(settings.statuses) or FAILED,
+    )
+
+
+def last_good(settings: model.Fallback | None) -> float | None:
+    """How old a result may be to be given again."""
+    if settings is None or settings.last_good is None:
+        return None
+    return float(settings.last_good.max_age)
+
+
+def hedging(settings: model.Hedging) -> HedgeRules:
+    """When a second attempt is sent."""
+    return HedgeRules(
+        delay=None if settings.delay is None else float(settings.delay),
+        quantile=settings.quantile,
+        ratio=0.05 if settings.budget is None else float(settings.budget.value or 0.0) / 100.0,
+        elsewhere=settings.other_endpoint is not False,
     )

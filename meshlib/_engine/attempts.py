@@ -26,6 +26,7 @@ from meshlib._engine.request_headers import set_attempt_headers
 from meshlib._engine.retries import backoff_seconds, retry_reason
 from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
+from meshlib._random import Chance
 from meshlib._snapshot.clusters import UNLIMITED
 from meshlib._snapshot.routes import Forward, HeaderOps, RetryPolicy, Route, WeightedDestination
 from meshlib.events import AttemptFinished, RetryScheduled
@@ -245,7 +246,7 @@ class Attempts:
         if host is not None:
             self._judge(live, host, outcome)
         if retry is not None and not is_over:
-            reason = retry_reason(retry, outcome)
+            reason = self._retry_why(retry, outcome)
             if reason is not None and self.may_retry(retry, outcome, reason):
                 return None
         return outcome if isinstance(outcome, Response) else self._fail(outcome)
@@ -278,7 +279,7 @@ class Attempts:
 
     def may_retry(self, retry: RetryPolicy, outcome: Outcome, reason: str) -> bool:
         """Whether one more attempt is allowed; takes its place among the concurrent retries if so."""
-        if self.attempts > retry.attempts:
+        if self._is_used_up(retry):
             if retry.attempts:
                 self.flag("URX")
             return False
@@ -298,6 +299,15 @@ class Attempts:
         self._retry_reason = reason
         return True
 
+    def _retry_why(self, retry: RetryPolicy, outcome: Outcome) -> str | None:
+        return retry_reason(retry, outcome)
+
+    def _is_used_up(self, retry: RetryPolicy) -> bool:
+        return self.attempts > retry.attempts
+
+    def _pause(self, retry: RetryPolicy, chance: Chance) -> float:
+        return backoff_seconds(retry, self.attempts, chance)
+
     def back_off(self, outcome: Outcome) -> Waits:
         """Let go of what came back and wait; a reply if the route's timeout ends first."""
         action, published, live = self.action, self.published, self.live
@@ -306,7 +316,7 @@ class Attempts:
         self.drop()
         if self.endpoint is not None:
             self._tried += (self.endpoint,)
-        seconds = backoff_seconds(action.retry, self.attempts, published.chance)
+        seconds = self._pause(action.retry, published.chance)
         if RetryScheduled in published.observers:
             name, attempt = live.cluster.name, self.attempts + 1
             scheduled = RetryScheduled(cluster=name, attempt=attempt, backoff=seconds, reason=self._retry_reason)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from meshlib._engine.breakers import Breaker
 from meshlib._engine.commands import Backoff, LocalReply, Reply, Steps
+from meshlib._engine.hedges import Hedges
 from meshlib._engine.local_replies import local_reply
 from meshlib._http import Failure, Outcome, RequestHead, Response
 from meshlib._snapshot.client_policy import ClientPolicy, Fallback
@@ -24,18 +25,26 @@ _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 class Caller:
     """A policy with the state that belongs to it."""
 
-    __slots__ = ("breaker", "policy")
+    __slots__ = ("breaker", "hedges", "policy")
 
-    def __init__(self, policy: ClientPolicy, breaker: Breaker | None) -> None:
+    def __init__(self, policy: ClientPolicy, breaker: Breaker | None, hedges: Hedges | None = None) -> None:
         self.policy = policy
         self.breaker = breaker
+        self.hedges = hedges
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: new locks, and no probe on its way."""
+        if self.breaker is not None:
+            self.breaker.reset_lock()
+        if self.hedges is not None:
+            self.hedges.reset_lock()
 
     def __repr__(self) -> str:
         return f"<Caller {self.policy.origin} {self.breaker!r}>"
 
 
 def bind_callers(policies: Mapping[str, ClientPolicy], before: Mapping[str, Caller]) -> dict[str, Caller]:
-    """Policies with their state, by the name of the virtual host; a breaker whose rules stay keeps what it knows."""
+    """Policies with their state, by the name of the virtual host; what has rules that stay keeps what it knows."""
     bound = {}
     for name, policy in policies.items():
         known = before.get(name)
@@ -44,8 +53,15 @@ def bind_callers(policies: Mapping[str, ClientPolicy], before: Mapping[str, Call
             breaker = None
         elif breaker is None or breaker.rules != policy.breaker:
             breaker = Breaker(policy.breaker)
-        bound[name] = Caller(policy, breaker)
+        bound[name] = Caller(policy, breaker, _bind_hedges(policy, known))
     return bound
+
+
+def _bind_hedges(policy: ClientPolicy, known: Caller | None) -> Hedges | None:
+    if policy.hedging is None:
+        return None
+    hedges = known.hedges if known is not None else None
+    return hedges if hedges is not None and hedges.rules == policy.hedging else Hedges(policy.hedging)
 
 
 def bounded(exchange: Exchange, caller: Caller) -> Steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BreakerRules", "ClientPolicy", "Fallback"]
+__all__ = ["BreakerRules", "ClientPolicy", "Fallback", "HedgeRules"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,28 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeRules:
+    """When a second attempt is sent: after ``delay`` seconds, or after the ``quantile`` (0–1) of the latencies.
+
+    ``ratio`` 0–1 of the calls may have one; ``elsewhere``: at another endpoint, if there is one.
+    """
+
+    delay: float | None = None
+    quantile: float | None = None
+    ratio: float = 0.05
+    elsewhere: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientPolicy:
     """What holds for the calls to a host; ``origin`` names the resource."""
 
     origin: str
     breaker: BreakerRules | None = None
     fallback: Fallback | None = None
+    last_good: float | None = None
+    """How old the last good result of a function may be to stand in for a failure, in seconds."""
+    hedging: HedgeRules | None = None
     replays_safely: bool = False
     """Whether an unsafe method is never sent again once a byte of it may have arrived."""
     faults_under_retries: bool = False

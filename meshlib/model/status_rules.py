@@ -27,6 +27,7 @@ _LOG_PATH: Final = "lines go through logging; the path decides where nobody has 
 _ATTRIBUTES: Final = "CEL without macros, over the attributes that a process knows"
 _SPANS: Final = "switches tracing on; spans go where the process's OpenTelemetry SDK sends them"
 _TRACERS: Final = ("zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "opentelemetry")
+_FUNCTIONS: Final = "for functions (Mesh.call, Mesh.run; hedging for asynchronous ones), not for HTTP clients"
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
@@ -233,8 +234,8 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "TrafficExtension": (("spec", "refused", "there is no proxy that could run the extension"),),
     "ClientPolicy": (
         ("spec", "honoured", ""),
-        ("spec.hedging", "refused", _PLANNED),
-        ("spec.fallback.lastGood", "refused", _PLANNED),
+        ("spec.hedging", "approximated", _FUNCTIONS),
+        ("spec.fallback.lastGood", "approximated", _FUNCTIONS),
         ("spec.deadline", "approximated", "starts with Mesh.deadline(); the header of a served request is not read"),
     ),
     "ServerPolicy": (("spec", "refused", _PLANNED),),

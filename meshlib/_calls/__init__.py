@@ -1,0 +1,1 @@
+"""Functions under the mesh's policies: ``mesh.call``, ``mesh.run`` and ``mesh.attempt``."""
