@@ -10,6 +10,9 @@ import sys
 import pytest
 from hypothesis import settings
 
+# Loaded by its entry point where meshlib is installed; the suite runs from a bare clone too.
+pytest_plugins = ["meshlib.testing.plugin"]
+
 # A busy machine is not a failing test: no deadlines. CI draws the same examples every time.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meshlib._snapshot.routes import Forward, HostTable, Origin, Route, VirtualHost
+from meshlib._compile.retries import DEFAULT_RETRY, HASHED_RETRY
+from meshlib._snapshot.routes import Forward, HostTable, Origin, Route
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import EndpointEjected, Event, RequestServed
 
@@ -67,7 +70,9 @@ class Coverage:
         tables = [*snapshot.tables.values(), *(one for names in snapshot.servers.values() for one in _values(names))]
         for table in tables:
             for host in _values(table):
-                self._learn_host(host)
+                for route in host.routes:
+                    for item in _items(route):
+                        self.counts.setdefault(item, 0)
         for cluster in snapshot.clusters.values():
             if cluster.policy.outlier is not None and cluster.origin:
                 item = Item("", cluster.origin, 0, "outlierDetection", "an endpoint is ejected")
@@ -78,13 +83,8 @@ class Coverage:
             for rule in policy.rules:
                 origin, name = policy.origin, f"{policy.namespace}/{policy.name}"
                 line = policy.lines[rule.index] if rule.index < len(policy.lines) else origin.line
-                item = Item(origin.file, origin.resource, line, f"spec.rules[{rule.index}]", "the rule decides")
+                item = Item(_shown(origin.file), origin.resource, line, f"spec.rules[{rule.index}]", "the rule decides")
                 self._rules[name, str(rule.index)] = item
-                self.counts.setdefault(item, 0)
-
-    def _learn_host(self, host: VirtualHost) -> None:
-        for route in host.routes:
-            for item in _items(route):
                 self.counts.setdefault(item, 0)
 
     # -- the answer ---------------------------------------------------------------------------------
@@ -100,6 +100,7 @@ class Coverage:
 
 
 _NONE: frozenset[str] = frozenset()
+_UNWRITTEN = (DEFAULT_RETRY, HASHED_RETRY)
 
 
 def _values(table: HostTable[Any]) -> Iterator[Any]:
@@ -110,10 +111,10 @@ def _values(table: HostTable[Any]) -> Iterator[Any]:
 
 
 def _items(route: Route) -> Iterator[Item]:
-    """What of a route can be exercised; nothing of those that nobody wrote."""
-    origin = route.origin
-    if not origin.file and not origin.line:
+    """What of a route can be exercised; nothing of those, and of their retries, that nobody wrote."""
+    if not route.origin.resource.startswith("VirtualService "):
         return
+    origin = route.origin
     yield _item(origin, "the route is taken")
     action = route.action
     if not isinstance(action, Forward):
@@ -121,7 +122,7 @@ def _items(route: Route) -> Iterator[Item]:
     if len(action.destinations) > 1:
         for one in action.destinations:
             yield _item(origin, f"it goes to {one.subset or one.host}")
-    if action.retry is not None and action.retry.attempts:
+    if action.retry is not None and action.retry.attempts and action.retry not in _UNWRITTEN:
         yield _item(origin, "an attempt is retried")
     if action.timeout is not None:
         yield _item(origin, "the timeout ends it")
@@ -147,7 +148,14 @@ def _exercised(route: Route, cluster: str, flags: Iterable[str], *, is_retried: 
 
 
 def _item(origin: Origin, what: str) -> Item:
-    return Item(origin.file, origin.resource, origin.line, origin.field, what)
+    return Item(_shown(origin.file), origin.resource, origin.line, origin.field, what)
+
+
+@lru_cache(maxsize=1024)
+def _shown(file: str) -> str:
+    """The file as people name it: relative to where they are."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else file
 
 
 class Report:
