@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from meshlib._outbound.packages import require
 from meshlib.cli.inputs import workload_of
 from meshlib.cli.options import Inputs, UnreadableError, config_options
-from meshlib.errors import ConfigError, MeshError, MissingExtraError, SourceError
+from meshlib.errors import ConfigError, MeshError, SourceError
 
 if TYPE_CHECKING:
     import uvicorn
@@ -62,9 +63,9 @@ def gateway(inputs: Inputs, host: str, port: tuple[str, ...], certificates: str 
     effect without a restart, but for new ports.
     """
     try:
-        import uvicorn
-    except ImportError:
-        raise UnreadableError(str(MissingExtraError("uvicorn", "serve", "meshlib gateway"))) from None
+        uvicorn = require("uvicorn", "0.35.0", extra="serve", purpose="meshlib gateway")
+    except ImportError as error:  # missing, or too old
+        raise UnreadableError(str(error)) from None
     mesh = _load(inputs)
     listeners = _listeners(mesh, port)
     with mesh:

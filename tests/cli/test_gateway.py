@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import trustme
@@ -210,3 +211,27 @@ def test_different_selectors_must_be_chosen_from(tmp_path: Path, capsys: pytest.
             main(("gateway", "-f", str(path)))
         assert exit_.value.code == 2
         assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (None, "pip install 'proxyless-mesh[serve]'"),
+        (ModuleType("uvicorn"), "0.35.0"),
+    ],
+)
+def test_a_missing_or_old_uvicorn_is_named(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType | None,
+    words: str,
+) -> None:
+    """With the extra that brings it, or the version that is needed."""
+    if module is not None:
+        module.__version__ = "0.20.0"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "uvicorn", module)
+    with pytest.raises(SystemExit) as exit_:
+        main(("gateway", "-f", str(written(tmp_path, 1, trustme.CA()))))
+    assert exit_.value.code == 2
+    assert words in capsys.readouterr().err

@@ -281,6 +281,9 @@ print(len({asyncio.run(call()) for _ in range(20)}), threading.active_count())
         ),
         "import atexit; atexit.register(lambda: asyncio.run(call()))",
         "sys.exit(0)",
+        # clients that were never closed
+        "session = mesh.requests(); assert session.get('http://backend.test/').ok",
+        "manager = mesh.urllib3(); assert manager.request('GET', 'http://backend.test/').status == 200",
     ],
 )
 def test_the_interpreter_ends_at_once_and_silently(backend: Service, tmp_path: Path, last: str) -> None:
