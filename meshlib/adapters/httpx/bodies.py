@@ -75,6 +75,16 @@ class AsyncBody:
         self._deadline = None if left is None else asyncio.get_running_loop().time() + left
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        parts = self._stream if self._deadline is None else self._in_time()
+        try:
+            async for part in parts:
+                yield part
+        except Exception as error:
+            self._fail(error)
+            raise
+        self._attempt.end()
+
+    async def _in_time(self) -> AsyncIterator[bytes]:
         iterator = self._stream.__aiter__()
         while True:
             limit = asyncio.timeout_at(self._deadline)
@@ -82,19 +92,17 @@ class AsyncBody:
                 async with limit:
                     part = await anext(iterator)
             except StopAsyncIteration:
-                break
-            except Exception as error:
-                self._fail(error, is_late=limit.expired())
-                raise
+                return
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                self._attempt.is_expired = True
+                text = "the timeout of the route ended before the response's body"
+                raise self._package.api.ReadTimeout(text) from error
             yield part
-        self._attempt.end()
 
-    def _fail(self, error: Exception, *, is_late: bool) -> None:
+    def _fail(self, error: Exception) -> None:
         """Raise what httpx's users know, unless that is what was raised."""
-        if is_late:
-            self._attempt.is_expired = True
-            text = "the timeout of the route ended before the response's body"
-            raise self._package.api.ReadTimeout(text) from error
         self._attempt.is_broken = not isinstance(error, self._package.core.TimeoutException)
         found = self._package.translate(error)
         if found is not error:

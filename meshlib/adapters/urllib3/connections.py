@@ -29,7 +29,7 @@ class BoundedReader(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
         self._sock = sock
-        self._own = sock.gettimeout()  # the caller's
+        self._own = self._wait = sock.gettimeout()  # the caller's
         self._file = sock.makefile("rb", buffering=0)
         self._attempt = attempt
         self.response: weakref.ref[http.client.HTTPResponse] | None = None
@@ -39,7 +39,10 @@ class BoundedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         attempt = self._attempt
-        self._sock.settimeout(attempt.bound(self._own))
+        wait = attempt.bound(self._own)
+        if wait != self._wait:  # a system call
+            self._sock.settimeout(wait)
+            self._wait = wait
         try:
             count = self._file.readinto(buffer)
         except TimeoutError:

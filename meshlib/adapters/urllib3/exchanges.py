@@ -14,7 +14,7 @@ from urllib3.exceptions import EmptyPoolError, HTTPError, NewConnectionError, Pr
 
 from meshlib._engine.commands import Copy, LocalReply, Send
 from meshlib._engine.exchange import Exchange
-from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
+from meshlib._http import Failure, FailureKind, Headers, HeadersView, Outcome, RequestHead, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
 from meshlib._outbound.tls import CredentialError, Handshake, handshake_reason
 from meshlib._snapshot.clusters import Cluster, Endpoint
@@ -84,7 +84,7 @@ class Governed(RequestHead):
                 self.method,
                 send.path or self.path,
                 body=self._body.start(send.attempt),
-                headers=urllib3.HTTPHeaderDict(self.headers.items()),
+                headers=_written(self.headers),
                 **self._arguments,
             )
         except CredentialError as error:
@@ -111,7 +111,7 @@ class Governed(RequestHead):
         if body is None:
             self._manager.mirrors.dropped += 1
             return
-        headers = urllib3.HTTPHeaderDict(self.headers.items())
+        headers = _written(self.headers)
         path = copy.path or self.path
 
         def send() -> None:
@@ -188,6 +188,12 @@ def local_response(
     )
     response.mesh = exchange  # type: ignore[attr-defined]
     return response
+
+
+def _written(headers: HeadersView) -> Mapping[str, str]:
+    """Header fields for urllib3: a dict if no name comes twice, which costs it half as much."""
+    fields = dict(headers.items())
+    return fields if len(fields) == len(headers) else urllib3.HTTPHeaderDict(headers.items())
 
 
 def _text(value: str | bytes) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from meshlib import Mesh
 from meshlib.security import DevelopmentCA
@@ -98,8 +97,8 @@ class Kit:
     def mesh(self, *ports: int, **arguments: Any) -> Mesh:
         if not ports and not self.upstreams:
             self.upstream()
-        text = yaml.safe_dump_all(self.resources(*ports, **arguments))
-        self.loaded = Mesh.load(text, certificates=self.authority.client.chain.parent)
+        resources = self.resources(*ports, **arguments)
+        self.loaded = Mesh.load(resources, certificates=self.authority.client.chain.parent)
         return self.loaded
 
     def client(self, mesh: Mesh | None = None, **arguments: Any) -> Any:

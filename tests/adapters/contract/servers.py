@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -93,6 +94,8 @@ class Upstream:
         self.gate = threading.Event()
         self.gate.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self.server = loop.run(self._start())
         self.port: int = self.server.sockets[0].getsockname()[1]
 
@@ -103,10 +106,14 @@ class Upstream:
         self._loop.run(self._stop())
 
     async def _stop(self) -> None:
+        self._is_over = True
         self.server.close()
         for writer in list(self._writers):
             writer.transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # connections that were just accepted get their turn
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def drop_connections(self) -> None:
         """Close what is open, as an upstream that restarts."""
@@ -119,6 +126,13 @@ class Upstream:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._is_over:
+            writer.transport.abort()
+            return
         self._writers.add(writer)
         try:
             while await self._answer(reader, writer):
@@ -128,6 +142,10 @@ class Upstream:
         finally:
             self._writers.discard(writer)
             writer.close()
+            with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
+                async with asyncio.timeout(0.5):
+                    await writer.wait_closed()
+            writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Seen:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

@@ -29,7 +29,6 @@ DIFFERENCES: Final = {
 """Where a library has no such thing; the tests say the same."""
 
 NAMES: Final = {
-    "test_one_endpoint_of_each_name_is_not_enough_for_max_connections": "requests wait for a connection (maxConnections)",
     "test_the_mesh_s_shorter_timeout_wins": "the shorter timeout of the mesh wins",
     "test_the_sessions_cookie_of_consistent_hashing_is_kept": "the cookie of consistent hashing is kept",
 }

@@ -107,13 +107,11 @@ def test_a_host_without_endpoints_is_uh(kit: Kit) -> None:
 
 
 def kit_without_endpoints(kit: Kit) -> object:
-    import yaml
-
     from meshlib import Mesh
 
     resources = kit.resources(1)
     resources[0]["spec"]["endpoints"] = []
-    return Mesh.load(yaml.safe_dump_all(resources))
+    return Mesh.load(resources)
 
 
 def test_an_unknown_destination_is_nc(kit: Kit) -> None:

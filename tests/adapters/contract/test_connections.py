@@ -117,7 +117,7 @@ def test_a_connect_timeout_is_a_failure_of_the_attempt(kit: Kit) -> None:
     assert kit.at_rest()
 
 
-def test_one_endpoint_of_each_name_is_not_enough_for_max_connections(kit: Kit) -> None:
+def test_requests_wait_for_a_connection(kit: Kit) -> None:
     """maxConnections 1: requests wait for each other, all are served."""
     server = kit.upstream()
     mesh = kit.mesh(policy={"connectionPool": {"tcp": {"maxConnections": 1}}})
@@ -210,13 +210,11 @@ def test_an_error_in_the_body_of_the_caller_comes_back_to_him(kit: Kit) -> None:
 
 def test_a_reload_holds_for_open_clients(kit: Kit) -> None:
     """The next request sees the new configuration."""
-    import yaml
-
     kit.upstream()
     mesh = kit.mesh()
     client = kit.client()
     assert client.get(URL).status == 200
-    mesh.publish(yaml.safe_dump_all(kit.resources(http=[{"directResponse": {"status": 418}}])))
+    mesh.publish(kit.resources(http=[{"directResponse": {"status": 418}}]))
     assert client.get(URL).status == 418
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -99,7 +98,7 @@ def test_without_certificates_nothing_is_sent(plain_kit: Kit, tmp_path: Path) ->
     """ISTIO_MUTUAL asks for those of the workload: 503 that names the remedy, never plaintext."""
     kit = plain_kit
     server = kit.upstream()
-    text = yaml.safe_dump_all(kit.resources(policy={"tls": {"mode": "ISTIO_MUTUAL"}}))
+    text = kit.resources(policy={"tls": {"mode": "ISTIO_MUTUAL"}})
     reply = kit.client(Mesh.load(text, certificates=tmp_path)).get(URL)
     assert (reply.status, reply.flags) == (503, ("UF",))
     assert "Mesh.load(certificates=…)" in reply.text
@@ -216,7 +215,7 @@ def revoked(kit: Kit, place: Path, *certificates: Path) -> Path:
 def automatic(kit: Kit, certificates: Path) -> Mesh:
     """The same without any DestinationRule."""
     resources = [one for one in kit.resources() if one["kind"] != "DestinationRule"]
-    return Mesh.load(yaml.safe_dump_all(resources), certificates=certificates)
+    return Mesh.load(resources, certificates=certificates)
 
 
 def test_auto_mtls_where_there_are_certificates(plain_kit: Kit) -> None:
@@ -239,7 +238,7 @@ def test_renewed_certificates_hold_for_new_connections(plain_kit: Kit, tmp_path:
     kit = plain_kit
     server = kit.upstream(tls=tls_for(kit.authority.server))
     files = kit.authority.ca.issue(tmp_path, service_account="old")
-    resources = yaml.safe_dump_all(kit.resources(policy={"tls": {"mode": "ISTIO_MUTUAL"}}))
+    resources = kit.resources(policy={"tls": {"mode": "ISTIO_MUTUAL"}})
     mesh = Mesh.load(resources, certificates=tmp_path)
     client = kit.client(mesh)
     client.get(URL)
@@ -286,7 +285,7 @@ def test_https_urls_use_the_tls_of_the_rule(plain_kit: Kit) -> None:
     server = kit.upstream(tls=tls_for(kit.authority.named, asks_for_client=False))
     resources = kit.resources(policy={"tls": simple(kit)})
     resources[0]["spec"]["ports"] = [{"number": 443, "name": "http", "protocol": "HTTP"}]
-    mesh = kit.loaded = Mesh.load(yaml.safe_dump_all(resources))
+    mesh = kit.loaded = Mesh.load(resources)
     reply = kit.client(mesh).get(f"https://{HOST}/x")
     assert reply.status == 200
     assert (server.seen[0].server_name, server.seen[0].path) == (HOST, "/x")
@@ -306,7 +305,7 @@ def test_tls_of_the_application_goes_to_the_endpoint(plain_kit: Kit) -> None:
     kit = plain_kit
     server = kit.upstream(tls=tls_for(kit.authority.named, asks_for_client=False))
     resources = own_tls(kit, HOST) + own_tls(kit, "ratings.example.com")
-    mesh = kit.loaded = Mesh.load(yaml.safe_dump_all(resources))
+    mesh = kit.loaded = Mesh.load(resources)
     client = kit.client_trusting(mesh)
     assert [client.get(f"https://{HOST}/x").status for _ in range(2)] == [200, 200]
     assert server.seen[0].server_name == HOST
