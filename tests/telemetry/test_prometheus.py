@@ -1,0 +1,161 @@
+"""A real Prometheus scrapes a mesh at work; every query of the dashboard has an answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, start_http_server
+
+from meshlib import Mesh, Workload
+from meshlib._http import Headers, RequestHead
+from tests.telemetry.calls import REVIEWS, URL, call, serve
+
+PROMETHEUS = os.environ.get("MESHLIB_PROMETHEUS") or shutil.which("prometheus")
+DASHBOARD = Path(__file__).parents[2] / "examples" / "grafana" / "dashboard.json"
+SECONDS = 60.0
+CONFIG = (
+    REVIEWS.replace(
+        "  - name: default-route\n",
+        "  - name: broken\n    match: [{uri: {prefix: /broken}}]\n"
+        "    fault: {abort: {percentage: {value: 100}, httpStatus: 500}}\n"
+        f"    route: [{{destination: {{host: {URL}}}}}]\n  - name: default-route\n",
+    )
+    + """\
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: shop}
+spec:
+  host: reviews.shop.svc.cluster.local
+  trafficPolicy:
+    connectionPool: {http: {http2MaxRequests: 1}}
+    outlierDetection: {consecutive5xxErrors: 2, interval: 1s, baseEjectionTime: 1s, maxEjectionPercent: 100}
+---
+apiVersion: meshlib.dev/v1alpha1
+kind: ClientPolicy
+metadata: {name: reviews, namespace: shop}
+spec: {hosts: [reviews], circuitBreaker: {consecutiveFailures: 1000, openFor: 1s}}
+"""
+)
+
+pytestmark = pytest.mark.skipif(
+    PROMETHEUS is None, reason="no Prometheus server: install it, or name it in MESHLIB_PROMETHEUS"
+)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def traffic(mesh: Mesh, ended: threading.Event) -> None:
+    """A little of everything, until it is enough."""
+    while not ended.wait(0.02):
+        call(mesh, 200)
+        call(mesh, 503, 503, 200)
+        call(mesh, 200, path="/broken")
+        headers = Headers()
+        steps = mesh.runtime.begin(RequestHead("GET", "http", URL, "/", headers, port=80), headers, bool).steps()
+        next(steps, None)
+        call(mesh, 200)  # one too many
+        steps.close()
+        serve(mesh)
+
+
+@contextmanager
+def prometheus(directory: Path, target: int) -> Iterator[int]:
+    """A server that scrapes ``target`` each second; its port."""
+    port = free_port()
+    config = directory / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s}\n"
+        f"scrape_configs: [{{job_name: mesh, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+    )
+    assert PROMETHEUS is not None
+    process = subprocess.Popen(
+        [
+            PROMETHEUS,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def ask(port: int, query: str) -> list[Any]:
+    """The samples that a query gives now; none while the server is not there yet."""
+    address = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    try:
+        with urllib.request.urlopen(address, timeout=5) as response:
+            found: list[Any] = json.load(response)["data"]["result"]
+            return found
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{query}: {error.read().decode()}") from error
+    except OSError:
+        return []
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        threading.Event().wait(0.2)
+    return True
+
+
+def test_every_query_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
+    """Scraped under load: calls, retries, an ejection, an overflow, a fault, served requests, a reload."""
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    concrete = [
+        query.replace("$__rate_interval", "30s").replace('"$source"', '".*"').replace('"$destination"', '".*"')
+        for query in queries
+    ]
+    mesh = Mesh.load(CONFIG, workload=Workload(namespace="shop", labels={"app": "web"}))
+    registry = CollectorRegistry()
+    metrics = mesh.metrics(registry)
+    mesh.reload()
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
+    ended = threading.Event()
+    worker = threading.Thread(target=traffic, args=(mesh, ended))
+    worker.start()
+    try:
+        with prometheus(tmp_path, server.server_port) as port:
+            unanswered = set(concrete)
+
+            def are_answered() -> bool:
+                unanswered.difference_update([query for query in unanswered if ask(port, query)])
+                return not unanswered
+
+            assert wait_for(are_answered), unanswered
+            (total,) = ask(port, "sum(istio_requests_total)")
+    finally:
+        ended.set()
+        worker.join()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert 0 < float(total["value"][1]) <= metrics.value("istio_requests_total")
