@@ -67,6 +67,11 @@ class Attempt:
         else:
             self.is_impatient = True
 
+    def look_at_clock(self) -> None:
+        """Something timed out: note it if the time of the attempt is over."""
+        if self.deadline is not None and time.monotonic() >= self.deadline - 1e-3:
+            self.is_expired = True
+
     def connect_bound(self, own: float | None) -> float:
         """What making a connection may take; ``own`` is the caller's timeout for it."""
         self.bound(None)

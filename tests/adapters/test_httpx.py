@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -55,11 +60,14 @@ def server() -> Iterator[Upstream]:
     loop.close()
 
 
+def local_text(port: int) -> str:
+    address = f"[{{address: 127.0.0.1, ports: {{http: {port}}}}}]"
+    reviews, _, route = YAML.replace("[{address: 10.0.0.1}, {address: 10.0.0.2}]", address).split("---\n")
+    return reviews + "---\n" + route
+
+
 def local(port: int) -> Mesh:
-    text = YAML.replace(
-        "[{address: 10.0.0.1}, {address: 10.0.0.2}]", f"[{{address: 127.0.0.1, ports: {{http: {port}}}}}]"
-    )
-    return Mesh.load(text.split("---\n")[0] + "---\n" + text.split("---\n")[2])
+    return Mesh.load(local_text(port))
 
 
 @pytest.mark.parametrize("package", [httpx, httpx2])
@@ -117,6 +125,19 @@ def test_a_wrapped_transport_never_shares_tls_connections_between_names() -> Non
         with pytest.raises(MeshError, match="leave out wrapped="):
             for _ in range(4):
                 client.get("https://ratings.example.com/")
+
+
+@pytest.mark.parametrize(("own", "status"), [(0.05, None), (5.0, 504)])
+def test_timeouts_of_a_transport_of_ones_own(server: Upstream, own: float, status: int | None) -> None:
+    """It gets the shorter one; whose it was decides between the caller's exception and a 504."""
+    server.script[:] = [{"delay": 9}]
+    mesh = Mesh.load(local_text(server.port).partition("      retries")[0] + "      timeout: 200ms\n")
+    with httpx.Client(transport=MeshTransport(mesh, wrapped=httpx.HTTPTransport()), timeout=own) as client:
+        if status is None:
+            with pytest.raises(httpx.ReadTimeout):
+                client.get(URL)
+        else:
+            assert client.get(URL).status_code == status
 
 
 def test_a_streamed_body_through_a_transport_of_ones_own() -> None:
@@ -204,8 +225,6 @@ def test_refusals_are_named_in_the_adapter() -> None:
 @pytest.mark.anyio
 async def test_a_client_works_on_one_loop_after_another(server: Upstream) -> None:
     """The timers follow the loop."""
-    import asyncio
-
     mesh = local(server.port)
 
     async def call() -> int:
@@ -214,3 +233,56 @@ async def test_a_client_works_on_one_loop_after_another(server: Upstream) -> Non
 
     assert await call() == 200
     assert await asyncio.to_thread(asyncio.run, call()) == 200
+
+
+def test_endpoints_at_unix_sockets(tmp_path: Path) -> None:
+    """ServiceEntry addresses ``unix:///path``."""
+    loop = Loop()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    path = tmp_path / "app.sock"
+    server = loop.run(asyncio.start_unix_server(answer, path))
+    text = YAML.split("---\n", maxsplit=1)[0].replace(
+        "[{address: 10.0.0.1}, {address: 10.0.0.2}]", f"[{{address: 'unix://{path}'}}]"
+    )
+    with Mesh.load(text.replace(", {number: 443, name: tls, protocol: HTTPS}", "")).httpx() as client:
+        assert client.get(URL).text == "hello"
+    server.close()
+    loop.close()
+
+
+MISSING = """
+import sys
+for name in {names}:
+    sys.modules[name] = None
+from meshlib import Mesh
+mesh = Mesh.load("apiVersion: v1\\nkind: Namespace\\nmetadata: {{name: x}}\\n")
+try:
+    print(type(mesh.{verb}()).__module__)
+except ImportError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "names", "said"),
+    [
+        ("httpx", ["httpx", "httpx2"], r"MissingExtraError .*pip install 'proxyless-mesh\[httpx\]'"),
+        ("httpx_async", ["httpx", "httpx2"], r"MissingExtraError .*pip install 'proxyless-mesh\[httpx\]'"),
+        ("httpx", ["httpx"], r"httpx2"),
+        ("httpx_async", ["httpx"], r"httpx2"),
+        ("requests", ["requests"], r"MissingExtraError .*pip install 'proxyless-mesh\[requests\]'"),
+        ("urllib3", ["urllib3"], r"MissingExtraError .*pip install 'proxyless-mesh\[requests\]'"),
+        ("requests", ["httpx", "httpx2"], r"requests"),
+    ],
+)
+def test_a_client_whose_library_is_missing(verb: str, names: list[str], said: str) -> None:
+    """One error that names the extra; the others go on working."""
+    code = MISSING.format(names=names, verb=verb)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert re.match(said, done.stdout)

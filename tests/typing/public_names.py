@@ -6,9 +6,14 @@ from collections.abc import Callable
 from typing import assert_type
 
 import aiohttp
+import httpx
+import requests
 
 import meshlib
 from meshlib import ConfigError, Finding, Mesh, MeshError, RefusedError, Workload
+from meshlib.adapters.httpx import AsyncMeshTransport, MeshTransport
+from meshlib.adapters.requests import MeshAdapter
+from meshlib.adapters.urllib3 import MeshPoolManager
 from meshlib.events import EndpointEjected, Event
 
 assert_type(meshlib.__version__, str)
@@ -47,6 +52,19 @@ async def call() -> None:
         except RefusedError as error:
             assert_type(error.status, int)
             assert_type(error.flags, tuple[str, ...])
+
+
+def call_in_a_thread() -> None:
+    """Clients of other libraries are theirs."""
+    with mesh.httpx(base_url="http://reviews:9080/", raise_on_refusal=True) as client:
+        assert_type(client, httpx.Client)
+    assert_type(mesh.httpx_async(), httpx.AsyncClient)
+    with mesh.requests(pool_maxsize=20) as session:
+        assert_type(session, requests.Session)
+    assert_type(mesh.urllib3(maxsize=4), MeshPoolManager)
+    httpx.Client(transport=MeshTransport(mesh, wrapped=httpx.HTTPTransport()))
+    httpx.AsyncClient(transport=AsyncMeshTransport(mesh))
+    requests.Session().mount("http://reviews:9080/", MeshAdapter(mesh))
 
 
 def load() -> None:

@@ -80,7 +80,7 @@ class Head(RequestHead):
         )  # fmt: skip
 
     def outer_request(self, target: Target, path: str | None, timeout: float | None) -> Any:
-        """The request of an attempt, for a transport of the application."""
+        """The request of an attempt, for a transport of the application, which gets its timeouts with it."""
         api = self.package.api
         host = f"[{target.address}]" if ":" in target.address else target.address
         url = api.URL(f"{target.scheme}://{host}:{target.port}").copy_with(raw_path=(path or self.path).encode("ascii"))
@@ -109,11 +109,6 @@ class Head(RequestHead):
             }
         return extensions
 
-    def own_timeout(self, name: str) -> float | None:
-        """A timeout of the caller."""
-        value: float | None = (self._request.extensions.get("timeout") or {}).get(name)
-        return value
-
     def attempt_for(self, send: Send, *, is_bounded: bool) -> Attempt:
         """Start an attempt; ``is_bounded`` if its connection has to keep to the timeout by itself."""
         if send.authority is not None:
@@ -138,8 +133,7 @@ def failure(package: Package, error: Exception, attempt: Attempt) -> Failure:
         return Failure(FailureKind.OVERFLOW, sent=False, error=error)
     found = package.translate(error)
     if isinstance(found, api.TimeoutException):
-        if not attempt.is_expired and attempt.deadline is not None:
-            attempt.time_out(None if not attempt.is_impatient else 0.0)
+        attempt.look_at_clock()  # a transport of the application knows nothing of attempts
         if attempt.is_expired:
             return Failure(FailureKind.TIMEOUT, sent=attempt.is_sent, error=found)
         if isinstance(found, api.ConnectTimeout) and not attempt.is_impatient:

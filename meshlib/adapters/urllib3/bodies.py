@@ -34,7 +34,7 @@ class Body:
 
     def _look(self) -> None:
         content = self._content
-        if inspect.isgenerator(content) and inspect.getgeneratorstate(content) == inspect.GEN_CLOSED:
+        if _is_spent(content):
             raise ConsumedBodyError("the body of the request is a generator that was consumed; make a new one")
         try:
             self._position = content.tell()
@@ -66,6 +66,10 @@ class Body:
                 self._content.seek(self._position)
             return self._content
         return self._stream.as_file() if hasattr(self._content, "read") else self._stream
+
+
+def _is_spent(content: object) -> bool:
+    return inspect.isgenerator(content) and inspect.getgeneratorstate(content) == inspect.GEN_CLOSED
 
 
 class _Once:
