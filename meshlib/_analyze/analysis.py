@@ -13,10 +13,14 @@ from meshlib._analyze.registry import ANALYZERS
 from meshlib._analyze.report import Reporter
 from meshlib._analyze.suppression import Suppression, is_annotated
 from meshlib._analyze.view import View, view_of
+from meshlib._config.decode import decode
 from meshlib._config.document import Document
+from meshlib._config.header import Known, identify
 from meshlib._config.load import ConfigSet, Progress, Text, load, no_collection
 from meshlib.diagnostics import Finding
+from meshlib.model.kinds import spec_class
 from meshlib.model.mesh_config import MeshConfig
+from meshlib.model.shapes import Many, Shape, Struct, Table, shape_of
 
 __all__ = ["Analysis", "analyze"]
 
@@ -25,6 +29,9 @@ _UNREADABLE: Final = frozenset({"MESH020", "MESH021", "MESH022", "MESH024", "MES
 
 _NULL: Final = "got null"
 """The API server refuses null in most places; to Istio it is the same as nothing."""
+
+_IGNORED_BY_ISTIO: Final = frozenset({"MESH023", "MESH024"})
+"""Fields that it does not know, and null: it judges the rest."""
 
 _WEBHOOK: Final = frozenset(f"MESH{number:03}" for number in range(70, 85))
 _WEBHOOK_WARNING: Final = "MESH085"
@@ -70,10 +77,13 @@ def _run(
     progress: Progress | None,
 ) -> Analysis:
     documents: list[Document] = []
+    more: list[Finding] = []
 
     def observe(document: Document, found: list[Finding]) -> None:
         if not any(entry.code in _UNREADABLE and not entry.message.endswith(_NULL) for entry in found):
             documents.append(document)
+            if any(entry.code in _IGNORED_BY_ISTIO for entry in found):
+                more.extend(_judged_again(document, namespace or "default"))
 
     config = load(texts, default_namespace=namespace or "default", progress=progress, observe=observe)
     mesh = _mesh_config(config)
@@ -82,12 +92,37 @@ def _run(
     for analyzer in ANALYZERS.values():
         analyzer(view, report)
     find_hazards(Scene(view, config.resources), settings, report)
-    judged = (_in_istios_words(entry) for entry in config.findings if not _is_about_order(entry))
+    judged = (_in_istios_words(entry) for entry in (*config.findings, *more) if not _is_about_order(entry))
     found = [*judged, *(entry for _, entry in report.findings if entry.file)]
     kept = list(_wanted(found, view, suppressions))
     order = {name: number for number, name in enumerate(dict.fromkeys(entry.file for entry in found))}
     kept.sort(key=lambda entry: (order[entry.file], entry.line, entry.column, entry.code))
     return Analysis(tuple(kept), len(found) - len(kept), config)
+
+
+def _judged_again(document: Document, namespace: str) -> Iterator[Finding]:
+    """What Istio's rules say of an object that the schema refuses for parts that Istio does not look at."""
+    header = identify(document.value)
+    if not isinstance(header, Known) or header.kind.treatment not in ("applied", "modelled"):
+        return
+    spec = _known_parts(document.value.get("spec", {}), shape_of(spec_class(header.kind)))
+    found: list[Finding] = []
+    decode(document.with_value({**document.value, "spec": spec}), found, namespace)
+    yield from (entry for entry in found if entry.code in _WEBHOOK or entry.code == _WEBHOOK_WARNING)
+
+
+def _known_parts(value: Any, shape: Shape) -> Any:
+    """A value without unknown fields and without null."""
+    match shape:
+        case Struct(fields=fields) if isinstance(value, dict):
+            known = {name: part for name, part in value.items() if name in fields and part is not None}
+            return {name: _known_parts(part, fields[name].shape) for name, part in known.items()}
+        case Many(item=item) if isinstance(value, list):
+            return [_known_parts(part, item) for part in value]
+        case Table(value=item) if isinstance(value, dict):
+            return {name: _known_parts(part, item) for name, part in value.items()}
+        case _:
+            return value
 
 
 def _mesh_config(config: ConfigSet) -> MeshConfig:

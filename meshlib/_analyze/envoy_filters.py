@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from meshlib._analyze.envoy_messages import MESSAGES
 from meshlib._analyze.messages import quoted
 from meshlib._analyze.report import Reporter
 from meshlib._analyze.view import Item, Node, View
@@ -12,18 +13,6 @@ from meshlib.model.base import yaml_name
 __all__ = ["analyze_patches"]
 
 _ROUTES: Final = ("ROUTE_CONFIGURATION", "HTTP_ROUTE")
-_FILTER: Final = ("config_discovery", "name", "typed_config")
-_MESSAGES: Final = {
-    "NETWORK_FILTER": ("envoy.config.listener.v3.Filter", _FILTER),
-    "LISTENER_FILTER": ("envoy.config.listener.v3.ListenerFilter", (*_FILTER, "filter_disabled")),
-    "HTTP_FILTER": (
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-        (*_FILTER, "disabled", "is_optional"),
-    ),
-    "EXTENSION_CONFIG": ("envoy.config.core.v3.TypedExtensionConfig", ("name", "typed_config")),
-}
-"""The messages of Envoy that are small enough to know by heart, and their fields."""
-
 _REPLACEABLE: Final = ("NETWORK_FILTER", "HTTP_FILTER", "VIRTUAL_HOST")
 
 
@@ -60,9 +49,9 @@ def _check_patch(item: Item, entry: Node, relative: str, report: Reporter) -> No
 
 
 def _check_value(item: Item, entry: Node, report: Reporter) -> None:
-    """A field that Envoy does not have; Istio names the first one."""
+    """A field that Envoy does not have (Istio names the first one), or a filter that is only named."""
     value = entry.node("patch", "value")
-    message, fields = _MESSAGES.get(entry.text("applyTo"), ("", ()))
+    message, fields = MESSAGES.get(entry.text("applyTo"), ("", frozenset()))
     if not message or not isinstance(value.value, dict):
         return
     known = {*fields, *map(yaml_name, fields)}
@@ -70,6 +59,9 @@ def _check_value(item: Item, entry: Node, report: Reporter) -> None:
     if unknown:
         text = f"Envoy filter: unknown field {quoted(unknown)} in {message}"
         report.add("IST0133", item, text, show=(*value.path, unknown))
+    elif "typed_config" in fields and not any(value.get(name) for name in ("typedConfig", "configDiscovery")):
+        text = f"using deprecated types by name without typed_config; {value.text('name')}"
+        report.add("IST0133", item, text, show=value.path)
 
 
 def _filter_name(entry: Node) -> str:

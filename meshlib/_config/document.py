@@ -91,6 +91,10 @@ class Document:
     def __repr__(self) -> str:
         return f"<Document {resource_label(self.value) or type(self.value).__name__} {self.file}:{self.line}>"
 
+    def with_value(self, value: Any) -> Document:
+        """The same document with parts of its value left out; the places of all others stay."""
+        return Document(value, self._place, self.file, self._base - 1)
+
     def _find(self, path: Path) -> tuple[Place | None, int]:
         place, depth = self._place, 0
         for step in path:
