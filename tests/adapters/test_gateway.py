@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import time
@@ -220,6 +221,66 @@ async def test_both_directions_stream_at_once() -> None:
         async with client.post(url + "/echo", data=parts()) as response:
             async for part in response.content.iter_any():
                 answers.put_nowait(part)
+
+
+async def test_answers_pass_as_they_are() -> None:
+    """Compressed bodies, several cookies, no body where there is none, a length without a body for HEAD."""
+    packed = gzip.compress(b"packed")
+
+    async def answer(request: web.Request) -> web.Response:
+        match request.query["kind"]:
+            case "gzip":
+                return web.Response(body=packed, headers={"content-encoding": "gzip", "etag": '"1"', "server": "own"})
+            case "cookies":
+                found = web.Response(text="é", headers={"x-own": "é"})
+                found.headers.add("set-cookie", "a=1; Path=/")
+                found.headers.add("set-cookie", "b=2")
+                return found
+            case kind:
+                return web.Response(status=int(kind))
+
+    async with upstream(answer=answer) as a, gateway(GATEWAY + service("a", a.port) + rules(TO_A)) as (client, url):
+        async with client.get(url + "/answer?kind=gzip") as response:
+            assert await response.read() == packed
+            assert response.headers["content-encoding"] == "gzip"
+            assert response.headers["content-length"] == str(len(packed))
+            assert response.headers.getall("server") == ["istio-envoy"]
+            assert len(response.headers.getall("date")) == 1
+        async with client.head(url + "/answer?kind=gzip") as response:
+            assert (response.headers["content-length"], await response.read()) == (str(len(packed)), b"")
+        async with client.get(url + "/answer?kind=cookies", headers={"cookie": "c=3; d=4"}) as response:
+            assert response.headers.getall("set-cookie") == ["a=1; Path=/", "b=2"]
+            assert (response.headers["x-own"], await response.text()) == ("é", "é")
+        for status in (204, 304, 404, 500):
+            async with client.get(f"{url}/answer?kind={status}") as response:
+                assert response.status == status
+                await response.read()
+        async with client.get(url + "/seen", headers={"cookie": "c=3; d=4"}) as response:
+            headers = (await response.json())["headers"]
+            assert headers["cookie"] == "c=3; d=4"
+
+
+async def test_a_slow_client_holds_the_service_back() -> None:
+    """Nothing piles up in the gateway: the service stops where the client stops reading."""
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 65536)
+            sent += 65536
+
+    async with upstream(endless=endless) as a, gateway(GATEWAY + service("a", a.port) + rules(TO_A)) as (client, url):
+        response = await client.get(url + "/endless")
+        await response.content.readexactly(1 << 20)
+        before = -1
+        while sent != before:  # until nothing moves any more
+            before = sent
+            await asyncio.sleep(0.2)
+        assert sent < 64 << 20
+        response.close()
 
 
 async def test_a_client_that_goes_away_ends_the_request_upstream() -> None:

@@ -152,13 +152,14 @@ class MeshGateway:
                 raw.append((b"content-length", b"%d" % len(await response.read())))
             await send({"type": "http.response.start", "status": response.status, "headers": raw})
             try:
-                async for part in response.content.iter_any():
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                content, more = response.content, True
+                while more:
+                    part = await content.readany()
+                    more = not content.at_eof()
+                    await send({"type": "http.response.body", "body": part, "more_body": more})
             except (aiohttp.ClientPayloadError, OSError) as error:
                 # The status has gone out: what is left is to end the connection, which the server does.
                 _log.warning("%s %s broke off: %s", method, url, error)
-                return
-            await send({"type": "http.response.body", "body": b""})
 
     def _server_port(self, connection: Connection) -> int:
         """The port of the Gateway's server: as told, as listened on, or the only one there is."""
