@@ -21,13 +21,24 @@ from benchmarks.machine import slowness
 __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHMARKS = ("governed_call", "decision", "load", "analyze", "telemetry", "import_time")
+BENCHMARKS = (
+    "governed_call",
+    "governed_function",
+    "decision",
+    "load",
+    "analyze",
+    "telemetry",
+    "simulation",
+    "import_time",
+)
 QUICK = {
     "governed_call": ("--rounds", "21"),
+    "governed_function": ("--rounds", "11"),
     "decision": ("--rounds", "5", "--calls", "64"),
     "load": ("--rounds", "1", "--calls", "2000"),
     "analyze": ("--rounds", "1", "--calls", "2000"),
     "telemetry": ("--rounds", "9"),
+    "simulation": ("--rounds", "1", "--calls", "1000"),
     "import_time": ("--rounds", "5"),
 }
 

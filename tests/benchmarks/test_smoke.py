@@ -15,10 +15,12 @@ from benchmarks.harness import Comparison, Median, Timing, compare
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "governed_call": ("--rounds", "2", "--calls", "2"),
+    "governed_function": ("--rounds", "2", "--calls", "2"),
     "decision": ("--rounds", "1", "--calls", "1", "--most", "100"),
     "load": ("--rounds", "1", "--calls", "3"),
     "analyze": ("--rounds", "1", "--calls", "20"),
     "telemetry": ("--rounds", "1", "--calls", "2"),
+    "simulation": ("--rounds", "1", "--calls", "20"),
     "import_time": ("--rounds", "1"),
 }
 
