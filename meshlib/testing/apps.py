@@ -43,10 +43,10 @@ def mounted(world: World, application: Any) -> App:
     """The application as an upstream. Raises TypeError for what is neither ASGI nor WSGI."""
     if not callable(application):
         raise TypeError(f"{application!r} is neither an ASGI nor a WSGI application")
-    call = type(application).__call__ if not inspect.isfunction(application) else application
-    if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
-        return AsgiApp(world, application)
-    return WsgiApp(world, application)
+    app: Any = application
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
+        return AsgiApp(world, app)
+    return WsgiApp(world, app)
 
 
 class AsgiApp:

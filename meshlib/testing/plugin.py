@@ -242,13 +242,12 @@ def mesh_sim(request: pytest.FixtureRequest, mesh_seed: int) -> Iterator[Simulat
         workload: Workload | None = None,
         **arguments: Any,
     ) -> Simulation:
-        if config is None:
-            config = mark.args if mark is not None else ()
+        chosen: ConfigInput = config if config is not None else list(mark.args) if mark is not None else ()
         space = namespace or (mark.kwargs.get("namespace") if mark is not None else None)
         if workload is None and space is not None:
             workload = Workload(namespace=space)
         simulation = Simulation(
-            _found(config, request),
+            _found(chosen, request),
             workload=workload,
             seed=mesh_seed if seed is None else seed,
             clock=clock,

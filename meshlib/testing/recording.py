@@ -191,6 +191,10 @@ class _Tap:
         elif self.inner is not None:
             self.inner.serve(served)
 
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the mesh's recorder has, its figures for one."""
+        return getattr(self.inner, name)
+
     def reset_after_fork(self) -> None:
         """A child is not recorded: the file is its parent's."""
         self._recording._runtime.recorder = self.inner

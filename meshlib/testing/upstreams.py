@@ -96,9 +96,9 @@ class Scripts:
 
     def drop(self, upstream: Upstream) -> None:
         """Forget what was said about this part of an upstream and about its parts."""
-        parts: tuple[list[Any], ...] = (self.rules, self.latencies, self.capacities)
-        for kept in parts:
-            kept[:] = [one for one in kept if not upstream.covers(one.host, one.subset, one.endpoint)]
+        self.rules = [one for one in self.rules if not upstream.covers(one.host, one.subset, one.endpoint)]
+        for settings in (self.latencies, self.capacities):
+            settings[:] = [one for one in settings if not upstream.covers(one.host, one.subset, one.endpoint)]
         self.version += 1
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import meshlib
+import meshlib.testing.memory_aiohttp
+import meshlib.testing.simulation  # here, since pytester forgets what is imported within it, and half of it would stay
 from tests.testing.meshes import RETRIES
 
 pytest_plugins = ["pytester"]
@@ -121,6 +123,9 @@ def test_b(mesh_seed):
 COVERED = (
     PREAMBLE
     + """
+import os
+import pathlib
+
 def test_route(mesh_sim):
     assert deployed(mesh_sim("mesh/")).get("http://reviews:9080/").status == 200
 
@@ -128,6 +133,7 @@ def test_retry(mesh_sim):
     sim = deployed(mesh_sim("mesh/"))
     sim.upstream("reviews").respond(500, times=1)
     assert sim.get("http://reviews:9080/").status == 200
+    pathlib.Path(f"timeline-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')[:2]}").write_text(str(sim.timeline))
 """
 )
 
@@ -147,6 +153,17 @@ def test_policy_coverage_is_that_of_all_tests_together(project: pytest.Pytester,
         "an attempt is retried": 1,
         "the timeout ends it": 0,
     }
+
+
+def test_a_test_is_the_same_alone_in_any_order_and_under_xdist(project: pytest.Pytester) -> None:
+    """The same seed, so the same back-off to the bit."""
+    project.makepyfile(COVERED)
+    texts = set()
+    for arguments in ((), ("-k", "retry"), ("-n", "1")):
+        project.runpytest(*arguments)
+        texts |= {path.read_bytes() for path in project.path.glob("timeline-*")}
+    assert len(texts) == 1
+    assert len(list(project.path.glob("timeline-*"))) == 2
 
 
 def test_policy_coverage_is_printed(project: pytest.Pytester) -> None:
