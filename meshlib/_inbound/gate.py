@@ -339,11 +339,20 @@ class Passage:
                 self.status = message["status"]
                 if served is not None:
                     served.response_headers, served.sent = message.get("headers", ()), 0
+            elif message["type"] == "websocket.accept":
+                self.status = 101
             elif served is not None and message["type"] == "http.response.body":
                 served.sent += len(message.get("body", b""))
             await send(message)
 
         return watched
+
+    def answer(self, status: int, headers: Any, sent: int | None = None) -> None:
+        """What the application answered; ``sent`` None: the bytes of its body are what Content-Length says."""
+        self.status = status
+        if self._served is not None:
+            self._served.response_headers = headers
+            self._served.sent = -1 if sent is None else sent
 
     def _report(self) -> None:
         runtime, decision, head = self._gate.runtime, self._decision, self._head

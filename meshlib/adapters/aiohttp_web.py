@@ -71,13 +71,18 @@ def mesh_middleware(
                 response = await handler(admitted)
             except web.HTTPException as error:
                 add(error)
-                passage.status = error.status
+                passage.answer(error.status, error.headers, error.content_length)
                 raise
             add(response)
-            passage.status = response.status
+            passage.answer(response.status, response.headers, _length(response))
             return response
 
     return govern
+
+
+def _length(response: web.StreamResponse) -> int | None:
+    """The bytes of a body: as announced, else as streamed so far."""
+    return response.content_length if response.content_length is not None else response.body_length
 
 
 def _arrival(request: web.Request) -> Arrival:

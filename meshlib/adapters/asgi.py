@@ -71,7 +71,7 @@ class MeshMiddleware:
             if isinstance(verdict, Refused):
                 await _refuse(scope, receive, send, verdict)
                 return
-            started = passage.watch_start(send) if scope["type"] == "http" else send
+            started = passage.watch_start(send)
             if verdict.response_headers:
                 started = _adding(started, verdict.response_headers)
             await self.app(_admitted_scope(scope, verdict), body.receive, started)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
     from meshlib._engine.recording import Served
 
-__all__ = ["Facts", "exchange_facts", "served_facts"]
+__all__ = ["Facts", "exchange_facts", "served_facts", "served_flags"]
 
 
 class Facts:
@@ -103,7 +103,7 @@ def served_facts(served: Served) -> Facts:
     facts.duration = facts.head_duration = served.ended - served.started
     facts.ended = served.time
     facts.details = served.details or ("via_upstream" if served.decision == "allow" else "")
-    facts.flags = ("DC",) if served.status == 0 and served.decision == "allow" else ()
+    facts.flags = served_flags(served)
     facts.cluster = f"inbound|{head.port}||"
     facts.route = "default"
     facts.received = body_length(head.headers, 0)
@@ -115,3 +115,10 @@ def served_facts(served: Served) -> Facts:
     facts.request_principal = served.request_principal
     facts.span = served.span
     return facts
+
+
+def served_flags(served: Served) -> tuple[str, ...]:
+    """Envoy's flags of a served request. Policies and tokens that refuse it set none (semantics 7.5)."""
+    if served.details.startswith("ext_authz"):
+        return ("UAEX",)
+    return ("DC",) if served.status == 0 and served.decision != "deny" else ()

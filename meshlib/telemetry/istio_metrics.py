@@ -21,7 +21,7 @@ from meshlib._snapshot.snapshot import bare_host
 from meshlib._snapshot.telemetry import MetricRules, Telemetry
 from meshlib.telemetry.counters import BOUNDS, Counter, Histogram, Labels, Shard, Store
 from meshlib.telemetry.expressions import Evaluate, UnsupportedError, compile_expression, to_text
-from meshlib.telemetry.facts import Facts, exchange_facts, served_facts
+from meshlib.telemetry.facts import Facts, exchange_facts, served_facts, served_flags
 from meshlib.telemetry.fields import as_headers, body_length, grpc_status, head_size
 from meshlib.telemetry.labels import caller, endpoint_peer, is_mutual, service, standard_labels
 from meshlib.telemetry.peers import UNKNOWN, own_peer
@@ -250,7 +250,7 @@ class IstioMetrics:
         grpc = grpc_status(response) if is_grpc(head) else None
         source = peer_of_headers(head.headers)
         has_peer = bool(served.peer)
-        flags = "DC" if served.status == 0 and served.decision != "deny" else ""
+        flags = ",".join(served_flags(served))
         tags = _NO_TAGS
         if side.evaluate:
             tags = _evaluate(side.evaluate, served_facts(served))

@@ -74,6 +74,13 @@ class Telemetry:
 
     # -- calls made --------------------------------------------------------------------------------------
 
+    def wants_calls(self, snapshot: Snapshot) -> bool:
+        """Whether :meth:`begin` would take part in an exchange."""
+        telemetry = snapshot.telemetry
+        if telemetry.client_tracing.enabled and (_SDK in sys.modules or self.provider is not None):
+            return True
+        return self.metrics is not None or bool(telemetry.client_logs)
+
     def begin(self, exchange: Exchange) -> None:
         """An exchange starts."""
         telemetry = exchange.published.snapshot.telemetry

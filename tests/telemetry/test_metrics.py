@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,12 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from meshlib import Mesh, Workload
 from meshlib._drivers import drive
 from meshlib._http import FailureKind, Headers, RequestHead
+from meshlib.adapters.asgi import MeshMiddleware
 from meshlib.errors import ConfigError
 from meshlib.telemetry.counters import BOUNDS, Store
 from meshlib.telemetry.families import DESCRIPTIONS
 from meshlib.telemetry.metrics import Metrics
 from meshlib.testing import Answer, SyncScriptedTransport, VirtualClock
-from tests.telemetry.calls import REVIEWS, URL, call, serve
+from tests.telemetry.calls import REVIEWS, URL, Message, call, serve
 
 WEB = Workload(namespace="shop", labels={"app": "web", "version": "v7"}, name="web-v7", service_account="web")
 
@@ -367,6 +370,28 @@ def test_every_metric_is_described() -> None:
     mesh, metrics = load()
     call(mesh, 200)
     assert {key.metric for key in metrics.totals()} <= set(DESCRIPTIONS)
+
+
+def test_a_websocket_is_counted_as_switching_protocols() -> None:
+    """Envoy's status of an accepted one."""
+
+    async def app(scope: Message, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "hello"})
+        await send({"type": "websocket.close"})
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(_message: Message) -> None:
+        return None
+
+    mesh, metrics = load()
+    scope = {"type": "websocket", "path": "/ws", "headers": [(b"host", b"web")], "server": ("10.0.0.9", 80)}
+    asyncio.run(MeshMiddleware(app, mesh)(scope, receive, send))
+    labels = only_labels(metrics)
+    assert (labels["response_code"], labels["response_flags"]) == ("101", "-")
 
 
 TELEMETRY = """\
