@@ -8,10 +8,11 @@ from typing import Final
 from meshlib._compile.findings import Findings
 from meshlib._compile.gateways import HTTP_KINDS, BoundServer
 from meshlib._compile.index import Index
-from meshlib._snapshot.listeners import KeyPair, Listeners, Mode, TlsServer
+from meshlib._snapshot.listeners import Forwards, KeyPair, Listeners, Mode, TlsServer
 from meshlib._snapshot.routes import Origin
 from meshlib.model.kubernetes import SecretSpec
 from meshlib.model.mesh_config import MeshConfig
+from meshlib.model.mesh_proxy import Topology
 from meshlib.model.server_tls import ServerTLSSettings
 
 __all__ = ["gateway_listeners"]
@@ -21,6 +22,12 @@ _MODES: Final[Mapping[str | None, Mode]] = {
     "MUTUAL": "MUTUAL",
     "OPTIONAL_MUTUAL": "OPTIONAL_MUTUAL",
     "ISTIO_MUTUAL": "ISTIO_MUTUAL",
+}
+_FORWARDS: Final[Mapping[str | None, Forwards]] = {
+    "SANITIZE": "SANITIZE",
+    "FORWARD_ONLY": "FORWARD_ONLY",
+    "APPEND_FORWARD": "APPEND_FORWARD",
+    "ALWAYS_FORWARD_ONLY": "ALWAYS_FORWARD_ONLY",
 }
 _PAIRS: Final = (("tls.crt", "tls.key"), ("cert", "key"))
 _ROOTS: Final = ("ca.crt", "cacert")
@@ -50,15 +57,21 @@ def gateway_listeners(
                 findings.add("MESH191", server.origin, f"the server at port {port} {what}")
         if opened:
             tls[port] = tuple(opened)
-    return Listeners(plain=tuple(dict.fromkeys(plain)), tls=tls, trusted_hops=_trusted_hops(index))
+    topology = _topology(index)
+    return Listeners(
+        plain=tuple(dict.fromkeys(plain)),
+        tls=tls,
+        trusted_hops=topology.num_trusted_proxies or 0,
+        forwards=_FORWARDS.get(topology.forward_client_cert_details, "SANITIZE_SET"),
+    )
 
 
-def _trusted_hops(index: Index) -> int:
-    hops = 0
+def _topology(index: Index) -> Topology:
+    """What MeshConfig says of the proxies before gateways; the last one counts."""
+    found: Topology | None = None
     for entry in index.of("MeshConfig", MeshConfig):
-        topology = entry.spec.default_config.gateway_topology if entry.spec.default_config is not None else None
-        hops = (topology.num_trusted_proxies or 0) if topology is not None else 0
-    return hops
+        found = entry.spec.default_config.gateway_topology if entry.spec.default_config is not None else None
+    return found or Topology()
 
 
 def _tls_server(server: BoundServer, settings: ServerTLSSettings, mode: Mode, secrets: _Secrets) -> TlsServer:

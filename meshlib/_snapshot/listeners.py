@@ -9,8 +9,9 @@ import msgspec
 
 from meshlib._snapshot.routes import Origin
 
-__all__ = ["NO_LISTENERS", "KeyPair", "Listeners", "TlsServer"]
+__all__ = ["NO_LISTENERS", "Forwards", "KeyPair", "Listeners", "TlsServer"]
 
+Forwards: TypeAlias = Literal["SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"]
 Mode: TypeAlias = Literal["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL"]
 
 
@@ -62,12 +63,14 @@ class TlsServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Listeners(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The ports of a gateway that speak HTTP: in ``plain``text, over TLS that its servers end.
 
-    ``trusted_hops`` are the proxies before it (numTrustedProxies).
+    ``trusted_hops`` are the proxies before it (numTrustedProxies), ``forwards`` what becomes of
+    X-Forwarded-Client-Cert (forwardClientCertDetails).
     """
 
     plain: tuple[int, ...] = ()
     tls: Mapping[int, tuple[TlsServer, ...]] = msgspec.field(default_factory=dict[int, tuple[TlsServer, ...]])
     trusted_hops: int = 0
+    forwards: Forwards = "SANITIZE_SET"
 
 
 NO_LISTENERS: Final = Listeners()

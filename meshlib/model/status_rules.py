@@ -189,6 +189,7 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("defaultConfig.proxyHeaders", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology.numTrustedProxies", "honoured", "at a gateway"),
+    ("defaultConfig.gatewayTopology.forwardClientCertDetails", "honoured", "at a gateway"),
     ("defaultConfig.tracing", "refused", _SPANS),
     ("defaultConfig.tracing.sampling", "honoured", ""),
     ("defaultConfig.tracing.customTags", "honoured", ""),

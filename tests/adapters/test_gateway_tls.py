@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import socket
 import ssl
@@ -13,9 +14,14 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from meshlib import Mesh
+from meshlib._inbound.forwarded import elements
 from meshlib.adapters.gateway import MeshGateway, gateway_context
+from meshlib.adapters.gateway.certificates import forwarded_certificate
 from meshlib.errors import MeshError
 from meshlib.security import DevelopmentCA
 from tests.adapters.gateway_servers import INGRESS, serve_app, service
@@ -182,6 +188,45 @@ async def test_mutual_tls_lets_in_who_has_a_certificate(
 
 
 @pytest.mark.parametrize(
+    ("forwards", "with_certificate", "without"),
+    [
+        ("SANITIZE_SET", ["own"], []),
+        ("SANITIZE", [], []),
+        ("FORWARD_ONLY", ["given"], []),
+        ("APPEND_FORWARD", ["given", "own"], []),
+        ("ALWAYS_FORWARD_ONLY", ["given"], ["given"]),
+    ],
+)
+async def test_what_is_said_of_clients_is_as_the_mesh_wants_it(
+    ca: trustme.CA, clients: trustme.CA, forwards: str, with_certificate: list[str], without: list[str]
+) -> None:
+    """forwardClientCertDetails: what the proxy before says, what this gateway has seen, both or nothing."""
+    yaml = servers("may.test {mode: OPTIONAL_MUTUAL, credentialName: one}")
+    yaml += secret("one", ca.issue_cert("may.test"), clients)
+    yaml += f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    defaultConfig: {{gatewayTopology: {{forwardClientCertDetails: {forwards}}}}}
+---
+"""
+    async with upstream() as a:
+        mesh = Mesh.load(yaml + service("a", a.port), workload=INGRESS)
+        async with serve_app(MeshGateway(mesh), tls=gateway_context(mesh.runtime, 443)) as port:
+            for issued, expected in ((clients.issue_cert("ann.test"), with_certificate), (None, without)):
+                async with aiohttp.ClientSession() as client:
+                    headers = {"host": "may.test", "x-forwarded-client-cert": "Hash=given"}
+                    tls = trusting(ca, issued)
+                    url = f"https://127.0.0.1:{port}/"
+                    async with client.get(url, ssl=tls, server_hostname="may.test", headers=headers) as response:
+                        value = (await response.json())["headers"].get("x-forwarded-client-cert", "")
+                kinds = ["given" if part == "Hash=given" else "own" for part in elements(value)]
+                assert kinds == expected, value
+
+
+@pytest.mark.parametrize(
     ("conditions", "is_let_in"),
     [
         ("subjectAltNames: [ann.test]", True),
@@ -283,6 +328,39 @@ def test_a_port_without_any_certificate_is_one_clear_error() -> None:
         gateway_context(mesh.runtime, 443)
     with pytest.raises(MeshError, match="no Gateway of this workload has a server there"):
         gateway_context(mesh.runtime, 80)
+
+
+def test_a_subject_is_written_as_envoy_writes_it() -> None:
+    """Envoy 1.39 gives OpenSSL's RFC 2253 text; nothing in a certificate can end the header or its element."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [
+        x509.NameAttribute(x509.NameOID.COUNTRY_NAME, "DE"),
+        x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, 'Acme, "Inc" \\ Co'),
+        x509.NameAttribute(x509.NameOID.COMMON_NAME, "ann é\r\nx-user: root"),
+    ]
+    others = [
+        x509.UniformResourceIdentifier("spiffe://a/ns/b/sa/c"),
+        x509.UniformResourceIdentifier('spiffe://a;URI=spiffe://root,"x'),
+        x509.DNSName("x.test"),
+    ]
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(x509.Name([]), x509.Name(names), key.public_key(), 1, now, now)
+        .add_extension(x509.SubjectAlternativeName(others), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+    class Tls:
+        def getpeercert(self, binary_form: bool = False) -> bytes:
+            assert binary_form
+            return made.public_bytes(serialization.Encoding.DER)
+
+    found = forwarded_certificate(Tls())
+    assert found.partition(";Subject=")[2] == (
+        r'"CN=ann \C3\A9\0D\0Ax-user: root,O=Acme\, \"Inc\" \\ Co,C=DE"'
+        ";URI=spiffe://a/ns/b/sa/c;URI=spiffe://a%3BURI%3Dspiffe://root%2C%22x;DNS=x.test"
+    )
+    assert len(elements(found)) == 1
 
 
 def test_no_key_is_ever_shown(ca: trustme.CA) -> None:

@@ -107,9 +107,10 @@ class MeshGateway:
 
     async def _serve(self, scope: Scope, client: Client | None, receive: Receive, send: Send) -> None:
         gate = self._gate
-        hops = gate.proxies = Hops(self._runtime.published.snapshot.listeners.trusted_hops)
+        listeners = self._runtime.published.snapshot.listeners
+        hops = gate.proxies = Hops(listeners.trusted_hops)
         connection = Connection(scope, receive)
-        arrival = arrival_of(scope, connection, hops, self._server_port(connection))
+        arrival = arrival_of(scope, connection, hops, self._server_port(connection), listeners.forwards)
         with gate.open() as passage:
             verdict = await passage.admit_async(arrival, _no_body if client is None else client.peek)
             if isinstance(verdict, Refused):

@@ -11,6 +11,7 @@ from meshlib._http import RequestHead
 from meshlib._inbound.certificates import identity_of_tls
 from meshlib._inbound.gate import Arrival
 from meshlib._inbound.targets import split_target
+from meshlib._snapshot.listeners import Forwards
 from meshlib._snapshot.snapshot import bare_host
 from meshlib.adapters.gateway.certificates import forwarded_certificate
 from meshlib.adapters.gateway.client import Receive, Scope
@@ -44,13 +45,17 @@ class Connection:
         self.port: int = (scope.get("server") or ("", None))[1] or 0
 
 
-def arrival_of(scope: Scope, connection: Connection, hops: Hops, port: int) -> Arrival:
+def arrival_of(scope: Scope, connection: Connection, hops: Hops, port: int, forwards: Forwards) -> Arrival:
     """What the policies are asked about: the request at the Gateway's server ``port``, as it goes on."""
     scheme, source, tls = connection.scheme, connection.source, connection.tls
-    headers = request_headers(scope["headers"], source=source, scheme=scheme, hops=hops)
-    certificate = forwarded_certificate(tls)
-    if certificate:
-        headers["x-forwarded-client-cert"] = certificate
+    headers = request_headers(
+        scope["headers"],
+        source=source,
+        scheme=scheme,
+        hops=hops,
+        certificate=forwarded_certificate(tls),
+        forwards=forwards,
+    )
     path, authority = split_target(_target(scope))
     query = scope.get("query_string", b"").decode("latin-1")
     if authority and len(headers.getall("host", ())) == 1:

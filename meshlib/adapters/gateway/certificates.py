@@ -13,6 +13,7 @@ from meshlib._snapshot.listeners import TlsServer
 
 __all__ = ["forwarded_certificate", "objection"]
 
+_SAFE: Final = ":/?#[]@!$&'()*+~%"
 _SPOKEN: Final = {"TLSv1": "TLSV1_0", "TLSv1.1": "TLSV1_1", "TLSv1.2": "TLSV1_2", "TLSv1.3": "TLSV1_3"}
 
 
@@ -45,6 +46,14 @@ def _names(certificate: bytes) -> tuple[str, ...]:
     return (*_alternative_names(certificate)[0], *_alternative_names(certificate)[1])
 
 
+def _written(subject: str) -> str:
+    """A subject as OpenSSL writes it (RFC 2253): what is not printable ASCII byte by byte, quotes escaped already."""
+    return "".join(
+        character if " " <= character <= "~" else "".join(f"\\{byte:02X}" for byte in character.encode())
+        for character in subject
+    )
+
+
 @lru_cache(maxsize=256)
 def _alternative_names(certificate: bytes) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """The URIs and DNS names of a certificate, and its subject as X-Forwarded-Client-Cert has it."""
@@ -68,14 +77,13 @@ def forwarded_certificate(tls: Any) -> str:
     if not certificate:
         return ""
     uris, names, subject = _alternative_names(certificate)
-    escaped = subject.replace("\\", "\\\\").replace('"', '\\"')
     pem = quote(ssl.DER_cert_to_PEM_cert(certificate), safe="")
     return ";".join(
         (
             f"Hash={hashlib.sha256(certificate).hexdigest()}",
             f'Cert="{pem}"',
-            f'Subject="{escaped}"',
-            *(f"URI={uri}" for uri in uris or ("",)),
-            *(f"DNS={name}" for name in names),
+            f'Subject="{_written(subject)}"',
+            *(f"URI={quote(uri, safe=_SAFE)}" for uri in uris or ("",)),
+            *(f"DNS={quote(name, safe=_SAFE)}" for name in names),
         )
     )

@@ -15,8 +15,9 @@ from typing import Final
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from meshlib._http import Headers, HeadersView
-from meshlib._inbound.forwarded import XFF, TrustedProxies
+from meshlib._inbound.forwarded import XFCC, XFF, TrustedProxies
 from meshlib._snapshot.inbound import Address, parse_address
+from meshlib._snapshot.listeners import Forwards
 
 __all__ = ["Hops", "request_headers", "response_headers"]
 
@@ -27,7 +28,6 @@ _HOP_BY_HOP: Final = frozenset(
 )
 _OUTSIDE: Final = (
     "x-request-id",  # a gateway gives its own
-    "x-forwarded-client-cert",
     "x-envoy-internal",
     "x-envoy-external-address",
     "x-envoy-expected-rq-timeout-ms",
@@ -61,8 +61,16 @@ class Hops(TrustedProxies):
         return None
 
 
-def request_headers(raw: Iterable[tuple[bytes, bytes]], *, source: str, scheme: str, hops: Hops) -> Headers:
-    """The client's headers for the policies, the routes and the next hop."""
+def request_headers(
+    raw: Iterable[tuple[bytes, bytes]],
+    *,
+    source: str,
+    scheme: str,
+    hops: Hops,
+    certificate: str = "",
+    forwards: Forwards = "SANITIZE_SET",
+) -> Headers:
+    """The client's headers for the policies, the routes and the next hop; ``certificate`` is what it has shown."""
     pairs = [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw]
     gone = {*_HOP_BY_HOP, *_OUTSIDE}
     gone.update(part.strip().lower() for name, value in pairs if name == "connection" for part in value.split(","))
@@ -72,11 +80,30 @@ def request_headers(raw: Iterable[tuple[bytes, bytes]], *, source: str, scheme: 
         headers[XFF] = ",".join([*headers.getall(XFF, []), source])
     if not hops.count or "x-forwarded-proto" not in headers:
         headers["x-forwarded-proto"] = scheme
+    _forward_certificate(headers, certificate, forwards)
     client = hops.client(headers, parse_address(source))
     if client is not None:
         version, number = client
         headers["x-envoy-external-address"] = str(IPv4Address(number) if version == 4 else IPv6Address(number))
     return headers
+
+
+def _forward_certificate(headers: Headers, certificate: str, forwards: Forwards) -> None:
+    """X-Forwarded-Client-Cert as Envoy forwards it (semantics 6.6)."""
+    before = headers.popall(XFCC, [])
+    match forwards:
+        case "ALWAYS_FORWARD_ONLY":
+            kept = before
+        case "FORWARD_ONLY" if certificate:
+            kept = before
+        case "APPEND_FORWARD" if certificate:
+            kept = [*before, certificate]
+        case "SANITIZE_SET" if certificate:
+            kept = [certificate]
+        case _:
+            return
+    if kept:
+        headers[XFCC] = ",".join(kept)
 
 
 def response_headers(headers: CIMultiDictProxy[str], *, service_time: int | None) -> RawHeaders:
