@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -61,6 +63,19 @@ async def test_ten_lines_of_yaml_govern_a_call() -> None:
             assert (reply.status, (await reply.json())["server"]) == (200, "v1")
 
 
+def test_threads_that_load_at_once_do_not_crash_the_process() -> None:
+    """The first use of a model by two threads at once was a segmentation fault inside msgspec."""
+    code = (
+        "import sys, threading\nfrom meshlib import Mesh\nsys.setswitchinterval(1e-6)\n"
+        f"text = {service(1) + EJECTING!r}\ngate = threading.Barrier(8)\n"
+        "def load():\n    gate.wait()\n    Mesh.load(text)\n    loaded.append(1)\n"
+        "loaded = []\nthreads = [threading.Thread(target=load) for _ in range(8)]\n"
+        "[one.start() for one in threads]\n[one.join() for one in threads]\nprint(len(loaded))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "8"), done.stderr
+
+
 def test_all_errors_of_all_files_are_raised_at_once(tmp_path: Path) -> None:
     """Each with file, line and remedy."""
     (tmp_path / "a.yaml").write_text(BROKEN)
@@ -81,7 +96,9 @@ def test_a_missing_path_is_a_source_error(tmp_path: Path) -> None:
 
 def test_strict_turns_a_field_without_effect_into_an_error() -> None:
     """By default it is a warning; neither is silent."""
-    text = service(1) + EJECTING.replace("outlierDetection: {", "tunnel: {targetHost: a.b, targetPort: 1}\n    outlierDetection: {")
+    text = service(1) + EJECTING.replace(
+        "outlierDetection: {", "tunnel: {targetHost: a.b, targetPort: 1}\n    outlierDetection: {"
+    )
     mesh = Mesh.load(text)
     assert any(finding.level == "warning" and "tunnel" in finding.field for finding in mesh.findings)
     with pytest.raises(ConfigError, match="tunnel"):
@@ -200,7 +217,9 @@ def test_explain_can_ask_for_another_client() -> None:
 
 def test_report_names_every_field_that_is_not_fully_applied() -> None:
     """And what was skipped."""
-    text = service(1) + EJECTING.replace("outlierDetection: {", "tunnel: {targetHost: a.b, targetPort: 1}\n    outlierDetection: {")
+    text = service(1) + EJECTING.replace(
+        "outlierDetection: {", "tunnel: {targetHost: a.b, targetPort: 1}\n    outlierDetection: {"
+    )
     mesh = Mesh.load(text + "---\napiVersion: v1\nkind: Lease\nmetadata: {name: x}\n")
     assert "spec.trafficPolicy.tunnel" in str(mesh.report())
     assert [skipped.kind for skipped in mesh.skipped] == ["Lease"]

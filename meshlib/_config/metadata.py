@@ -38,6 +38,10 @@ class _ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     managed_fields: tuple[dict[str, Json] | None, ...] | None = None
 
 
+for _cls in (Metadata, _ObjectMeta):
+    msgspec.json.Decoder(_cls)  # collects its types while nobody else can: two threads at once would crash msgspec
+
+
 def read_metadata(raw: Any, kind: str) -> tuple[Metadata, list[Problem]]:
     """The metadata, and what is wrong with it."""
     if raw is None:

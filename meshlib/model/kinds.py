@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from threading import Lock
 from typing import Final, Literal, TypeAlias
+
+from msgspec.json import Decoder
 
 from meshlib.model.base import Spec
 
 __all__ = ["KINDS", "Kind", "Treatment", "kind_named", "spec_class"]
+
+_PREPARING: Final = Lock()
 
 Treatment: TypeAlias = Literal["applied", "modelled", "discovery", "mesh"]
 """``applied`` kinds govern requests; ``modelled`` ones are only checked; ``discovery`` ones tell of services."""
@@ -89,7 +94,10 @@ def kind_named(name: str) -> Kind | None:
 
 @cache
 def spec_class(kind: Kind) -> type[Spec]:
-    """The struct of the kind's spec."""
+    """The struct of the kind's spec, ready to be used by any thread."""
     module, _, name = kind.spec.partition(":")
     found: type[Spec] = getattr(import_module(f"meshlib.model.{module}"), name)
+    with _PREPARING:
+        # msgspec collects the types of a struct at its first use, and two threads that do so at once crash it.
+        Decoder(found)
     return found
