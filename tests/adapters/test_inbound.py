@@ -63,8 +63,8 @@ spec:
 
 
 def token(key: Any = KEY, **claims: Any) -> str:
-    """A token of the issuer, good for a minute unless the claims say otherwise."""
-    claims = {"iss": "https://issuer.test", "sub": "ann", "exp": time.time() + 60, **claims}
+    """A token of the issuer, good for longer than the tests take unless the claims say otherwise."""
+    claims = {"iss": "https://issuer.test", "sub": "ann", "exp": time.time() + 86_400, **claims}
     return jwt.encode(claims, key, algorithm="RS256", headers={"kid": "k"})
 
 

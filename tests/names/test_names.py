@@ -315,7 +315,8 @@ def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
 def test_the_extra_tells_times_to_live() -> None:
     """With dnspython an answer is good for as long as its name server says; what it does not know the system may."""
     lookup = best_lookup()
-    assert lookup("shop.test") == Answer(("10.0.0.1", "10.0.0.2"), 7.0)
+    found = lookup("shop.test")
+    assert (sorted(found.addresses), found.ttl) == (["10.0.0.1", "10.0.0.2"], 7.0)  # in any order, as of any server
     assert lookup("localhost").ttl is None
     with pytest.raises(OSError, match="resolve"):
         lookup("other.test")
