@@ -35,8 +35,8 @@ from meshlib._snapshot.routes import Origin
 __all__ = ["Conditions", "PatternProgram", "text_set"]
 
 _SCHEME: Final = "spiffe://"
-_LITERAL: Final = r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]"
-"""What a path template takes for a character of a segment (Envoy, uri_template_internal)."""
+_LITERAL: Final = r"[a-zA-Z0-9\-._~%!$&'()*+,;:@=]"
+"""What a path template takes for a character of a segment (uri_template_internal; observed on Envoy 1.39)."""
 _CLAIM_KEY: Final = re.compile(r"request\.auth\.claims((?:\[[^\[\]]+\])+)\Z")
 _HEADER_KEY: Final = re.compile(r"request\.headers\[([^\[\]]+)\]\Z")
 _IPV4_BITS: Final = 32

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal, Protocol
 
+from meshlib._engine.claim_texts import claim_text
 from meshlib._engine.jwt_keys import KeySet
 from meshlib._engine.jwt_locations import Found, find_tokens, without_param
 from meshlib._engine.jwt_parts import Token, TokenError, parse_token
@@ -187,16 +188,9 @@ def _split(claims: dict[str, Any], rule: TokenRule) -> dict[str, Any]:
 def _outputs(rule: TokenRule, token: Token) -> list[tuple[str, str]]:
     outputs = [(rule.payload_header, token.payload)] if rule.payload_header else []
     for header, claim in rule.claim_headers:
-        value = _claim(token.claims, claim)
-        match value:
-            case bool():
-                outputs.append((header, "true" if value else "false"))
-            case str() if value.isprintable():
-                outputs.append((header, value))
-            case int():
-                outputs.append((header, str(value)))
-            case _:
-                pass  # lists, mappings and nulls give no header
+        value = claim_text(_claim(token.claims, claim))
+        if value is not None:
+            outputs.append((header, value))
     return outputs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -12,7 +12,7 @@ from meshlib._snapshot.authentication import TokenRule
 
 __all__ = ["Found", "find_tokens", "without_param"]
 
-_TOKEN: Final = re.compile(r"[A-Za-z0-9_\-.]+")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_\-.]")
 
 
 class Found(NamedTuple):
@@ -26,8 +26,10 @@ class Found(NamedTuple):
 def find_tokens(rule: TokenRule, head: RequestHead) -> Iterator[Found]:
     """Every token at the locations of a rule: headers, then parameters, then cookies."""
     for location in rule.headers:
-        for value in head.headers.getall(location.name, ()):
-            yield from (Found(token, header=location.name) for token in _after(location.prefix, value))
+        for value in _values(head, location.name):
+            token = _after(location.prefix, value)
+            if token is not None:
+                yield Found(token, header=location.name)
     for name in rule.params if head.query else ():
         found = _param(head.query, name)
         if found is not None:
@@ -37,18 +39,25 @@ def find_tokens(rule: TokenRule, head: RequestHead) -> Iterator[Found]:
         yield from (Found(cookies[name]) for name in rule.cookies if name in cookies)
 
 
-def _after(prefix: str, value: str) -> Iterator[str]:
-    """The tokens in a header value: all of it, or what follows the prefix, wherever that stands.
+def _values(head: RequestHead, name: str) -> Sequence[str]:
+    """The values of a header. Envoy keeps one ``authorization``, and puts those that are repeated together."""
+    values = head.headers.getall(name, ())
+    return (",".join(values),) if len(values) > 1 and name == "authorization" else values
 
-    Envoy looks at the first occurrence alone. Servers join repeated headers to one value,
-    so here every occurrence counts, and one good token does not vouch for another.
+
+def _after(prefix: str, value: str) -> str | None:
+    """The token in a header value: all of it, or what follows the prefix, wherever that stands, to the end.
+
+    Whatever comes after a token is part of it, and spoils it (observed on Envoy 1.39):
+    one good token does not vouch for another.
     """
     if not prefix:
-        yield value
-        return
-    for rest in value.split(prefix)[1:]:
-        token = _TOKEN.search(rest)
-        yield token[0] if token is not None else value
+        return value
+    _, found, rest = value.partition(prefix)
+    if not found:
+        return None
+    start = _TOKEN.search(rest)
+    return value if start is None else rest[start.start() :]
 
 
 def _param(query: str, wanted: str) -> str | None:

@@ -88,6 +88,8 @@ def parse_token(text: str) -> Token:
 
 
 def _decoded(segment: str) -> bytes:
+    if " " in segment or "\t" in segment:
+        segment = "".join(segment.split())  # Envoy's decoder does not see blanks; what is signed has them
     if not _BASE64URL.issuperset(segment):
         raise ValueError(segment)
     return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
