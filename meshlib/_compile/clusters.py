@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace as evolve
 from typing import Final
 
 from msgspec.structs import replace
 
 from meshlib._compile.context import ClusterKeys, DestinationDefaults
+from meshlib._compile.credentials import ClientCredentials
 from meshlib._compile.destination_rules import DestinationRules, MergedRule
 from meshlib._compile.findings import Findings
 from meshlib._compile.localities import arrange, viewpoint
@@ -61,6 +63,7 @@ class Destinations:
         workload: Workload,
         keys: ClusterKeys,
         findings: Findings,
+        credentials: ClientCredentials,
     ) -> None:
         self._services = services
         self._rules = rules
@@ -70,6 +73,7 @@ class Destinations:
         self._here = viewpoint(workload)
         self._keys = keys
         self._findings = findings
+        self._credentials = credentials
         self._selected: dict[str, MergedRule | None] = {}
         self._policies: dict[tuple[object, ...], TrafficPolicy] = {}
 
@@ -272,20 +276,24 @@ class Destinations:
         policy = self._policies.get(key)
         if policy is None:
             blocks = effective(rule, wanted, port.number, self._mesh)
-            policy = self._policies[key] = compile_policy(blocks, traits, self._mesh)
-            self._check_credentials(rule, policy)
+            policy = compile_policy(blocks, traits, self._mesh)
+            if rule is not None and policy.tls.credential_name and policy.tls.mode in ("SIMPLE", "MUTUAL"):
+                self._check_credentials(rule, policy)
+                found = self._credentials.find(policy.tls, Origin(rule.origins[0]))
+                policy = evolve(policy, tls=evolve(policy.tls, credential=found))
+            self._policies[key] = policy
         return policy
 
-    def _check_credentials(self, rule: MergedRule | None, policy: TrafficPolicy) -> None:
+    def _check_credentials(self, rule: MergedRule, policy: TrafficPolicy) -> None:
         """Say where a sidecar would not originate TLS: it gets credentials by a rule with selector only."""
         name = policy.tls.credential_name
-        if rule is None or rule.selector is not None or self._workload.gateway or not name:
+        if rule.selector is not None or self._workload.gateway:
             return
-        if policy.tls.mode in ("SIMPLE", "MUTUAL") and not name.startswith("configmap://"):
+        if not name.startswith("configmap://"):
             self._findings.add(
                 "MESH066",
                 Origin(rule.origins[0]),
-                f"credentialName {name} without workloadSelector: a sidecar would send plaintext, here calls are refused",
+                f"credentialName {name} without workloadSelector: a sidecar would send plaintext, here TLS is used",
                 field="spec.trafficPolicy.tls.credentialName",
             )
 

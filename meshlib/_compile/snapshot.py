@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from meshlib._compile.client_policies import ClientPolicies
 from meshlib._compile.clusters import DYNAMIC, PASSTHROUGH, Destinations
 from meshlib._compile.context import ClusterKeys, RouteContext
+from meshlib._compile.credentials import ClientCredentials
 from meshlib._compile.destination_rules import DestinationRules
 from meshlib._compile.destinations import resolve_target
 from meshlib._compile.findings import Findings
@@ -59,8 +60,9 @@ class Config:
         """The snapshot of one workload; findings of level info and warning are appended."""
         collected, keys = Findings(findings), ClusterKeys()
         view = gateway_view(self.registry, workload) if workload.gateway else self._sidecar_view(workload)
+        credentials = ClientCredentials(self.index, workload.namespace, collected)
         destinations = Destinations(
-            view.services, self.destination_rules, self.peers, self.mesh, workload, keys, collected
+            view.services, self.destination_rules, self.peers, self.mesh, workload, keys, collected, credentials
         )
         context = RouteContext(
             namespace=workload.namespace,

@@ -270,6 +270,16 @@ _COMPILING: dict[str, CodeInfo] = {
     ),
 }
 
+_CALLING: dict[str, CodeInfo] = {
+    "MESH120": row(
+        "warning",
+        "credential of a client not known",
+        "Nothing in the configuration holds the certificates that credentialName names; calls to the host are "
+        "refused (503), never sent in plaintext.",
+        "add the Secret (tls.crt, tls.key, ca.crt) to the namespace of this workload, or name files",
+    ),
+}
+
 _ENTERING: dict[str, CodeInfo] = {
     "MESH190": row(
         "warning",

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, cast
@@ -30,15 +31,16 @@ class Credentials:
     """What a context is made of.
 
     ``roots`` is a PEM file of trusted roots, empty for those of the system; ``chain``
-    and ``key`` are the files of our own certificate, empty for none; ``names`` are the
+    and ``key`` are the files of our own certificate, empty for none. Each may be the PEM
+    itself, as bytes, which no repr shows. ``names`` are the
     subject alternative names of which the peer must have one (empty: any);
     ``checks_host`` whether the certificate must also name the server name of the
     handshake; ``verifies`` False accepts every certificate; ``protocols`` are offered by ALPN.
     """
 
-    roots: str = ""
-    chain: str = ""
-    key: str = ""
+    roots: str | bytes = field(default="", repr=False)
+    chain: str | bytes = field(default="", repr=False)
+    key: str | bytes = field(default="", repr=False)
     revoked: str = ""
     names: tuple[str, ...] = ()
     checks_host: bool = False
@@ -48,7 +50,8 @@ class Credentials:
     @property
     def files(self) -> tuple[str, ...]:
         """The files that the context is read from."""
-        return tuple(path for path in (self.roots, self.chain, self.key, self.revoked) if path)
+        parts = (self.roots, self.chain, self.key, self.revoked)
+        return tuple(part for part in parts if part and isinstance(part, str))
 
 
 class PeerNameError(ssl.SSLCertVerificationError):
@@ -72,6 +75,8 @@ def make_context(credentials: Credentials) -> MeshContext:
     context.check_hostname = credentials.verifies and credentials.checks_host
     if not credentials.verifies:
         context.verify_mode = ssl.CERT_NONE
+    elif isinstance(credentials.roots, bytes):
+        context.load_verify_locations(cadata=credentials.roots.decode("ascii", "replace"))
     elif credentials.roots:
         context.load_verify_locations(credentials.roots)
     else:
@@ -81,12 +86,25 @@ def make_context(credentials: Credentials) -> MeshContext:
         # Envoy looks at the whole chain too: a chain with an authority that has no list is refused.
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
     if credentials.chain:
-        context.load_cert_chain(credentials.chain, credentials.key)
+        _load_pair(context, credentials.chain, credentials.key)
     context.set_alpn_protocols(credentials.protocols)
     if credentials.verifies and credentials.names:
         _check_names(context, credentials.names)
     context.is_sealed = True
     return context
+
+
+def _load_pair(context: ssl.SSLContext, chain: str | bytes, key: str | bytes) -> None:
+    """OpenSSL reads files only: what came in a Secret is one for a moment, for nobody else to read."""
+    if isinstance(chain, str) and isinstance(key, str):
+        context.load_cert_chain(chain, key)
+        return
+    parts = (part if isinstance(part, bytes) else Path(part).read_bytes() for part in (key, chain))
+    with tempfile.TemporaryDirectory(prefix="meshlib-") as directory:  # 0700
+        path = Path(directory, "pair.pem")
+        path.touch(mode=0o600)
+        path.write_bytes(b"\n".join(parts))
+        context.load_cert_chain(path)
 
 
 def _check_names(context: ssl.SSLContext, names: tuple[str, ...]) -> None:

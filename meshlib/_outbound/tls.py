@@ -100,17 +100,22 @@ class Originator:
 
     def _written(self, cluster: Cluster, tls: UpstreamTls, host: str) -> Handshake:
         """SIMPLE and MUTUAL, with files; the server name is that of the Host header unless one is written."""
+        roots: str | bytes = tls.ca_certificates if tls.ca_certificates != "system" else ""
+        chain: str | bytes = tls.client_certificate
+        key: str | bytes = tls.private_key
         if tls.credential_name:
-            raise CredentialError(
-                f"{cluster.origin or cluster.name}: tls.credentialName {tls.credential_name!r} cannot be read in this "
-                "process; name the files: caCertificates, clientCertificate, privateKey"
-            )
+            if tls.credential is None:
+                raise CredentialError(
+                    f"{cluster.origin or cluster.name}: tls.credentialName {tls.credential_name!r} is not in the "
+                    "configuration; add the Secret, or name files"
+                )
+            roots, chain, key = tls.credential.roots, tls.credential.chain, tls.credential.key
         is_free = not tls.sni and not tls.names_are_written
         server_name = tls.sni or (host if not _is_address(host) or is_free else "")
         credentials = Credentials(
-            roots=tls.ca_certificates if tls.ca_certificates != "system" else "",
-            chain=tls.client_certificate,
-            key=tls.private_key,
+            roots=roots,
+            chain=chain,
+            key=key,
             revoked=tls.ca_crl,
             names=() if tls.skip_verify else _names(cluster, tls),
             checks_host=is_free and not tls.skip_verify,

@@ -7,7 +7,7 @@ written, only because it is off.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
@@ -18,6 +18,7 @@ __all__ = [
     "BalancerPolicy",
     "Cluster",
     "ConnectionPool",
+    "Credential",
     "Discovery",
     "Endpoint",
     "LeastRequest",
@@ -182,6 +183,15 @@ class RetryBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """Certificates and a key as PEM, out of Secrets. Its repr never shows them."""
+
+    roots: bytes = field(default=b"", repr=False)
+    chain: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamTls:
     """TLS towards the upstream. ``AUTO`` is auto-mTLS: mesh mTLS to endpoints that have a sidecar."""
 
@@ -192,6 +202,7 @@ class UpstreamTls:
     client_certificate: str = ""
     private_key: str = ""
     credential_name: str = ""
+    credential: Credential | None = None
     ca_crl: str = ""
     skip_verify: bool = False
     names_are_written: bool = False
