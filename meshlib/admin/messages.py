@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import chain, repeat
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from meshlib._explain.explanation import Json
-from meshlib.admin.redaction import redacted
+from meshlib.admin.redaction import HIDDEN, is_secret, redacted
 
-__all__ = ["BODY_LIMIT", "Answer", "Ask", "BadAskError", "json_answer", "problem", "text_answer"]
+__all__ = ["BODY_LIMIT", "Answer", "Ask", "BadAskError", "Streamed", "json_answer", "problem", "text_answer"]
+
+Streamed: TypeAlias = "Json | Iterator[Json] | Sequence[Streamed] | Mapping[str, Streamed]"
+"""JSON, of which long lists may be iterators: they are written as they come."""
 
 BODY_LIMIT: Final = 65_536
 """Bytes of a request's body that are read; a longer one is refused."""
@@ -77,10 +81,34 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def json_answer(value: Json, status: int = 200) -> Answer:
+def json_answer(value: Streamed, status: int = 200) -> Answer:
     """JSON without secrets, whatever stood in ``value``."""
-    text = json.dumps(redacted(value), ensure_ascii=False, separators=(",", ":"))
-    return Answer(status=status, body=text.encode("utf-8", "replace"))
+    return Answer(status=status, body=b"".join(part.encode("utf-8", "replace") for part in _encoded(value, 4)))
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _encoded(value: Any, depth: int) -> Iterator[str]:
+    """JSON in pieces, made and redacted one after the other.
+
+    The dump of a large mesh in one go would keep all other threads waiting, and the
+    garbage collector with it, for half a second.
+    """
+    if isinstance(value, Iterator) or (depth and value and isinstance(value, list)):
+        start = "["
+        for item in value:
+            yield start
+            yield from _encoded(item, depth - 1)
+            start = ","
+        yield "[]" if start == "[" else "]"
+    elif depth and value and isinstance(value, dict) and "kty" not in value:
+        for start, (key, item) in zip(chain("{", repeat(",")), value.items(), strict=False):
+            yield f"{start}{_encode(key)}:"
+            yield from _encoded(HIDDEN if is_secret(key, item) else item, depth - 1)
+        yield "}"
+    else:
+        yield _encode(redacted(value))
 
 
 def text_answer(text: str, status: int = 200, *, media_type: str = "text/plain; charset=utf-8") -> Answer:

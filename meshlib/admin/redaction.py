@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from meshlib._explain.explanation import Json
 
-__all__ = ["HIDDEN", "is_secret_name", "redacted", "redacted_text", "redacted_yaml"]
+__all__ = ["HIDDEN", "is_secret", "is_secret_name", "redacted", "redacted_text", "redacted_yaml"]
 
 HIDDEN: Final = "[redacted]"
 
@@ -29,6 +30,8 @@ _TEXTS: Final = re.compile(
     r"|(?<=//)[^/\s@:\"']*:[^/\s@\"']*(?=@)",
     re.DOTALL,
 )
+_SUSPECT: Final = re.compile(r"[ ?&;]|eyJ|//|-----BEGIN")
+"""What every one of the secrets below has in it; most texts are names without."""
 _PARAMETERS: Final = re.compile(
     r"(?i)([?&;][^=&\s\"']*(?:token|secret|passw|api[-_]?key|signature|code)[^=&\s\"']*=)[^&\s\"'#]+"
 )
@@ -40,6 +43,7 @@ _KEY: Final = re.compile(r"""(?P<name>[\w.@/-]+)["']?\s*:(?=\s|$)""")
 _JWK_PRIVATE: Final = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
 
 
+@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether what stands under a name is not shown."""
     return _NAMES.search(name) is not None
@@ -47,7 +51,7 @@ def is_secret_name(name: str) -> bool:
 
 def redacted_text(text: str) -> str:
     """A text with what looks like a secret taken out."""
-    if len(text) < 6:
+    if len(text) < 6 or _SUSPECT.search(text) is None:
         return text
     found = _PARAMETERS.sub(rf"\1{HIDDEN}", _TEXTS.sub(HIDDEN, text))
     return _QUOTED.sub(_hide_quoted, found)
@@ -85,11 +89,13 @@ def redacted(value: Json) -> Json:
         return [redacted(item) for item in value]
     if isinstance(value, dict):
         is_key = "kty" in value
-        return {key: _entry(key, item, is_key=is_key) for key, item in value.items()}
+        return {
+            key: HIDDEN if is_secret(key, item) or (is_key and key in _JWK_PRIVATE) else redacted(item)
+            for key, item in value.items()
+        }
     return value
 
 
-def _entry(key: str, value: Json, *, is_key: bool) -> Json:
-    if isinstance(value, str | list | dict) and value and (is_secret_name(key) or (is_key and key in _JWK_PRIVATE)):
-        return HIDDEN
-    return redacted(value)
+def is_secret(key: str, value: object) -> bool:
+    """Whether a value is not shown for the name it stands under: a text or a structure, unless it is empty."""
+    return bool(value) and isinstance(value, str | list | dict) and is_secret_name(key)

@@ -10,31 +10,28 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from threading import Lock
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from meshlib._clock import Clock
 from meshlib._explain.explanation import Json
-from meshlib.events import AttemptFinished, Event, ExchangeFinished, FaultInjected, Observer, RequestServed
+from meshlib.events import AttemptFinished, Event, ExchangeFinished, FaultInjected, RequestServed
 
 __all__ = ["BOUNDS", "CallKey", "Calls", "Counts", "Tally"]
 
 BOUNDS: Final = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0)
 """Upper bounds of the latency ranges in milliseconds; the last range is open."""
 
-_KINDS: Final[tuple[type[Event], ...]] = (ExchangeFinished, AttemptFinished, RequestServed, FaultInjected)
 _LASTS: Final = 300.0
+_SECONDS: Final = tuple(bound / 1000.0 for bound in BOUNDS)
+_TURNS: Final = 64
 _MOST: Final = 2_000
 _REST: Final = "(others)"
 
 K = TypeVar("K")
 
 
-class CallKey(NamedTuple):
-    """What calls are added up by; ``host`` is empty where a cluster is known."""
-
-    cluster: str
-    route: str
-    host: str
+CallKey: TypeAlias = tuple[str, str, str]
+"""What calls are added up by: cluster, route, and the host where no cluster is known."""
 
 
 class Calls:
@@ -56,7 +53,7 @@ class Calls:
         elif status >= 400:
             self.rejected += 1
         self.seconds += seconds
-        self.buckets[bisect_left(BOUNDS, seconds * 1000.0)] += 1
+        self.buckets[bisect_left(_SECONDS, seconds)] += 1
 
     def merge(self, other: Calls) -> None:
         """Add what another has counted."""
@@ -110,10 +107,11 @@ class Tally:
     def __init__(self, observe: Callable[..., Callable[[], None]], clock: Clock) -> None:
         self._observe = observe
         self._clock = clock
-        self._end: Callable[[], None] | None = None
+        self._end: Callable[[], object] | None = None
         self._looked = 0.0
         self._lock = Lock()
         self._counts = Counts()
+        self._turns = 0
         self.since = 0.0
 
     def look(self) -> None:
@@ -123,8 +121,13 @@ class Tally:
             if self._end is not None:
                 return
             self.since = self.since or self._clock.time()
-            observer: Observer = self._on_event
-            self._end = self._observe(observer, *_KINDS)
+            ends = [
+                self._observe(self._on_exchange, ExchangeFinished),
+                self._observe(self._on_attempt, AttemptFinished),
+                self._observe(self._on_served, RequestServed),
+                self._observe(self._on_fault, FaultInjected),
+            ]
+            self._end = lambda: [end() for end in ends]
 
     def stop(self) -> None:
         """End counting until the next look."""
@@ -154,31 +157,47 @@ class Tally:
         self._counts = Counts()
         self.since = self._clock.time() if self._end is not None else 0.0
 
-    def _on_event(self, event: Event) -> None:
-        if self._clock.monotonic() - self._looked > _LASTS:
-            self.stop()
-            return
+    def _on_exchange(self, event: Event) -> None:
+        assert isinstance(event, ExchangeFinished)
+        key = (event.cluster, event.route, "" if event.cluster else event.host)
         with self._lock:
-            self._count_locked(event)
-
-    def _count_locked(self, event: Event) -> None:
-        counts = self._counts
-        if isinstance(event, ExchangeFinished):
-            host = "" if event.cluster else event.host
-            calls = _of(counts.exchanges, CallKey(event.cluster, event.route, host), CallKey("", "", _REST))
+            calls = _of(self._counts.exchanges, key, ("", "", _REST))
             calls.add(event.status, event.duration)
-            calls.retries += max(0, event.attempts - 1)
+            if event.attempts > 1:
+                calls.retries += event.attempts - 1
             for flag in event.flags:
                 calls.flags[flag] = calls.flags.get(flag, 0) + 1
-        elif isinstance(event, AttemptFinished):
-            _of(counts.attempts, (event.cluster, event.endpoint), ("", _REST)).add(event.status, event.duration)
-        elif isinstance(event, RequestServed):
+            self._turns += 1
+        if self._turns >= _TURNS:
+            self._look_back()
+
+    def _on_attempt(self, event: Event) -> None:
+        assert isinstance(event, AttemptFinished)
+        with self._lock:
+            _of(self._counts.attempts, (event.cluster, event.endpoint), ("", _REST)).add(event.status, event.duration)
+
+    def _on_served(self, event: Event) -> None:
+        assert isinstance(event, RequestServed)
+        with self._lock:
+            counts = self._counts
             peer = event.principal if event.principal in counts.served or len(counts.served) < _MOST else _REST
             _of(counts.served, peer, _REST).add(event.status, event.duration)
             if event.decision == "deny":
                 counts.denied[peer] = counts.denied.get(peer, 0) + 1
-        elif isinstance(event, FaultInjected):
-            counts.faults[event.kind] = counts.faults.get(event.kind, 0) + 1
+            self._turns += 1
+        if self._turns >= _TURNS:
+            self._look_back()
+
+    def _on_fault(self, event: Event) -> None:
+        assert isinstance(event, FaultInjected)
+        with self._lock:
+            self._counts.faults[event.kind] = self._counts.faults.get(event.kind, 0) + 1
+
+    def _look_back(self) -> None:
+        """Now and then: stop if nobody has looked for long."""
+        self._turns = 0
+        if self._clock.monotonic() - self._looked > _LASTS:
+            self.stop()
 
     def __repr__(self) -> str:
         return f"<Tally counting={self.is_counting} keys={len(self._counts.exchanges)}>"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib._explain.explanation import Json
+from meshlib.admin.messages import json_answer
 from meshlib.admin.redaction import HIDDEN, redacted, redacted_text, redacted_yaml
 
 SECRET = "hunter2hunter2"
@@ -107,3 +108,12 @@ def test_redaction_keeps_the_shape_and_ends(value: Json) -> None:
     once = redacted(value)
     assert type(once) is type(value)
     assert redacted(once) == once
+
+
+@given(JSON)
+def test_an_answer_is_json(value: Json) -> None:
+    """Whatever stands in it, lone surrogates among it, and however deep."""
+    body = json_answer(value).body
+    streamed = json_answer({"all": iter([value, value])}).body
+    assert json.loads(streamed) == {"all": [json.loads(body)] * 2}
+    assert json.loads(body) == json.loads(json.dumps(redacted(value), ensure_ascii=False).encode("utf-8", "replace"))

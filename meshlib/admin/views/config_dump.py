@@ -6,7 +6,7 @@ by. Field names are Envoy's; what it has no field for stands under ``metadata``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -27,6 +27,7 @@ from meshlib._snapshot.routes import DirectResponse, Forward, Origin, Redirect, 
 from meshlib._snapshot.security import Policy
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.admin.member import Member
+from meshlib.admin.messages import Streamed
 from meshlib.admin.views.clusters import socket_address
 from meshlib.admin.views.route_table import conditions, origin_json, virtual_hosts
 
@@ -45,13 +46,13 @@ _DISCOVERY: Final = {
 }
 
 
-def config_dump_view(members: Iterable[Member], *, resource: str = "", wanted: str = "") -> dict[str, Json]:
+def config_dump_view(members: Iterable[Member], *, resource: str = "", wanted: str = "") -> Streamed:
     """``configs`` of all members; ``resource`` is one of :data:`RESOURCES`, ``wanted`` a part of the names."""
-    configs: list[Json] = []
+    configs: list[Streamed] = []
     for member in members:
         snapshot = member.runtime.published.snapshot
         updated = datetime.fromtimestamp(member.started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        parts: dict[str, Callable[[], dict[str, Json]]] = {
+        parts: dict[str, Callable[[], Mapping[str, Streamed]]] = {
             "bootstrap": partial(_bootstrap, member, updated),
             "clusters": partial(_clusters, snapshot, wanted),
             "routes": partial(_routes, snapshot, wanted),
@@ -81,15 +82,15 @@ def _bootstrap(member: Member, updated: str) -> dict[str, Json]:
     return {"@type": f"{_TYPE}BootstrapConfigDump", "bootstrap": {"node": node}, "last_updated": updated}
 
 
-def _clusters(snapshot: Snapshot, wanted: str) -> dict[str, Json]:
+def _clusters(snapshot: Snapshot, wanted: str) -> Mapping[str, Streamed]:
     return {
         "@type": f"{_TYPE}ClustersConfigDump",
         "version_info": snapshot.version,
-        "dynamic_active_clusters": [
+        "dynamic_active_clusters": (
             {"version_info": snapshot.version, "cluster": _cluster(cluster)}
             for name, cluster in snapshot.clusters.items()
             if wanted in name
-        ],
+        ),
     }
 
 
@@ -167,7 +168,7 @@ def _outlier(outlier: OutlierDetection) -> dict[str, Json]:
     }
 
 
-def _routes(snapshot: Snapshot, wanted: str) -> dict[str, Json]:
+def _routes(snapshot: Snapshot, wanted: str) -> Mapping[str, Streamed]:
     tables: list[tuple[str, RouteTable]] = [(str(port), table) for port, table in sorted(snapshot.tables.items())]
     if snapshot.unlisted is not None:
         tables.append(("allow_any", snapshot.unlisted))
@@ -184,7 +185,7 @@ def _routes(snapshot: Snapshot, wanted: str) -> dict[str, Json]:
                 "version_info": snapshot.version,
                 "route_config": {
                     "name": name,
-                    "virtual_hosts": [_host(*entry) for entry in virtual_hosts(table) if _is_wanted(*entry, wanted)],
+                    "virtual_hosts": (_host(*entry) for entry in virtual_hosts(table) if _is_wanted(*entry, wanted)),
                 },
             }
             for name, table in tables

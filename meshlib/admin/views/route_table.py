@@ -118,12 +118,10 @@ def _targets(route: Route) -> set[str]:
 
 def _keys(row: Row, counts: Counts) -> list[CallKey]:
     name = row.route.name
-    keys = [CallKey(cluster, name, "") for cluster in _targets(row.route) if cluster]
+    keys = [(cluster, name, "") for cluster in _targets(row.route) if cluster]
     if keys:
         return keys
-    return [
-        key for key in counts.exchanges if not key.cluster and key.route == name and bare_host(key.host) in row.domains
-    ]
+    return [key for key in counts.exchanges if not key[0] and key[1] == name and bare_host(key[2]) in row.domains]
 
 
 def conditions(match: RouteMatch) -> Iterator[str]:

@@ -76,9 +76,9 @@ def member_view(member: Member) -> dict[str, Json]:
 
 def _unrouted(counts: Counts) -> Iterator[Json]:
     """Calls that went to no cluster: without a route, or answered by it."""
-    for key, calls in counts.exchanges.items():
-        if not key.cluster:
-            yield {"host": key.host, "route": key.route, **calls.to_json()}
+    for (cluster, route, host), calls in counts.exchanges.items():
+        if not cluster:
+            yield {"host": host, "route": route, **calls.to_json()}
 
 
 def _breakers(member: Member) -> list[Json]:
@@ -94,9 +94,9 @@ def _clusters(member: Member, counts: Counts) -> tuple[list[dict[str, Json]], in
     """Those that were called or have something to show, then others up to the limit; and how many there are."""
     live = member.runtime.published.clusters
     calls: dict[str, Calls] = {}
-    for key, value in counts.exchanges.items():
-        if key.cluster:
-            calls.setdefault(key.cluster, Calls()).merge(value)
+    for (cluster, _, _), value in counts.exchanges.items():
+        if cluster:
+            calls.setdefault(cluster, Calls()).merge(value)
     names = [name for name in calls if name in live][:_MOST_CLUSTERS]
     if len(names) < _MOST_CLUSTERS:
         called = set(names)

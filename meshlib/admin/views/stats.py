@@ -6,22 +6,22 @@ from collections.abc import Iterable, Iterator
 
 from meshlib._engine.limits import retry_limit
 from meshlib._engine.state import LiveCluster
-from meshlib._explain.explanation import Json
 from meshlib.admin.member import Member
+from meshlib.admin.messages import Streamed
 from meshlib.admin.tally import Calls, Counts
 
 __all__ = ["stats_text", "stats_view"]
 
 
-def stats_view(members: Iterable[Member], now: float, *, wanted: str = "") -> dict[str, Json]:
+def stats_view(members: Iterable[Member], now: float, *, wanted: str = "") -> Streamed:
     """``stats``: ``name`` and ``value`` each, those whose name has ``wanted`` in it."""
     return {
-        "stats": [
+        "stats": (
             {"member": member.name, "name": name, "value": value}
             for member in members
             for name, value in _stats(member, now)
             if wanted in name
-        ]
+        )
     }
 
 
@@ -36,8 +36,8 @@ def _stats(member: Member, now: float) -> Iterator[tuple[str, int]]:
     yield "server.live", 1
     yield "server.uptime", int(now - member.started)
     totals: dict[str, Calls] = {}
-    for key, calls in counts.exchanges.items():
-        totals.setdefault(key.cluster, Calls()).merge(calls)
+    for (cluster, _, _), calls in counts.exchanges.items():
+        totals.setdefault(cluster, Calls()).merge(calls)
     for name, live in published.clusters.items():
         yield from _cluster(f"cluster.{name}", live, totals.get(name))
     yield from _served(counts)
