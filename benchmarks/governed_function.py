@@ -146,12 +146,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     plain = measure(rounds=options.rounds, calls=options.calls)
     emit(plain)
     emit_figure("decorated call, plain: added", plain.added(GOVERNED), "µs", noise=plain.noise)
-    emit_figure("hand-made ÷ decorated, plain", plain.added_ratio(HAND_MADE, GOVERNED), "×")
     emit_figure("refusal by an open breaker: added", plain.added(REFUSED), "µs", noise=plain.noise)
     awaited = asyncio.run(measure_async(rounds=options.rounds, calls=options.calls))
     emit(awaited)
     emit_figure("decorated call, async: added", awaited.added(GOVERNED), "µs", noise=awaited.noise)
-    emit_figure("hand-made ÷ decorated, async", awaited.added_ratio(HAND_MADE, GOVERNED), "×")
 
 
 if __name__ == "__main__":
