@@ -12,15 +12,17 @@ from types import ModuleType
 import meshlib
 
 LIST = Path(__file__).parents[1] / "public_api.txt"
+# Packages whose public names are those of the package, wherever in it they live.
+FACES = ("meshlib.adapters.", "meshlib.admin.", "meshlib.testing.")
 # What is used from a shell, not by import.
 NOT_AN_API = ("meshlib.cli", "meshlib.dashboard", "meshlib.__main__")
 
 
 def public_modules() -> Iterator[ModuleType]:
-    """Every module whose dotted name has no part with a leading underscore; of an adapter, its package alone."""
+    """Every module whose dotted name has no part with a leading underscore; of a package with a face, that alone."""
     yield meshlib
     for info in pkgutil.walk_packages(meshlib.__path__, "meshlib.", onerror=_reraise):
-        is_part = info.name.startswith("meshlib.adapters.") and info.name.count(".") > 2
+        is_part = info.name.startswith(FACES) and info.name.count(".") > (2 if ".adapters." in info.name else 1)
         if "._" not in info.name and not info.name.startswith(NOT_AN_API) and not is_part:
             yield importlib.import_module(info.name)
 

@@ -53,9 +53,7 @@ def read_inputs(inputs: Inputs) -> list[SourceText]:
 
 def made_strict(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings with every field that meshlib does not apply as an error."""
-    return tuple(
-        replace(finding, level="error") if finding.code == _REFUSED_FIELD else finding for finding in findings
-    )
+    return tuple(replace(finding, level="error") if finding.code == _REFUSED_FIELD else finding for finding in findings)
 
 
 def workload_of(inputs: Inputs) -> Workload:

@@ -145,7 +145,7 @@ async def test_no_counter_leaks_when_those_who_wait_are_cancelled(seed: int) -> 
 
 async def test_the_routes_timeout_ends_a_wait_in_the_queue() -> None:
     """504 UT, and the place in the queue is free again."""
-    async with gate() as (server, port):
+    async with gate() as (_server, port):
         runtime = runtime_for(port, max_connections=1, route={"timeout": 0.15})
         async with governed_session(runtime) as session:
             tasks = [asyncio.ensure_future(get(session)) for _ in range(3)]

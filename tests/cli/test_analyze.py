@@ -126,7 +126,10 @@ def test_a_chain_multiplies_its_retries() -> None:
 
 def test_production_can_be_named() -> None:
     """Other names than the usual ones."""
-    text = ROUTE.replace("  - route:", "  - fault: {abort: {httpStatus: 500, percentage: {value: 1}}}\n    route:") + SERVICE
+    text = (
+        ROUTE.replace("  - route:", "  - fault: {abort: {httpStatus: 500, percentage: {value: 1}}}\n    route:")
+        + SERVICE
+    )
     assert "MESH141" not in codes(run("-o", "json", text=text))
     assert "MESH141" in codes(run("-o", "json", "--production", "def*", text=text))
 

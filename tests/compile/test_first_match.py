@@ -155,7 +155,7 @@ def wildcard_fits(host: str, wanted: str) -> bool:
 @given(st.sets(HOST_PATTERN, max_size=12), st.integers(0, 2**32))
 def test_a_host_is_found_as_by_a_naive_scan(patterns: set[str], seed: int) -> None:
     """The exact name, else the longest wildcard that fits: 200 tables, 500 names each."""
-    chance = random.Random(seed)  # noqa: S311 - test data
+    chance = random.Random(seed)
     suffixes = {one[1:]: one for one in patterns if one.startswith("*") and one != "*"}
     table = HostTable(
         exact={one: one for one in patterns if not one.startswith("*")},
