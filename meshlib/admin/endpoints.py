@@ -12,7 +12,7 @@ from meshlib.admin.messages import Answer, Ask, BadAskError, json_answer, text_a
 from meshlib.admin.page_files import page_file
 from meshlib.admin.views.certificates import certificates_view
 from meshlib.admin.views.clusters import clusters_view
-from meshlib.admin.views.config_dump import RESOURCES, config_dump_view
+from meshlib.admin.views.config_dump import LEVELS, RESOURCES, config_dump_view
 from meshlib.admin.views.findings import findings_view, source_view
 from meshlib.admin.views.route_table import routes_view
 from meshlib.admin.views.service_graph import live_view
@@ -70,9 +70,8 @@ class Endpoints:
         resource = ask.query.get("resource", "")
         if resource not in ("", *RESOURCES):
             raise BadAskError(f"resource is one of {', '.join(RESOURCES)}")
-        return json_answer(
-            config_dump_view(self._chosen(ask), resource=resource, wanted=ask.query.get("name_regex", _filter(ask)))
-        )
+        wanted = ask.query.get("name_regex", _filter(ask))
+        return json_answer(config_dump_view(self._chosen(ask), resource=resource, wanted=wanted), levels=LEVELS)
 
     def _clusters(self, ask: Ask) -> Answer:
         members = self._looked_at(ask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Final, TypeAlias
@@ -81,34 +81,43 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def json_answer(value: Streamed, status: int = 200) -> Answer:
-    """JSON without secrets, whatever stood in ``value``."""
-    return Answer(status=status, body=b"".join(part.encode("utf-8", "replace") for part in _encoded(value, 4)))
+def json_answer(value: Streamed, status: int = 200, *, levels: int = 4) -> Answer:
+    """JSON without secrets, whatever stood in ``value``.
+
+    It is made in pieces: those of the outer ``levels``, in which the iterators must stand, and the items of these.
+    """
+    return Answer(status=status, body=b"".join(part.encode("utf-8", "replace") for part in _encoded(value, levels)))
 
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def _encoded(value: Any, depth: int) -> Iterator[str]:
+def _encoded(value: Any, levels: int) -> Iterator[str]:
     """JSON in pieces, made and redacted one after the other.
 
     The dump of a large mesh in one go would keep all other threads waiting, and the
     garbage collector with it, for half a second.
     """
-    if isinstance(value, Iterator) or (depth and value and isinstance(value, list)):
-        start = "["
-        for item in value:
-            yield start
-            yield from _encoded(item, depth - 1)
-            start = ","
-        yield "[]" if start == "[" else "]"
-    elif depth and value and isinstance(value, dict) and "kty" not in value:
+    if isinstance(value, Iterator):
+        yield from _listed(value, 0)
+    elif levels and value and isinstance(value, list):
+        yield from _listed(value, levels - 1)
+    elif levels and value and isinstance(value, dict) and "kty" not in value:
         for start, (key, item) in zip(chain("{", repeat(",")), value.items(), strict=False):
             yield f"{start}{_encode(key)}:"
-            yield from _encoded(HIDDEN if is_secret(key, item) else item, depth - 1)
+            yield from _encoded(HIDDEN if is_secret(key, item) else item, levels - 1)
         yield "}"
     else:
         yield _encode(redacted(value))
+
+
+def _listed(items: Iterable[Any], levels: int) -> Iterator[str]:
+    start = "["
+    for item in items:
+        yield start
+        yield from _encoded(item, levels)
+        start = ","
+    yield "[]" if start == "[" else "]"
 
 
 def text_answer(text: str, status: int = 200, *, media_type: str = "text/plain; charset=utf-8") -> Answer:

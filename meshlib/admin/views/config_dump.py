@@ -31,11 +31,13 @@ from meshlib.admin.messages import Streamed
 from meshlib.admin.views.clusters import socket_address
 from meshlib.admin.views.route_table import conditions, origin_json, virtual_hosts
 
-__all__ = ["RESOURCES", "config_dump_view"]
+__all__ = ["LEVELS", "RESOURCES", "config_dump_view"]
 
 _TYPE: Final = "type.googleapis.com/envoy.admin.v3."
 RESOURCES: Final = ("bootstrap", "clusters", "routes", "security")
 """The parts that ``?resource=`` can ask for."""
+LEVELS: Final = 6
+"""How deep the iterators stand: under configs[], dynamic_route_configs[] and route_config."""
 
 _DISCOVERY: Final = {
     Discovery.STATIC: "EDS",
