@@ -9,32 +9,135 @@ import dataclasses
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, Final, get_args
 
-from meshlib import events
+import yaml
+
+from meshlib import Finding, Mesh, Workload, check, events
+from meshlib._analyze.messages import MESSAGES, Message
+from meshlib._config.code_info import CodeInfo
 from meshlib._config.codes import CODES
+from meshlib._config.load import load
 from meshlib.model.kinds import KINDS
 from meshlib.model.status import FieldStatus, field_status, parents
+from meshlib.sources.static import SourceText
 
 REFERENCE = Path(__file__).parent / "reference"
+EXAMPLES: Final = Path(__file__).parent / "diagnostics"
+VALIDATE, ANALYZE, LOAD = "`meshlib validate`", "`meshlib analyze`", "`Mesh.load`"
 NOTE = "<!-- Made by docs/generate.py: change the code, not this page. -->"
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A configuration that triggers a code; a comment in its first line says what else it takes."""
+
+    text: bytes
+    chain: Sequence[str] = ()
+    workload: Workload = Workload()
+
+    @property
+    def shown(self) -> str:
+        """As a page can show it: what is no text, and control characters, as the sign for them."""
+        text = self.text.decode("utf-8", "replace")
+        return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def example_of(code: str) -> Example | None:
+    """The example of a code; None if a file cannot show it."""
+    file = EXAMPLES / f"{code}.yaml"
+    if not file.is_file():
+        return None
+    example = Example(file.read_bytes())
+    first = example.text.split(b"\n")[0].decode("utf-8", "replace")
+    if first.startswith("# workload: "):
+        fields: dict[str, Any] = yaml.safe_load(first.removeprefix("# workload: "))
+        return replace(example, workload=Workload(**fields))
+    if first.startswith("# meshlib analyze --chain "):
+        return replace(example, chain=first.removeprefix("# meshlib analyze --chain ").split(","))
+    return example
+
+
+def told_by(code: str, example: Example) -> dict[str, list[Finding]]:
+    """Who tells the code when it is given the example, and what is said."""
+    text = SourceText(f"{code}.yaml", example.text)
+    told = {
+        VALIDATE: load([text]).findings,
+        ANALYZE: check([text], chain=example.chain),
+    }
+    if not any(finding.level == "error" for finding in told[VALIDATE]):
+        told[LOAD] = Mesh.load([text], workload=example.workload).findings
+    wanted = {who: [finding for finding in said if finding.code == code] for who, said in told.items()}
+    return {who: said for who, said in wanted.items() if said}
+
+
 def diagnostics() -> Iterator[str]:
-    """Our finding codes."""
+    """All finding codes, Istio's first."""
     yield "# Diagnostics"
     yield ""
     yield "What meshlib finds in a configuration has a code. Codes are never reused. Codes that begin with `IST` are"
-    yield "Istio's own and mean what they mean there."
+    yield "Istio's own and mean what they mean there; codes that begin with `MESH` are meshlib's. Each has an example"
+    yield "that triggers it; meshlib runs all of them as tests. A place in this page is linked by the code in small"
+    yield "letters, as in [`#mesh135`](#mesh135)."
+    yield ""
+    yield "Whatever `meshlib validate` calls an error makes `Mesh.load` raise `ConfigError`, which holds all findings."
+    yield "`meshlib analyze` tells the codes from MESH070 to MESH085 under the codes of Istio, IST0106 and IST0133."
+    yield ""
+    yield "| code | level | |"
+    yield "|---|---|---|"
+    for code, level, title in _overview():
+        yield f"| [{code}](#{code.lower()}) | {level} | {title} |"
+    for message in MESSAGES.values():
+        yield from _istios(message)
     for code, info in sorted(CODES.items()):
-        yield ""
-        yield f"## {code}: {info.title}"
-        yield ""
-        yield f"Level: {info.level}. {info.explanation}"
-        yield ""
-        yield f"Remedy: {info.remedy}."
+        yield from _ours(code, info)
+
+
+def _overview() -> Iterator[tuple[str, str, str]]:
+    for message in MESSAGES.values():
+        yield message.code, message.level, message.name
+    for code, info in sorted(CODES.items()):
+        yield code, info.level, info.title
+
+
+def _istios(message: Message) -> Iterator[str]:
+    yield from _heading(message.code, message.name)
+    yield f"Level: {message.level}. `{message.template}`"
+    yield ""
+    yield f"Remedy: {message.remedy}. More: [Istio's page]({message.url})."
+    yield from _example(message.code, "")
+
+
+def _ours(code: str, info: CodeInfo) -> Iterator[str]:
+    yield from _heading(code, info.title)
+    yield f"Level: {info.level}. {info.explanation}"
+    yield ""
+    yield f"Remedy: {info.remedy}."
+    yield from _example(code, info.without_example)
+
+
+def _heading(code: str, title: str) -> Iterator[str]:
+    yield ""
+    yield f'<a id="{code.lower()}"></a>'
+    yield ""
+    yield f"## {code}: {title}"
+    yield ""
+
+
+def _example(code: str, reason: str) -> Iterator[str]:
+    example = example_of(code)
+    yield ""
+    if example is None:
+        yield f"No example: {reason}."
+        return
+    yield f"Example, told by {', '.join(told_by(code, example))}:"
+    yield ""
+    yield "```yaml"
+    yield example.shown.rstrip("\n")
+    yield "```"
 
 
 def event_page() -> Iterator[str]:

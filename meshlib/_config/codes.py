@@ -2,7 +2,8 @@
 
 Codes are never reused. Istio's own codes (``IST0101`` …) are not listed here.
 Ranges: 001–019 reading a text, 020–049 decoding a resource, 050–059 sources,
-060–069 compiling, 070–089 Istio's own rules, 090–099 security, 135–189 hazards.
+060–069 compiling, 070–089 Istio's own rules, 090–099 security, 120–124 calling,
+125–129 telemetry, 135–189 hazards, 190–199 entering by a gateway.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ _READING: dict[str, CodeInfo] = {
         "text too large",
         "The text is larger than the reader accepts.",
         "split the text into several files",
+        without_example="it would be larger than 64 MiB",
     ),
     "MESH010": row(
         "error",
@@ -105,6 +107,7 @@ _READING: dict[str, CodeInfo] = {
         "reading stopped",
         "The text has more documents or more findings than the reader goes through.",
         "correct the findings shown, or split the text into several files",
+        without_example="it would have 200,000 documents or 1,000 mistakes",
     ),
     "MESH016": row(
         "warning",
@@ -216,6 +219,7 @@ _DECODING: dict[str, CodeInfo] = {
         "too many errors",
         "The document has more errors than are worth listing.",
         "correct the first ones and try again",
+        without_example="it would have more than 200 mistakes in one document",
     ),
 }
 
@@ -330,6 +334,7 @@ CODES: dict[str, CodeInfo] = {
     **_READING,
     **_DECODING,
     **_COMPILING,
+    **_CALLING,
     **_ENTERING,
     **ISTIO_CODES,
     **_PROTECTING,
