@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-__all__ = ["PROPAGATED", "Entered", "carried_headers", "deadline", "entered", "handed_on"]
+__all__ = ["PROPAGATED", "Entered", "begin_apart", "carried_headers", "deadline", "entered", "handed_on"]
 
 PROPAGATED: Final = frozenset(
     "x-request-id traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled "
@@ -48,6 +48,13 @@ class Entered:
 
 entered: Final[ContextVar[Entered | None]] = ContextVar("meshlib_entered", default=None)
 """The request that a gateway is passing on in this context; None outside of one."""
+
+
+def begin_apart() -> None:
+    """What follows in this context belongs to no request, even if one was served in it and never left."""
+    handed_on.set(None)
+    deadline.set(None)
+    entered.set(None)
 
 
 def carried_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

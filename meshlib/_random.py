@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Protocol
 
-__all__ = ["Chance", "reseed", "system_chance"]
+__all__ = ["Chance", "branch", "reseed", "system_chance"]
 
 
 class Chance(Protocol):
@@ -23,6 +23,11 @@ class Chance(Protocol):
 def system_chance(seed: int | None = None) -> Chance:
     """A generator of its own, seeded by the operating system unless ``seed`` is given."""
     return random.Random(seed)
+
+
+def branch(chance: Chance) -> Chance:
+    """A generator of its own, seeded by ``chance``: what is drawn from one does not move the draws of the other."""
+    return random.Random(chance.getrandbits(64))
 
 
 def reseed(chance: Chance) -> None:

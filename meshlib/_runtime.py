@@ -18,7 +18,7 @@ from meshlib._engine.recording import Recorder, View
 from meshlib._engine.request_headers import RequestIds
 from meshlib._engine.state import LiveCluster, State
 from meshlib._http import Headers, RequestHead
-from meshlib._random import Chance, reseed, system_chance
+from meshlib._random import Chance, branch, reseed, system_chance
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import Event, Observer
 
@@ -40,6 +40,9 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.chance: Chance = chance or system_chance()
         self._has_own_chance = chance is None
+        self.id_chance = branch(self.chance)
+        """For ids and for what is traced, so that a request that brings its own does not change what others get."""
+        self._request_ids = RequestIds(self.id_chance)
         self._observers: Observers = {}
         self._failed_observers: set[Observer] = set()
         self.recorder: Recorder | None = None
@@ -112,7 +115,10 @@ class Runtime:
     ) -> Published:
         clusters = self._state.bind(snapshot, before, self.clock.monotonic())
         bound = bind_callers(snapshot.client_policies, callers or {})
-        return Published(snapshot, clusters, self.clock, self.chance, self._observers, self._on_observer_error, bound)
+        return Published(
+            snapshot, clusters, self.clock, self.chance, self._request_ids, self._observers, self._on_observer_error,
+            bound,
+        )  # fmt: skip
 
     def _forget(self, observer: Observer, kinds: tuple[type[Event], ...]) -> None:
         with self._lock:
@@ -138,8 +144,9 @@ class Runtime:
         self._lock = threading.Lock()
         if self._has_own_chance:
             reseed(self.chance)
+            reseed(self.id_chance)
         self.originator = None
-        self.published.request_ids = RequestIds(self.chance)
+        self.published.request_ids = self._request_ids = RequestIds(self.id_chance)
         if self.recorder is not None:
             self.recorder.reset_after_fork()
         for live in self.published.clusters.values():

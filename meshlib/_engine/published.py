@@ -41,6 +41,7 @@ class Published:
         clusters: dict[str, LiveCluster],
         clock: Clock,
         chance: Chance,
+        request_ids: RequestIds,
         observers: Observers,
         on_observer_error: Callable[[Observer, Exception], None],
         callers: dict[str, Caller] | None = None,
@@ -49,7 +50,7 @@ class Published:
         self.clusters = clusters
         self.clock = clock
         self.chance = chance
-        self.request_ids = RequestIds(chance)
+        self.request_ids = request_ids
         self.observers = observers
         self.on_observer_error = on_observer_error
         self.callers = callers or {}

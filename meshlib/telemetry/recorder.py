@@ -10,6 +10,7 @@ from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Published
 from meshlib._engine.recording import Served, View
 from meshlib._http import RequestHead
+from meshlib._random import Chance
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import Event, Observer
 from meshlib.telemetry.access_log import AccessLogs
@@ -33,6 +34,7 @@ class Observed(Protocol):
     """A runtime, as far as telemetry looks at it."""
 
     clock: Clock
+    id_chance: Chance
     published: Published
     views: list[View]
 
@@ -145,7 +147,7 @@ class Telemetry:
             return None
         tracer = self._tracer
         if tracer is None or tracer.provider is not provider:
-            tracer = self._tracer = Tracer(self._workload, provider)
+            tracer = self._tracer = Tracer(self._workload, provider, self._runtime.id_chance)
         return tracer
 
     def reset_after_fork(self) -> None:

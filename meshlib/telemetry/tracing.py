@@ -8,7 +8,6 @@ configuration says anything about tracing. Without the SDK this module is never 
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context, propagate, trace
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from meshlib._engine.attempts import Attempts
     from meshlib._engine.exchange import Exchange
     from meshlib._engine.recording import Served
+    from meshlib._random import Chance
     from meshlib.telemetry.facts import Facts
     from meshlib.workload import Workload
 
@@ -84,8 +84,9 @@ class Recorded:
 class Tracer:
     """Makes the spans of a mesh."""
 
-    def __init__(self, workload: Workload, provider: TracerProvider) -> None:
+    def __init__(self, workload: Workload, provider: TracerProvider, chance: Chance) -> None:
         self.provider = provider
+        self._chance = chance
         self._tracer = provider.get_tracer(_NAME)
         self._tags = SpanTags(workload)
         self._propagator: object = None
@@ -115,9 +116,10 @@ class Tracer:
     def _say_unsampled(self, headers: Any) -> None:
         """Tell the upstream that the trace is not sampled; for W3C without the way through a context."""
         if self._speaks_w3c:
-            headers["traceparent"] = f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
+            draw = self._chance.getrandbits
+            headers["traceparent"] = f"00-{draw(128) or 1:032x}-{draw(64) or 1:016x}-00"
         else:
-            propagate.inject(headers, trace.set_span_in_context(_unsampled()), _FIELDS)
+            propagate.inject(headers, trace.set_span_in_context(_unsampled(self._chance)), _FIELDS)
 
     # -- calls made --------------------------------------------------------------------------------------
 
@@ -128,7 +130,7 @@ class Tracer:
         parent: Context | None = None
         if not current.get_span_context().is_valid:
             parent = self._extract(headers)
-            if parent is None and not _draws(settings, exchange.published.chance.random):
+            if parent is None and not _draws(settings, self._chance):
                 if settings.propagates:
                     self._say_unsampled(headers)
                 return
@@ -160,8 +162,8 @@ class Tracer:
         current = trace.get_current_span()
         is_nested = current.get_span_context().is_valid  # below another instrumentation of the server
         parent = None if is_nested else self._extract(head.headers)
-        if not is_nested and parent is None and not _draws(settings, random.random):
-            served.scope = context.attach(trace.set_span_in_context(_unsampled()))
+        if not is_nested and parent is None and not _draws(settings, self._chance):
+            served.scope = context.attach(trace.set_span_in_context(_unsampled(self._chance)))
             return
         span = self._tracer.start_span(
             f"{head.method} {head.authority}",
@@ -187,16 +189,16 @@ class Tracer:
             context.detach(scope)
 
 
-def _draws(settings: Tracing, draw: Any) -> bool:
+def _draws(settings: Tracing, chance: Chance) -> bool:
     """Whether a request without a decision is traced; with nothing configured the SDK decides."""
-    return not settings.is_configured or draw() * 100.0 < settings.sampling
+    return not settings.is_configured or chance.random() * 100.0 < settings.sampling
 
 
-def _unsampled() -> Span:
+def _unsampled(chance: Chance) -> Span:
     """A context that says: not sampled; so that all that follows is not either."""
     identity = SpanContext(
-        trace_id=random.getrandbits(128) or 1,
-        span_id=random.getrandbits(64) or 1,
+        trace_id=chance.getrandbits(128) or 1,
+        span_id=chance.getrandbits(64) or 1,
         is_remote=False,
         trace_flags=TraceFlags(TraceFlags.DEFAULT),
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from meshlib._context import begin_apart
 from meshlib._explain import Explanation
 from meshlib._snapshot.routes import Abort, Delay, Fault
 from meshlib.errors import MeshError
@@ -65,6 +66,7 @@ class Simulation:
         strict: bool = False,
         enforce: bool = True,
     ) -> None:
+        begin_apart()  # a test client that was not closed leaves a request of its own behind
         me = workload or Workload()
         self._config = config
         self._deployments = Deployments()

@@ -12,6 +12,7 @@ import pytest
 import meshlib
 import meshlib.testing.memory_aiohttp
 import meshlib.testing.simulation  # here, since pytester forgets what is imported within it, and half of it would stay
+from meshlib._context import handed_on
 from tests.testing.meshes import RETRIES
 
 pytest_plugins = ["pytester"]
@@ -27,6 +28,7 @@ def deployed(sim):
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A directory with YAML and an empty configuration of pytest."""
     monkeypatch.setenv("PYTHONPATH", str(Path(meshlib.__file__).parents[1]))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # this test's own, if it runs in one
     (pytester.path / "mesh").mkdir()
     (pytester.path / "mesh" / "reviews.yaml").write_text(RETRIES)
     pytester.makeini("[pytest]\naddopts = -p meshlib.testing.plugin -p no:anyio -p no:cacheprovider --strict-markers\n")
@@ -156,8 +158,9 @@ def test_policy_coverage_is_that_of_all_tests_together(project: pytest.Pytester,
 
 
 def test_a_test_is_the_same_alone_in_any_order_and_under_xdist(project: pytest.Pytester) -> None:
-    """The same seed, so the same back-off to the bit."""
+    """The same seed, so the same back-off to the bit, whatever tests before left behind."""
     project.makepyfile(COVERED)
+    handed_on.set({"x-request-id": "of-a-request-that-was-never-left"})
     texts = set()
     for arguments in ((), ("-k", "retry"), ("-n", "1")):
         project.runpytest(*arguments)

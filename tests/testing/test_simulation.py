@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from meshlib import MeshError
+from meshlib._context import handed_on
 from meshlib.testing import (
     Answer,
     Break,
@@ -105,6 +107,35 @@ def test_the_same_seed_gives_the_same_bytes_in_every_process() -> None:
     one = _story(7, "1")
     assert one == _story(7, "2")
     assert one != _story(8, "1")
+
+
+def test_a_request_that_brings_its_id_moves_no_draw() -> None:
+    """Ids have a chance of their own: neither picks nor back-off depend on who made them."""
+
+    def story(headers: dict[str, str]) -> str:
+        with Simulation(RETRIES, seed=7) as sim:
+            sim.deploy("reviews", replicas=TEN, port=9080)
+            sim.upstream("reviews").respond(500, probability=0.5)
+            sim.send("GET", URL, times=20, headers=headers)
+            return str(sim.timeline)
+
+    assert story({}) == story({"x-request-id": "one"})
+
+
+def test_a_request_that_was_never_left_is_not_served_by_the_next_simulation() -> None:
+    """A test client of Flask that is not closed stays in the context of its request: that was of another mesh."""
+    seen: list[str] = []
+
+    def main() -> None:
+        handed_on.set({"x-request-id": "of another"})
+        with Simulation(RETRIES) as sim:
+            sim.deploy("reviews", port=9080)
+            sim.upstream("reviews").handle(lambda request: seen.append(request.headers["x-request-id"]) or 200)
+            sim.get(URL)
+
+    contextvars.copy_context().run(main)
+    assert seen != ["of another"]
+    assert len(seen) == 1
 
 
 def test_weights_and_header_routes_are_those_of_the_yaml() -> None:
