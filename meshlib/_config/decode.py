@@ -32,6 +32,7 @@ from meshlib.diagnostics import Finding
 from meshlib.model.base import Spec
 from meshlib.model.hooks import decode_hook
 from meshlib.model.kinds import KINDS, Kind, spec_class
+from meshlib.model.object_status import ObjectStatus
 from meshlib.model.resource import NO_LINES, Metadata, Resource, RuleLines, Skipped
 from meshlib.model.shapes import shape_of
 
@@ -261,9 +262,9 @@ def extensions(spec: DestinationRuleSpec) -> Iterator[tuple[Path, str]]:
 
 
 def _envelope_problems(value: Mapping[str, Any], kind: Kind) -> Iterator[Problem]:
-    """Fields beside ``spec`` that the API server does not know, and a status that is no mapping."""
+    """Fields beside ``spec`` that the API server does not know, and what it refuses in a status."""
     for name in value.keys() - _USUAL:
         hint = field_hint(str(name), _ISTIO_FIELDS, kind.name)
         yield Problem("MESH023", (name,), f'unknown field "{name}"', hint, at_key=True)
-    if not isinstance(value.get("status", {}), dict):
-        yield Problem("MESH024", ("status",), "expected a mapping")
+    if "status" in value:
+        yield from check(value["status"], shape_of(ObjectStatus), ("status",), kind.name, limit=_MAX_PROBLEMS)

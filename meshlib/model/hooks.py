@@ -16,6 +16,7 @@ from meshlib.model.scalars import (
     fine_duration,
 )
 from meshlib.model.strings import StringMatch, string_match
+from meshlib.model.urls import HttpUrl, ImageUrl, http_url, image_url
 
 __all__ = ["PARSERS", "decode_hook"]
 
@@ -25,6 +26,8 @@ PARSERS: Final[Mapping[type, Callable[[Any], object]]] = {
     AnyDuration: any_duration,
     Base64: decode_base64,
     StringMatch: string_match,
+    HttpUrl: http_url,
+    ImageUrl: image_url,
 }
 
 

@@ -11,16 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from meshlib.model.base import UNWRITTEN, Maybe, Model, RuleError, Spec
-from meshlib.model.scalars import PARSES, Duration
+from meshlib.model.scalars import Duration
 from meshlib.model.selectors import PolicyTargetReference, TypeWorkloadSelector, one_target
+from meshlib.model.urls import HttpUrl
 
 __all__ = ["ClaimToHeader", "JWTHeader", "JWTRule", "RequestAuthenticationSpec"]
 
 NonEmpty: TypeAlias = Annotated[str, Meta(min_length=1)]
-JwksUri: TypeAlias = Annotated[
-    str,
-    Meta(min_length=1, max_length=2048, pattern=rf"^{PARSES}(?i:https?):", description="an http or https URL"),
-]
 
 
 class JWTHeader(Model, frozen=True, kw_only=True):
@@ -51,8 +48,8 @@ class JWTRule(Model, frozen=True, kw_only=True):
 
     issuer: Maybe[NonEmpty] = None
     audiences: tuple[NonEmpty, ...] = ()
-    jwks_uri: Maybe[JwksUri] = None
-    legacy_jwks_uri: Maybe[JwksUri] = msgspec.field(default=None, name="jwks_uri")
+    jwks_uri: Maybe[HttpUrl] = None
+    legacy_jwks_uri: Maybe[HttpUrl] = msgspec.field(default=None, name="jwks_uri")
     jwks: Maybe[str] = None
     from_headers: tuple[JWTHeader, ...] = ()
     from_params: tuple[NonEmpty, ...] = ()

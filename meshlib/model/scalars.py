@@ -42,9 +42,6 @@ PercentInt: TypeAlias = Annotated[int, Meta(ge=0, le=100)]
 HttpStatus: TypeAlias = Annotated[int, Meta(ge=200, le=600)]
 """Istio says 200–599, and takes 600."""
 
-PARSES = r"(?!:)(?!.*%(?![0-9A-Fa-f]{2}))(?!.*\s)(?![^\]]*\[[^\]]*\Z)"
-"""In front of the pattern of a URL: what Go's parser refuses anywhere (bad escapes, spaces, open brackets)."""
-
 TlsVersion: TypeAlias = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 
 # As Go's time.ParseDuration: sign, then numbers with units; a lone zero needs none.

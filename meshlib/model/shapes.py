@@ -19,6 +19,7 @@ from msgspec import inspect
 from meshlib.model.hooks import PARSERS
 from meshlib.model.scalars import AnyDuration, Base64, Duration, FineDuration
 from meshlib.model.strings import StringMatch
+from meshlib.model.urls import HttpUrl, ImageUrl
 
 __all__ = [
     "Anything",
@@ -40,6 +41,8 @@ _EXPECTED: Final[Mapping[type, str]] = {
     AnyDuration: "a duration such as 5s, 1.5s or 1h30m",
     Base64: "a string in base64",
     StringMatch: "a match: one of exact, prefix or regex",
+    HttpUrl: "an http or https URL",
+    ImageUrl: "a URL with one of the schemes http, https, oci and file",
 }
 
 

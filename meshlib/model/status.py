@@ -8,6 +8,7 @@ from functools import cache
 from typing import Final
 
 from meshlib.model.kinds import kind_named, spec_class
+from meshlib.model.object_status import ObjectStatus
 from meshlib.model.shapes import shape_of, walk
 from meshlib.model.status_rules import RULES, StatusName
 
@@ -22,6 +23,7 @@ class FieldStatus:
     note: str = ""
 
 
+_STATUS: Final = FieldStatus("honoured", "of no effect on requests, as in Istio; analysis reads its conditions")
 IN_PART: Final = FieldStatus("approximated", "in part: some of its fields have no effect")
 
 
@@ -29,8 +31,8 @@ IN_PART: Final = FieldStatus("approximated", "in part: some of its fields have n
 def field_status(kind: str) -> Mapping[str, FieldStatus]:
     """The status of every field of a kind by path: ``spec.http[].timeout``, ``.*`` for any key of a map.
 
-    Fields of MeshConfig stand at its top: their paths have no ``spec``. Raises KeyError
-    for a kind without a table.
+    Fields of MeshConfig stand at its top: their paths have no ``spec``. Istio's other
+    kinds have a ``status`` too. Raises KeyError for a kind without a table.
     """
     rules = {path: FieldStatus(status, note) for path, status, note in RULES[kind]}
     found = kind_named(kind)
@@ -38,6 +40,9 @@ def field_status(kind: str) -> Mapping[str, FieldStatus]:
         raise KeyError(kind)
     root = "" if found.treatment == "mesh" else "spec"
     paths = [path for path, _ in walk(shape_of(spec_class(found)), root) if path]
+    if found.group.endswith(".istio.io"):
+        paths += [path for path, _ in walk(shape_of(ObjectStatus), "status")]
+        rules["status"] = _STATUS
     statuses = {path: rules[longest(path, rules)] for path in paths}
     for path in [path for path, status in statuses.items() if status.status != "refused"]:
         for parent in parents(path):

@@ -13,9 +13,9 @@ from msgspec import Meta
 from meshlib.model.base import EMPTY, UNWRITTEN, Json, Maybe, Model, RuleError, Spec
 from meshlib.model.scalars import Int32
 from meshlib.model.selectors import PolicyTargetReference, TypeWorkloadSelector, one_target
+from meshlib.model.urls import ImageUrl
 from meshlib.model.wasm_plugin import (
     FailStrategy,
-    ImageUrl,
     PluginName,
     PluginType,
     PullPolicy,

@@ -11,8 +11,9 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta
 
 from meshlib.model.base import EMPTY, UNWRITTEN, Json, Maybe, Model, RuleError, Spec
-from meshlib.model.scalars import PARSES, Int32, Port
+from meshlib.model.scalars import Int32, Port
 from meshlib.model.selectors import PolicyTargetReference, TypeWorkloadSelector, one_target
+from meshlib.model.urls import ImageUrl
 
 __all__ = ["EnvVar", "PortSelector", "TrafficSelector", "VmConfig", "WasmPluginSpec"]
 
@@ -23,14 +24,6 @@ PluginName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 SecretName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=253)]
 Sha256: TypeAlias = Annotated[
     str, Meta(pattern=r"(^\Z|^[a-f0-9]{64}\Z)", description="a SHA-256 sum of 64 hexadecimal digits")
-]
-ImageUrl: TypeAlias = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        pattern=rf"^{PARSES}(?:(?![a-zA-Z][a-zA-Z0-9+.-]*://)(?![^/\[]+\[)|(?i:https?|oci|file)://)",
-        description="a URL with one of the schemes http, https, oci and file",
-    ),
 ]
 
 

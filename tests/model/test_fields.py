@@ -34,6 +34,8 @@ def as_written(value: object) -> object:
             return base64.b64encode(value).decode("ascii")
         case StringMatch():
             return {}
+        case str():
+            return str(value)
         case _:
             raise NotImplementedError(f"{type(value).__name__} has no written form")
 

@@ -79,7 +79,7 @@ def test_what_makes_sense_is_taken(kind: str, spec: Any) -> None:
 
 def test_old_spellings_are_found_under_the_new_name() -> None:
     """``jwks_uri`` and ``mirror_percent`` are also read as jwksUri and mirrorPercent."""
-    rule = msgspec.convert({**JWT, "jwks_uri": "https://a"}, JWTRule)
+    rule = msgspec.convert({**JWT, "jwks_uri": "https://a"}, JWTRule, dec_hook=decode_hook)
     assert (rule.jwks_uri, rule.legacy_jwks_uri) == ("https://a", "https://a")
     route = msgspec.convert({"mirror_percent": 5}, HTTPRoute, dec_hook=decode_hook)
     assert (route.mirror_percent, route.legacy_mirror_percent) == (5, 5)

@@ -1,10 +1,11 @@
-"""EnvoyFilter: what Istio's webhook refuses about the patches; their content is Envoy's and not looked into."""
+"""EnvoyFilter: what Istio's webhook refuses about the patches."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from meshlib._config.check import Path
+from meshlib._config.rules.envoy_patches import patch_problems
 from meshlib._config.rules.report import Report
 from meshlib._config.rules.visibility import takes_no_labels
 from meshlib._regex import RegexError, compile_regex
@@ -41,10 +42,16 @@ def _check_patch(patch: EnvoyConfigObjectPatch, path: Path, report: Report) -> N
         report.add("MESH083", path, f"Envoy filter: {problem}")
         return
     match = patch.match
-    if match is None:
-        return
-    if _check_version(match, (*path, "match", "proxy", "proxyVersion"), report):
-        _check_match(patch.apply_to or "", match, (*path, "match"), report)
+    if match is None or _check_version(match, (*path, "match", "proxy", "proxyVersion"), report):
+        if match is not None:
+            _check_match(patch.apply_to or "", match, (*path, "match"), report)
+        _check_value(patch, (*path, "patch", "value"), report)
+
+
+def _check_value(patch: EnvoyConfigObjectPatch, path: Path, report: Report) -> None:
+    if patch.patch is not None and patch.patch.value is not EMPTY:
+        for place, problem in patch_problems(patch.apply_to or "", patch.patch.value, path):
+            report.add("MESH083", place, f"Envoy filter: {problem}")
 
 
 def _missing(patch: EnvoyConfigObjectPatch) -> str:
