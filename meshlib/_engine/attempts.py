@@ -78,7 +78,7 @@ class Attempts:
         self._ticket: Ticket | None = None  # its place in the queue for a connection
         self._tried: tuple[EndpointState, ...] = ()
         self._retry_reason = ""
-        self._flags: set[str] | None = None
+        self._flags: tuple[str, ...] = ()
         self._is_counted = False  # among the active requests of its endpoint and cluster
         self._is_counted_retry = False  # among the retries of its cluster
         self.recorder: Recorder | None = None
@@ -364,7 +364,7 @@ class Attempts:
 
     def _fail(self, failure: Failure) -> LocalReply:
         self._count_out()
-        self.failure = failure.detail
+        self.failure = "" if failure.kind is FailureKind.TIMEOUT else failure.detail
         reply, flag = reset_reply(self.request, failure, retried=self.attempts > 1)
         self.flag(flag)
         return reply
@@ -387,6 +387,5 @@ class Attempts:
 
     def flag(self, flag: str) -> None:
         """Set one of Envoy's response flags."""
-        if self._flags is None:
-            self._flags = set()
-        self._flags.add(flag)
+        if flag not in self._flags:
+            self._flags += (flag,)

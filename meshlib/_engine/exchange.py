@@ -16,7 +16,7 @@ from meshlib._engine.attempts import Attempts
 from meshlib._engine.callers import bounded
 from meshlib._engine.commands import Command, LocalReply, Reply, Steps
 from meshlib._engine.filters import run_filters
-from meshlib._engine.local_replies import configured_reply, sorted_flags
+from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
 from meshlib._engine.recording import Recorder
@@ -52,8 +52,8 @@ class Exchange(Attempts):
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Envoy's response flags, in its order; empty if all went well."""
-        return sorted_flags(self._flags) if self._flags else ()
+        """Envoy's response flags in the order in which they were set, as it lists them; empty if all went well."""
+        return self._flags
 
     @property
     def has_flags(self) -> bool:
@@ -64,6 +64,11 @@ class Exchange(Attempts):
     def sent_path(self) -> str:
         """The path that the upstream sees."""
         return self.request.path if self._path is None else self._path
+
+    @property
+    def sent_authority(self) -> str:
+        """The authority that the upstream sees."""
+        return self.request.authority if self._authority is None else self._authority
 
     @property
     def changes_response(self) -> bool:
@@ -79,6 +84,7 @@ class Exchange(Attempts):
         """Run the exchange; returns the upstream's response or the mesh's own reply."""
         reply: Reply | None
         try:
+            set_exchange_headers(self.request, self.headers, self.published.request_ids)
             reply = self._route()
             if self.caller is not None and reply is None:
                 reply = yield from bounded(self, self.caller)
@@ -168,6 +174,8 @@ class Exchange(Attempts):
             headers.update(self.cors_fields)
         for cookie in self.cookies:
             headers.add("set-cookie", cookie)
+        if self.recorder is not None:  # logs have what the caller gets
+            self.response_headers = headers
 
     def _abandon(self) -> None:
         """The driver gave up: the caller went away, or raised."""
@@ -218,7 +226,6 @@ class Exchange(Attempts):
         action, destination, request, headers = self.action, self._destination, self.request, self.headers
         if self.live is None:
             return self.refuse(503, "", "cluster_not_found", "NC")
-        set_exchange_headers(request, headers, self.published.request_ids)
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
         if self.live.table is not None:

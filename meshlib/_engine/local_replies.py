@@ -11,7 +11,6 @@ from meshlib._http import Failure, FailureKind, RequestHead
 from meshlib._snapshot.routes import DirectResponse, Redirect
 
 __all__ = [
-    "FLAG_ORDER",
     "GRPC_STATUS_OF_HTTP",
     "configured_reply",
     "grpc_reply",
@@ -19,15 +18,7 @@ __all__ = [
     "local_reply",
     "overflow_reply",
     "reset_reply",
-    "sorted_flags",
 ]
-
-FLAG_ORDER: Final = (
-    "LH UH UT LR UR UF UC UO NR DI FI RL UAEX RLSE DC URX SI IH DPE UMSDR RFCF NFCF DT UPE NC OM DF DO"
-).split()
-"""Response flags in the order in which Envoy lists them."""
-
-_FLAG_RANK = {flag: rank for rank, flag in enumerate(FLAG_ORDER)}
 
 # gRPC's HTTP to status mapping, as Envoy uses it for local replies to gRPC requests.
 GRPC_STATUS_OF_HTTP: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
@@ -112,7 +103,8 @@ def reset_reply(request: RequestHead, failure: Failure, *, retried: bool) -> tup
     body = f"upstream connect error or disconnect/reset before headers. {latest}: {reason}"
     if failure.detail:
         body += f", transport failure reason: {failure.detail}"
-    details = f"upstream_reset_before_response_started{{{reason.replace(' ', '_')}}}"
+    told = f"{reason}|{failure.detail}" if failure.detail else reason
+    details = f"upstream_reset_before_response_started{{{'_'.join(told.split())}}}"
     return local_reply(request, status, body, details, error=failure.error), flag
 
 
@@ -121,8 +113,3 @@ def overflow_reply(request: RequestHead) -> LocalReply:
     body = "upstream connect error or disconnect/reset before headers. reset reason: overflow"
     details = "upstream_reset_before_response_started{overflow}"
     return local_reply(request, 503, body, details, headers=(("x-envoy-overloaded", "true"),))
-
-
-def sorted_flags(flags: set[str] | frozenset[str]) -> tuple[str, ...]:
-    """Response flags in Envoy's order."""
-    return tuple(sorted(flags, key=_FLAG_RANK.__getitem__)) if flags else ()

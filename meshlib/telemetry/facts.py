@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from meshlib._engine.local_replies import is_grpc
+from multidict import istr
+
+from meshlib._engine.local_replies import GRPC_STATUS_OF_HTTP, is_grpc
 from meshlib._http import HeadersView, RequestHead
-from meshlib.telemetry.fields import NO_FIELDS, as_headers, body_length, grpc_status
+from meshlib.telemetry.fields import NO_FIELDS, Fields, as_headers, body_length
 
 if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
     from meshlib._engine.recording import Served
 
-__all__ = ["Facts", "exchange_facts", "served_facts", "served_flags"]
+__all__ = ["Facts", "exchange_facts", "grpc_status", "served_facts", "served_flags"]
+
+
+_ORIGINAL_PATH: Final = istr("x-envoy-original-path")
+_GRPC_STATUS: Final = istr("grpc-status")
+_GRPC_UNKNOWN: Final = 2
 
 
 class Facts:
@@ -21,20 +28,24 @@ class Facts:
     Durations are seconds: ``duration`` of all of it, ``head_duration`` to the response's
     head, ``upstream_duration`` of the last attempt to its head (None: there was none).
     ``received`` and ``sent`` are the bytes of the request's and the response's body.
+    ``path`` and ``authority`` are as the upstream sees them, ``original_path`` as it was before a rewrite.
     Unknown texts are empty. ``peer`` is the SPIFFE id of the other end as far as verified.
     """
 
     __slots__ = (
-        "attempts", "cluster", "details", "duration", "ended", "failure", "flags", "head", "head_duration", "headers",
-        "is_outbound", "local", "path", "peer", "protocol", "received", "remote", "request_id", "request_principal",
-        "response_headers", "route", "sent", "server_name", "span", "status", "upstream", "upstream_duration",
+        "attempts", "authority", "cluster", "details", "duration", "ended", "failure", "flags", "head",
+        "head_duration", "headers", "is_outbound", "local", "original_path", "path", "peer", "protocol", "received",
+        "remote", "request_id", "request_principal", "response_headers", "route", "sent", "server_name", "span",
+        "status", "upstream", "upstream_duration",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, headers: HeadersView, *, is_outbound: bool) -> None:
         self.head = head
         self.headers = headers
         self.is_outbound = is_outbound
+        self.authority = head.authority
         self.path = head.path
+        self.original_path = headers.get(_ORIGINAL_PATH, "")
         self.status = 0
         self.response_headers: HeadersView = NO_FIELDS
         self.duration = self.head_duration = self.ended = 0.0
@@ -56,8 +67,8 @@ class Facts:
 
     @property
     def grpc_status(self) -> str:
-        """The number of ``grpc-status``; empty without one."""
-        return grpc_status(self.response_headers)
+        """The number of the status of gRPC; empty without one, and where the request is none of gRPC."""
+        return grpc_status(self.response_headers, self.status) if self.is_grpc else ""
 
     def __repr__(self) -> str:
         side = "outbound" if self.is_outbound else "inbound"
@@ -70,6 +81,7 @@ def exchange_facts(exchange: Exchange) -> Facts:
     clock, response = exchange.published.clock, exchange.response_headers
     now = clock.monotonic()
     facts.path = exchange.sent_path
+    facts.authority = exchange.sent_authority
     facts.status = exchange.status
     facts.response_headers = as_headers(response)
     facts.duration = now - exchange.started
@@ -78,20 +90,27 @@ def exchange_facts(exchange: Exchange) -> Facts:
     facts.flags = exchange.flags
     facts.details = exchange.details
     facts.failure = exchange.failure
-    facts.attempts = exchange.attempts
+    facts.attempts = _counted(exchange)
     facts.route = exchange.route.name if exchange.route is not None else ""
     facts.cluster = exchange.live.cluster.name if exchange.live is not None else ""
     if exchange.attempts:
         facts.upstream = exchange.endpoint.key if exchange.endpoint is not None else exchange.request.authority
         if not isinstance(response, tuple):
             facts.upstream_duration = exchange.responded - exchange.attempt_started
-    facts.received = body_length(exchange.headers, 0)
+        facts.received = body_length(exchange.headers, 0)
     facts.sent = exchange.received
     if not isinstance(response, tuple):
         facts.sent = max(body_length(response, exchange.received), 0)
     facts.request_id = exchange.headers.get("x-request-id", "")
     facts.span = exchange.trace
     return facts
+
+
+def _counted(exchange: Exchange) -> int:
+    """Attempts as Envoy counts them: with the one for which there was no endpoint or no room."""
+    if "UH" in exchange.flags:
+        return exchange.attempts + 1
+    return exchange.attempts or int("UO" in exchange.flags)
 
 
 def served_facts(served: Served) -> Facts:
@@ -122,3 +141,14 @@ def served_flags(served: Served) -> tuple[str, ...]:
     if served.details.startswith("ext_authz"):
         return ("UAEX",)
     return ("DC",) if served.status == 0 and served.decision != "deny" else ()
+
+
+def grpc_status(headers: Fields, status: int) -> str:
+    """The number of ``grpc-status``, else what gRPC makes of an HTTP status that is none of its own.
+
+    Empty for a 200 without one: it may stand in trailers that the library does not show.
+    """
+    text: str = as_headers(headers).get(_GRPC_STATUS, "")
+    if text:
+        return text if text.isascii() and text.isdigit() and len(text) <= 2 else ""
+    return "" if status in (0, 200) else str(GRPC_STATUS_OF_HTTP.get(status, _GRPC_UNKNOWN))

@@ -9,7 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 from meshlib._http import Headers, HeadersView
 
-__all__ = ["NO_FIELDS", "Fields", "as_headers", "body_length", "grpc_status", "head_size"]
+__all__ = ["NO_FIELDS", "Fields", "as_headers", "body_length", "head_size"]
 
 Fields: TypeAlias = HeadersView | Iterable[tuple[str, str]] | Iterable[tuple[str | bytes, str | bytes]]
 """Header fields as client and server libraries have them."""
@@ -20,7 +20,6 @@ _CONTENT_LENGTH: Final = istr("content-length")
 _DIGITS: Final = 18
 _REMEMBERED: Final = 4096
 _lengths: Final[dict[str, int]] = {}  # a lookup is a third of what reading a number costs
-_GRPC_STATUS: Final = istr("grpc-status")
 
 
 def as_headers(fields: Fields) -> HeadersView:
@@ -55,9 +54,3 @@ def head_size(headers: Any) -> int:
     """About the bytes of a head on the wire: its fields and its first line."""
     pairs: Iterable[tuple[str, str]] = headers.items() if hasattr(headers, "items") else headers
     return sum(len(name) + len(value) + 4 for name, value in pairs) + 16
-
-
-def grpc_status(headers: Fields) -> str:
-    """The number of ``grpc-status``; empty without one, and for what is none."""
-    status: str = as_headers(headers).get(_GRPC_STATUS, "")
-    return status if status.isascii() and status.isdigit() and len(status) <= 2 else ""

@@ -21,8 +21,8 @@ from meshlib._snapshot.snapshot import bare_host
 from meshlib._snapshot.telemetry import MetricRules, Telemetry
 from meshlib.telemetry.counters import BOUNDS, Counter, Histogram, Labels, Shard, Store
 from meshlib.telemetry.expressions import Evaluate, UnsupportedError, compile_expression, to_text
-from meshlib.telemetry.facts import Facts, exchange_facts, served_facts, served_flags
-from meshlib.telemetry.fields import as_headers, body_length, grpc_status, head_size
+from meshlib.telemetry.facts import Facts, exchange_facts, grpc_status, served_facts, served_flags
+from meshlib.telemetry.fields import as_headers, body_length, head_size
 from meshlib.telemetry.labels import caller, endpoint_peer, is_mutual, service, standard_labels
 from meshlib.telemetry.peers import UNKNOWN, own_peer
 from meshlib.telemetry.propagated_peer import peer_of_headers
@@ -195,7 +195,8 @@ class IstioMetrics:
         if type(exchange.response_headers) is not tuple:
             received = body_length(exchange.response_headers, received)
         milliseconds = (self._now() - exchange.started) * 1000.0
-        _count(targets, milliseconds, body_length(headers, 0), received, self._instruments)
+        sent = body_length(headers, 0) if exchange.attempts else 0  # nobody has read it otherwise
+        _count(targets, milliseconds, sent, received, self._instruments)
 
     def _rare_key(self, exchange: Exchange, side: _Side, *, is_rpc: bool) -> tuple[object, ...]:
         """The key of an exchange that has more to tell than where it went and the status that came back."""
@@ -203,7 +204,7 @@ class IstioMetrics:
         host = ""
         if live is None or live.is_original:
             host = self._host_label(bare_host(exchange.request.authority))
-        grpc = grpc_status(exchange.response_headers) if is_rpc else None
+        grpc = grpc_status(exchange.response_headers, exchange.status) if is_rpc else None
         tags = _evaluate(side.evaluate, exchange_facts(exchange)) if side.evaluate else _NO_TAGS
         return live, exchange.endpoint, exchange.status, exchange.flags, grpc, host, tags
 
@@ -247,7 +248,7 @@ class IstioMetrics:
         prepared: _Prepared = shard.prepared
         side, head = prepared.server, served.head
         response = served.response_headers
-        grpc = grpc_status(response) if is_grpc(head) else None
+        grpc = grpc_status(response, served.status) if is_grpc(head) else None
         source = peer_of_headers(head.headers)
         has_peer = bool(served.peer)
         flags = ",".join(served_flags(served))

@@ -93,8 +93,8 @@ def _header(argument: str, *, of_response: bool) -> Operator:
 _PSEUDO: Final[Mapping[str, Operator]] = {
     ":method": lambda facts: facts.head.method,
     ":path": lambda facts: facts.path,
-    ":authority": lambda facts: facts.head.authority,
-    ":scheme": lambda facts: facts.head.scheme,
+    ":authority": lambda facts: facts.authority,
+    ":scheme": lambda facts: facts.headers.get("x-forwarded-proto") or facts.head.scheme,
 }
 
 
@@ -152,7 +152,7 @@ def _grpc(argument: str) -> Operator:
     def status(facts: Facts) -> Any:
         number = facts.grpc_status
         if not number or argument == "NUMBER":
-            return number or None
+            return int(number) if number else None
         name = _GRPC_NAMES[int(number)] if int(number) < len(_GRPC_NAMES) else number
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper() if argument == "SNAKE_STRING" else name
 
@@ -164,11 +164,12 @@ def _query_parameter(argument: str) -> Operator:
 
 
 def _path(argument: str) -> Operator:
-    """``PATH(NQ)`` leaves the query out, ``ORIG`` takes the path before a rewrite."""
+    """``PATH(NQ)`` leaves the query out; ``ORIG`` is the path before a rewrite, ``PATH`` the one after it."""
     options = set(argument.split(":"))
+    has_original, has_sent = "PATH" not in options, "ORIG" not in options
 
     def path(facts: Facts) -> Any:
-        found = facts.head.path if "ORIG" in options else facts.path
+        found = (facts.original_path if has_original else "") or (facts.path if has_sent else "")
         return found.partition("?")[0] if "NQ" in options else found
 
     return path
@@ -219,7 +220,7 @@ OPERATORS: Final[Mapping[str, Make]] = {
     "RESPONSE_FLAGS": _plain(lambda facts: ",".join(facts.flags) or "-"),
     "RESPONSE_FLAGS_LONG": _plain(lambda facts: ",".join(_LONG_FLAGS.get(one, one) for one in facts.flags) or "-"),
     "RESPONSE_CODE_DETAILS": _plain(lambda facts: facts.details),
-    "UPSTREAM_TRANSPORT_FAILURE_REASON": _plain(lambda facts: facts.failure),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": _plain(lambda facts: "_".join(facts.failure.split())),
     "BYTES_RECEIVED": _plain(lambda facts: facts.received),
     "BYTES_SENT": _plain(lambda facts: facts.sent),
     "DURATION": _plain(lambda facts: _milliseconds(facts.duration)),

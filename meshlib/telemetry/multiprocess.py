@@ -41,7 +41,7 @@ class MetricFiles:
     def __init__(self, totals: Callable[[], Mapping[SeriesKey, Total]]) -> None:
         self._totals = totals
         self._reset()
-        reference = weakref.ref(self)
+        reference: weakref.ref[MetricFiles] = weakref.ref(self)
         atexit.register(_flush_at_exit, reference)
 
     def _reset(self) -> None:

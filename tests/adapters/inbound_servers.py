@@ -143,6 +143,7 @@ def serve_wsgi(mesh: Mesh, *, tls: ssl.SSLContext | None = None, **options: Any)
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     app.logger.setLevel(logging.CRITICAL)
     server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=tls)
+    server.daemon_threads = False  # type: ignore[attr-defined]  # closing waits for what a request has yet to tell
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -245,7 +245,7 @@ async def test_a_connect_timeout_is_a_connection_failure_of_the_attempt() -> Non
                 "retried and the latest reset reason: connection timeout"
             )
             exchange = reply.mesh  # type: ignore[attr-defined]
-            assert (exchange.attempts, exchange.flags) == (2, ("UF", "URX"))
+            assert (exchange.attempts, exchange.flags) == (2, ("URX", "UF"))
         for client in clients:
             client.close()
 

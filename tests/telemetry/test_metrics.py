@@ -82,7 +82,7 @@ GRPC = {"content-type": "application/grpc"}
         pytest.param((404,), {}, {"response_code": "404", "response_flags": "-"}, id="status"),
         pytest.param((503, 503, 503), {}, {"response_code": "503", "response_flags": "URX"}, id="retries exhausted"),
         pytest.param(
-            (FailureKind.CONNECT_FAILURE,), {}, {"response_code": "503", "response_flags": "UF,URX"}, id="no connection"
+            (FailureKind.CONNECT_FAILURE,), {}, {"response_code": "503", "response_flags": "URX,UF"}, id="no connection"
         ),
         pytest.param(
             (Answer(headers=(("grpc-status", "5"),)),),
