@@ -56,7 +56,12 @@ def decode(
     Findings are appended with file, line and field. An object without namespace gets
     ``default_namespace``, unless its kind has none.
     """
-    return _Decoding(document, findings, default_namespace).run()
+    decoding = _Decoding(document, findings, default_namespace)
+    try:
+        return decoding.run()
+    except UnicodeEncodeError:  # only values that were never text can hold half a character
+        decoding.note_half_character()
+        return None
 
 
 class _Decoding:
@@ -190,6 +195,10 @@ class _Decoding:
         return self._resource(_MESH, "", metadata, spec, raw, problems)
 
     # -- findings ----------------------------------------------------------------------------------
+
+    def note_half_character(self) -> None:
+        """Say that a text of the resource has no UTF-8 form."""
+        self._note(Problem("MESH003", (), "a text of the resource holds half a character (a lone surrogate)"))
 
     def _rule_lines(self, spec: Spec) -> Mapping[str, tuple[int, ...]]:
         """The line of each rule; rules of a ConfigMap's text or of values without text have none."""

@@ -7,9 +7,10 @@ YAML first, because that gives positions, and comes here only when it fails.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from meshlib._config.limits import Limits
 from meshlib._config.scalars import json_value
@@ -21,6 +22,8 @@ JSON_SIZE = 8 << 20
 """Longer texts are not tried as JSON."""
 
 _SPACE = " \t\r\n"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""In the text it stands for a byte that is no UTF-8; from an escape it is half a character, to Go U+FFFD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Start:
 
 def read_json(text: str, limits: Limits) -> Iterator[tuple[Any, Start]]:
     """The JSON values of ``text``, one after another; raises ValueError for what is no JSON we accept."""
+    if _SURROGATE.search(text):
+        raise ValueError("not UTF-8")
     decoder = json.JSONDecoder(object_pairs_hook=_mapping, parse_constant=_refuse, strict=True)
     line = line_start = begin = seen = 0
     while True:
@@ -67,9 +72,15 @@ def _normal(value: Any, depth: int) -> Any:
     if isinstance(value, dict | list) and depth <= 0:
         raise ValueError("nested too deeply")
     if isinstance(value, dict):
-        return {key: _normal(item, depth - 1) for key, item in value.items()}
+        return {_whole(key): _normal(item, depth - 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_normal(item, depth - 1) for item in value]
+    if isinstance(value, str):
+        return _whole(value)
     if isinstance(value, int) and not isinstance(value, bool) and not -(1 << 63) <= value < 1 << 64:
         value = float(value)
     return json_value(value)
+
+
+def _whole(text: str) -> str:
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -81,7 +81,7 @@ def _is_authority(text: str) -> bool:
         address, bracket, port = host[1:].rpartition("]")
         return bool(bracket) and _PORT.fullmatch(port) is not None and _is_ipv6(address)
     _, colon, number = host.partition(":")
-    return _PORT.fullmatch(colon + number) is not None
+    return "[" not in host and _PORT.fullmatch(colon + number) is not None
 
 
 def _is_ipv6(text: str) -> bool:

@@ -17,8 +17,22 @@ NOT_HTTP = [
     *("http://a b/", "http://a/%zz", "http://u p@a/", "http://%41/", "http://a^b/", "http://{a}/", "http://a|b"),
     *("http://a`", "http://a\\b", "http://a%2fb/", "\thttp://a", "http://a\x7f", "https://a/" + "x" * 2040),
 ]
-IMAGES = ["a", "a/b:c", "1.2.3.4:80/x", "file:///x", "oci:x", "//a", "/a", "a?b:c", "http://[::1", "http://a b"]
-NO_IMAGES = ["", "a:80", "ghcr.io:443/x", "data:x", "a b", "a%zz", ":a", "a#b:c", "1a:b", "ht_tp:x", "é:b", "[a]:b"]
+IMAGES = ["a", "a/b:c", "1.2.3.4:80/x", "file:///x", "oci:x", "//a", "/a", "a?b:c", "http://[::1", "http://a b", "a]b"]
+NO_IMAGES = [
+    "",
+    "a:80",
+    "ghcr.io:443/x",
+    "data:x",
+    "a b",
+    "a%zz",
+    ":a",
+    "a#b:c",
+    "1a:b",
+    "ht_tp:x",
+    "é:b",
+    "[a]:b",
+    "a[b]",
+]
 
 
 @pytest.mark.parametrize("text", HTTP)

@@ -48,7 +48,8 @@ class _Many:
             yield path, _unfit(value, "a list")
             return
         for index, part in enumerate(value):
-            yield from self.item(part, (*path, index))
+            if part is not None:
+                yield from self.item(part, (*path, index))
 
 
 @dataclass(frozen=True, slots=True)
