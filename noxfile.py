@@ -103,9 +103,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def page(session: nox.Session) -> None:
-    """The live page in headless Chromium, which must be there (`apt install chromium`, or CHROMIUM=path)."""
+    """The live page in headless Chromium, the metrics in a Prometheus server: `apt install chromium prometheus`."""
     install(session, "test", "browser")
-    session.run("pytest", *(session.posargs or ("tests/admin/test_page.py",)))
+    session.run("pytest", *(session.posargs or ("tests/admin/test_page.py", "tests/telemetry/test_prometheus.py")))
 
 
 @nox.session

@@ -26,6 +26,7 @@ _TABLE: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("istio_request_duration_milliseconds", "histogram", "Milliseconds from a request's start to its response's end"),
     ("istio_request_bytes", "histogram", "Bytes of requests with their headers"),
     ("istio_response_bytes", "histogram", "Bytes of responses with their headers"),
+    ("istio_build", "gauge", "1, with the version that is running"),
     ("meshlib_attempts_total", "counter", "Attempts sent to a cluster, retries among them"),
     ("meshlib_retries_total", "counter", "Retries by the condition that asked for them"),
     ("meshlib_overflows_total", "counter", "Requests refused, or not retried, because a limit was reached"),

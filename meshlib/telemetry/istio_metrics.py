@@ -234,8 +234,8 @@ class IstioMetrics:
         if live is not None:
             label = (("cluster", live.cluster.name),)
             attempts = shard.counter("meshlib_attempts_total", label)
-            overflows = shard.counter("meshlib_overflows_total", label) if "UO" in flags else None
-            targets = targets._replace(attempts=attempts, overflows=overflows)
+            overflows = shard.counter("meshlib_overflows_total", label)  # from 0 on: a rate needs a first value
+            targets = targets._replace(attempts=attempts, overflows=overflows if "UO" in flags else None)
         return _remember(shard, key, targets)
 
     # -- requests served -----------------------------------------------------------------------------------

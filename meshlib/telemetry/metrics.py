@@ -10,7 +10,7 @@ from meshlib._engine.recording import View
 from meshlib.telemetry.counters import SeriesKey, Store, Total
 from meshlib.telemetry.families import Family, group
 from meshlib.telemetry.istio_metrics import IstioMetrics
-from meshlib.telemetry.own_metrics import OwnMetrics
+from meshlib.telemetry.own_metrics import FROM_ZERO, OwnMetrics
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Metrics:
 
     def totals(self) -> dict[SeriesKey, Total]:
         """Every series with its value."""
-        totals = self.store.totals()
+        totals: dict[SeriesKey, Total] = dict.fromkeys(FROM_ZERO, 0.0)
+        totals.update(self.store.totals())
         for view in (self.own.view, *self._views):
             totals.update((SeriesKey(name, labels), value) for name, labels, value in view())
         if self.istio.overflowed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
+from meshlib import __version__
 from meshlib._engine.limits import retry_limit
 from meshlib._engine.published import Published
 from meshlib._snapshot.clusters import UNLIMITED
@@ -20,9 +21,9 @@ from meshlib.events import (
     FaultInjected,
     RetryScheduled,
 )
-from meshlib.telemetry.counters import Labels, Store
+from meshlib.telemetry.counters import Labels, SeriesKey, Store
 
-__all__ = ["COUNTED_EVENTS", "OwnMetrics"]
+__all__ = ["COUNTED_EVENTS", "FROM_ZERO", "OwnMetrics"]
 
 COUNTED_EVENTS: Final[tuple[type[Event], ...]] = (
     ConfigPublished,
@@ -33,6 +34,11 @@ COUNTED_EVENTS: Final[tuple[type[Event], ...]] = (
     RetryScheduled,
 )
 """The events that :class:`OwnMetrics` listens to; none of them comes with every request."""
+
+FROM_ZERO: Final = tuple(
+    SeriesKey("meshlib_config_updates_total", (("result", result),)) for result in ("published", "rejected")
+)
+"""Series that are there before anything was counted: what rises from nothing to 1 is no rise to Prometheus."""
 
 Figure: TypeAlias = tuple[str, Labels, float]
 
@@ -73,6 +79,7 @@ class OwnMetrics:
     def view(self) -> Iterator[Figure]:
         """The mesh as it is now."""
         published = self._published()
+        yield _figure("istio_build", 1.0, ("component", "meshlib"), ("tag", __version__))
         yield _figure("meshlib_config_info", 1.0, ("version", published.snapshot.version))
         yield _figure("meshlib_config_published_timestamp_seconds", self._since)
         for name, live in published.clusters.items():

@@ -1,7 +1,8 @@
-"""A real Prometheus scrapes a mesh at work; every query of the dashboard has an answer."""
+"""A real Prometheus scrapes a mesh at work, and the demo; every query of the dashboard has an answer."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -22,6 +23,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from meshlib import Mesh, Workload
 from meshlib._http import Headers, RequestHead
+from meshlib.cli.demo import stage as demo_stage
+from meshlib.cli.demo.stage import Stage
 from tests.telemetry.calls import REVIEWS, URL, call, serve
 
 PROMETHEUS = os.environ.get("MESHLIB_PROMETHEUS") or shutil.which("prometheus")
@@ -52,6 +55,15 @@ spec: {hosts: [reviews], circuitBreaker: {consecutiveFailures: 1000, openFor: 1s
 """
 )
 
+TRAFFIC = Path(demo_stage.__file__).with_name("bookinfo") / "traffic"
+BREAKER = """\
+apiVersion: meshlib.dev/v1alpha1
+kind: ClientPolicy
+metadata: {name: ratings}
+spec: {hosts: [ratings], circuitBreaker: {consecutiveFailures: 1000, openFor: 1s}}
+"""
+EDGES = 'sum by (source_app, destination_service_name) (istio_requests_total{reporter="source"})'
+
 pytestmark = pytest.mark.skipif(
     PROMETHEUS is None, reason="no Prometheus server: install it, or name it in MESHLIB_PROMETHEUS"
 )
@@ -78,14 +90,11 @@ def traffic(mesh: Mesh, ended: threading.Event) -> None:
 
 
 @contextmanager
-def prometheus(directory: Path, target: int) -> Iterator[int]:
-    """A server that scrapes ``target`` each second; its port."""
+def prometheus(directory: Path, *jobs: dict[str, Any]) -> Iterator[int]:
+    """A server that scrapes each second; its port."""
     port = free_port()
     config = directory / "prometheus.yml"
-    config.write_text(
-        "global: {scrape_interval: 1s}\n"
-        f"scrape_configs: [{{job_name: mesh, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-    )
+    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}), encoding="utf-8")
     assert PROMETHEUS is not None
     process = subprocess.Popen(
         [
@@ -102,6 +111,10 @@ def prometheus(directory: Path, target: int) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def job(name: str, target: str, **settings: Any) -> dict[str, Any]:
+    return {"job_name": name, "static_configs": [{"targets": [target]}], **settings}
 
 
 def ask(port: int, query: str) -> list[Any]:
@@ -126,14 +139,30 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return True
 
 
+def queries() -> set[str]:
+    """Those of the dashboard, as Grafana would fill them in for all services."""
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    written = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    return {
+        query.replace("$__rate_interval", "30s").replace('"$source"', '".*"').replace('"$destination"', '".*"')
+        for query in written
+    }
+
+
+def unanswered(port: int) -> set[str]:
+    """The queries of the dashboard that never had an answer, however long one waits."""
+    left = queries()
+
+    def are_answered() -> bool:
+        left.difference_update([query for query in left if ask(port, query)])
+        return not left
+
+    wait_for(are_answered)
+    return left
+
+
 def test_every_query_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
     """Scraped under load: calls, retries, an ejection, an overflow, a fault, served requests, a reload."""
-    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
-    queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
-    concrete = [
-        query.replace("$__rate_interval", "30s").replace('"$source"', '".*"').replace('"$destination"', '".*"')
-        for query in queries
-    ]
     mesh = Mesh.load(CONFIG, workload=Workload(namespace="shop", labels={"app": "web"}))
     registry = CollectorRegistry()
     metrics = mesh.metrics(registry)
@@ -143,14 +172,8 @@ def test_every_query_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
     worker = threading.Thread(target=traffic, args=(mesh, ended))
     worker.start()
     try:
-        with prometheus(tmp_path, server.server_port) as port:
-            unanswered = set(concrete)
-
-            def are_answered() -> bool:
-                unanswered.difference_update([query for query in unanswered if ask(port, query)])
-                return not unanswered
-
-            assert wait_for(are_answered), unanswered
+        with prometheus(tmp_path, job("mesh", f"127.0.0.1:{server.server_port}")) as port:
+            assert unanswered(port) == set()
             (total,) = ask(port, "sum(istio_requests_total)")
     finally:
         ended.set()
@@ -159,3 +182,29 @@ def test_every_query_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
         server.server_close()
         thread.join()
     assert 0 < float(total["value"][1]) <= metrics.value("istio_requests_total")
+
+
+async def test_the_demo_fills_the_dashboard(tmp_path: Path) -> None:
+    """Each of its workloads scraped at the live page; a breaker, which its own rules do not have, is added to them."""
+    rules = tmp_path / "rules"
+    shutil.copytree(TRAFFIC, rules)
+    (rules / "breaker.yaml").write_text(BREAKER, encoding="utf-8")
+    interrupted = asyncio.Event()
+    stage = Stage(seconds=0, interrupted=interrupted, config=rules, seed=288)
+    run = asyncio.create_task(stage.run())
+    try:
+        while not stage.page:
+            await asyncio.wait({run}, timeout=0.05)
+        place = urllib.parse.urlsplit(stage.page).netloc
+        members = ("client.default", "productpage.default", "reviews.default")
+        jobs = [job(name, place, metrics_path="/stats/prometheus", params={"member": [name]}) for name in members]
+        with prometheus(tmp_path, *jobs) as port:
+            assert await asyncio.to_thread(unanswered, port) == set()
+            edges = await asyncio.to_thread(ask, port, EDGES)
+    finally:
+        interrupted.set()
+        await run
+    found = {(one["metric"]["source_app"], one["metric"]["destination_service_name"]) for one in edges}
+    assert found >= {
+        ("client", "productpage"), ("productpage", "details"), ("productpage", "reviews"), ("reviews", "ratings")
+    }  # fmt: skip

@@ -9,6 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from meshlib.adapters.aiohttp_web import mesh_middleware
 from meshlib.admin import AdminApp
 from meshlib.admin.server import serve_admin
@@ -111,6 +113,7 @@ class Stage:
         for app in (CLIENT, *CALLERS):
             workload = Workload(labels={"app": app, "version": "v1"}, service_account=f"bookinfo-{app}")
             mesh = meshes[app] = Mesh.load(config, workload=workload, chance=Random(self._seed))
+            mesh.metrics(CollectorRegistry())  # for who scrapes the page's /stats/prometheus
             mesh.observe(self.ledger.observe, EndpointEjected, EndpointUnejected, FaultInjected, RetryScheduled)
         warnings = sum(finding.level == "warning" for finding in meshes[CLIENT].findings)
         if warnings:
