@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from meshlib.errors import MeshClosedError
 
 if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from socket import socket
+    from ssl import SSLContext
+
     from aiohttp import ClientSession
     from httpx import AsyncClient, Client
     from pybreaker import CircuitBreaker
@@ -81,6 +85,49 @@ class Clients:
         from meshlib.adapters.urllib3 import MeshPoolManager
 
         return MeshPoolManager(self._open(), raise_on_refusal=raise_on_refusal, **arguments)
+
+    async def open_connection(
+        self,
+        host: str,
+        port: int,
+        *,
+        ssl: SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+        limit: int = 2**16,
+    ) -> tuple[StreamReader, StreamWriter]:
+        """As :func:`asyncio.open_connection`, for what is not HTTP: a database, a queue, any TCP or TLS service.
+
+        The ``tcp`` and ``tls`` routes of VirtualServices, weights, ejections,
+        ``maxConnections``, ``connectTimeout``, ``idleTimeout``, ``maxConnectionDuration``,
+        keep-alive and TLS of DestinationRules hold for the connection. ``ssl`` is for an
+        application that starts TLS itself; ``server_hostname`` is then what routes match
+        as ``sniHosts`` (default: ``host``). Where a rule has a ``tls`` block, that decides.
+
+        Raises an error that is both a :class:`meshlib.errors.RefusedError` and a
+        :class:`ConnectionError` (and a :class:`TimeoutError` after ``connectTimeout``), and
+        :class:`meshlib.MeshError` for a port that carries HTTP.
+        """
+        from meshlib.adapters.connections import open_connection
+
+        runtime = self._open().runtime
+        return await open_connection(runtime, host, port, ssl=ssl, server_hostname=server_hostname, limit=limit)
+
+    def create_connection(
+        self,
+        address: tuple[str, int],
+        timeout: float | None = None,
+        *,
+        ssl: SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+    ) -> socket:
+        """As :func:`socket.create_connection`, with the routes and policies of :meth:`open_connection`.
+
+        ``timeout`` bounds the connecting too, if it is shorter than ``connectTimeout``. The
+        socket is an ordinary one; ``idleTimeout`` and ``maxConnectionDuration`` do not end it.
+        """
+        from meshlib.adapters.connections import create_connection
+
+        return create_connection(self._open().runtime, address, timeout, ssl=ssl, server_hostname=server_hostname)
 
     def call(
         self,

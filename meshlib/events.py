@@ -19,6 +19,8 @@ __all__ = [
     "AttemptFinished",
     "ConfigPublished",
     "ConfigRejected",
+    "ConnectionClosed",
+    "ConnectionOpened",
     "EndpointEjected",
     "EndpointUnejected",
     "Event",
@@ -102,6 +104,32 @@ class RequestServed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened:
+    """A connection that carries no HTTP is there, or will not come: then ``flag`` is Envoy's response flag.
+
+    ``cluster`` and ``endpoint`` are empty where none was found.
+    """
+
+    host: str
+    cluster: str
+    endpoint: str
+    flag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionClosed:
+    """A connection that carries no HTTP is over: ``sent`` and ``received`` bytes, ``duration`` in seconds."""
+
+    host: str
+    cluster: str
+    endpoint: str
+    flag: str
+    sent: int
+    received: int
+    duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultInjected:
     """A fault of the configuration was applied; ``seconds`` for a delay, ``status`` for an abort."""
 
@@ -152,6 +180,8 @@ Event: TypeAlias = (
     | AttemptFinished
     | RetryScheduled
     | RequestServed
+    | ConnectionOpened
+    | ConnectionClosed
     | FaultInjected
     | EndpointEjected
     | EndpointUnejected

@@ -51,11 +51,23 @@ def server_name_table(claims: DomainClaims[RouteTable]) -> ServerNameTable:
 
 
 def virtual_host(
-    name: str, domains: Iterable[str], routes: Iterable[Route], origin: Origin, dropped: Iterable[Dropped] = ()
+    name: str,
+    domains: Iterable[str],
+    routes: Iterable[Route],
+    origin: Origin,
+    dropped: Iterable[Dropped] = (),
+    *,
+    is_http: bool = True,
 ) -> VirtualHost:
     """A virtual host, with an index if its routes are many."""
     listed = tuple(routes)
     index = RouteIndex(listed) if len(listed) > LONG else None
     return VirtualHost(
-        name=name, domains=tuple(domains), routes=listed, origin=origin, index=index, dropped=tuple(dropped)
+        name=name,
+        domains=tuple(domains),
+        routes=listed,
+        origin=origin,
+        index=index,
+        dropped=tuple(dropped),
+        is_http=is_http,
     )

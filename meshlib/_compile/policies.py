@@ -7,7 +7,7 @@ block; ``compile_policy`` fills in the defaults.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from meshlib._compile.destination_rules import MergedRule
 from meshlib._compile.locality_policy import locality
@@ -25,6 +25,7 @@ from meshlib._snapshot.clusters import (
     RingHash,
     RoundRobin,
     TrafficPolicy,
+    Tunnel,
     UpstreamTls,
     Warmup,
 )
@@ -52,6 +53,7 @@ class Blocks:
     tls: model.ClientTLSSettings | None = None
     proxy_protocol: model.ProxyProtocol | None = None
     retry_budget: model.RetryBudget | None = None
+    tunnel: model.TunnelSettings | None = None
 
 
 NO_BLOCKS: Final = Blocks()
@@ -100,6 +102,7 @@ def effective(rule: MergedRule | None, subset: str, port: int, mesh: MeshSetting
         tls=above.tls if by_port else above.tls or base.tls,
         proxy_protocol=above.proxy_protocol or base.proxy_protocol,
         retry_budget=above.retry_budget or base.retry_budget,
+        tunnel=above.tunnel or base.tunnel,
     )
 
 
@@ -122,6 +125,7 @@ def at_port(policy: model.TrafficPolicy | None, port: int) -> tuple[Blocks, bool
         tls=policy.tls,
         proxy_protocol=policy.proxy_protocol,
         retry_budget=policy.retry_budget,
+        tunnel=policy.tunnel,
     ), False
 
 
@@ -203,7 +207,16 @@ def compile_policy(blocks: Blocks, traits: PolicyTraits, mesh: MeshSettings) -> 
         ),
         locality=locality(blocks, mesh, traits),
         proxy_protocol=None if protocol is None else protocol.version or "V1",
+        tunnel=tunnel(blocks.tunnel),
     )
+
+
+def tunnel(settings: model.TunnelSettings | None) -> Tunnel | None:
+    """Where connections are led on to; for HTTP requests it has no meaning, as in Istio."""
+    if settings is None:
+        return None
+    method: Literal["CONNECT", "POST"] = "POST" if settings.protocol == "POST" else "CONNECT"
+    return Tunnel(method=method, host=settings.target_host, port=int(settings.target_port))
 
 
 def balancer(settings: LoadBalancerSettings | None) -> BalancerPolicy:

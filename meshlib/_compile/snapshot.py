@@ -152,7 +152,7 @@ def forward_to(cluster: str, host: str = "", port: int = 0, subset: str = "") ->
 def catch_all(name: str, action: Action) -> VirtualHost:
     """A virtual host for everything else, named as its only route."""
     route = Route(match=RouteMatch(), action=action, name=name, origin=Origin("outboundTrafficPolicy"))
-    return virtual_host(name, ("*",), (route,), route.origin)
+    return virtual_host(name, ("*",), (route,), route.origin, is_http=False)
 
 
 def dynamic_cluster() -> Cluster:

@@ -207,7 +207,7 @@ class SidecarTables:
         if port is None or port.protocol == "UDP" or service.resolution is Resolution.ALIAS:
             return
         routes = opaque_routes(service, port, listener.rules, replace(context, locate=full_lookup(self._view)))
-        host = virtual_host(service.host, (service.host,), routes, service.origin)
+        host = virtual_host(service.host, (service.host,), routes, service.origin, is_http=False)
         for domain in self._domains(service, known):
             claims.claim(domain, host)
 

@@ -33,6 +33,7 @@ __all__ = [
     "RingHash",
     "RoundRobin",
     "TrafficPolicy",
+    "Tunnel",
     "UpstreamTls",
     "Warmup",
 ]
@@ -183,6 +184,15 @@ class RetryBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """What connections ask the destination to connect them to: ``method`` is CONNECT or POST."""
+
+    method: Literal["CONNECT", "POST"]
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
     """Certificates and a key as PEM, out of Secrets. Its repr never shows them."""
 
@@ -247,6 +257,7 @@ class TrafficPolicy:
     retry_budget: RetryBudget | None = None
     locality: LocalityPolicy | None = None
     proxy_protocol: Literal["V1", "V2"] | None = None
+    tunnel: Tunnel | None = None
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -239,7 +239,8 @@ class VirtualHost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Compiled routes for a set of host patterns. First match wins; none is 404 NR.
 
     ``index`` is there when the routes are many: it finds the first match without
-    trying them all. ``dropped`` are the rules left out when this was compiled.
+    trying them all. ``dropped`` are the rules left out when this was compiled. ``is_http``
+    is false for ports whose connections are routed as such.
     """
 
     name: str
@@ -248,6 +249,7 @@ class VirtualHost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     origin: Origin = Origin("default")
     index: RouteIndex[Route] | None = None
     dropped: tuple[Dropped, ...] = ()
+    is_http: bool = True
 
     def match(self, request: RequestHead) -> Route | None:
         """The first route that matches."""

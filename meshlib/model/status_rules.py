@@ -16,7 +16,8 @@ StatusName: TypeAlias = Literal["honoured", "approximated", "refused"]
 Rule: TypeAlias = tuple[str, StatusName, str]
 
 _PLANNED: Final = "not implemented yet"
-_NO_LISTENER: Final = "a client in the process has no TCP listener whose connections could be routed"
+_CONNECTIONS: Final = "for mesh.open_connection and mesh.create_connection; other sockets are not seen"
+_DIALLED: Final = "not looked at: a host is dialled by its name"
 _EXTENSION: Final = "meshlib's own: Istio rejects the field; use VirtualService"
 _ZONES: Final = "regions are failover tiers; zones inside a region are not told apart: who the peers are is not known"
 _OWN_CONNECTIONS: Final = "in clients without a connector or transport of their own, which decides by itself"
@@ -35,8 +36,11 @@ _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
     ("spec.http[].match[].statPrefix", "refused", "names Envoy statistics, which do not exist here"),
     ("spec.http[].fault.abort.http2Error", "refused", "Istio refuses it too: not supported yet"),
     ("spec.http[].fault.delay.exponentialDelay", "refused", "Istio refuses it too: not supported yet"),
-    ("spec.tcp", "refused", _NO_LISTENER),
-    ("spec.tls", "refused", _NO_LISTENER),
+    ("spec.tcp", "honoured", _CONNECTIONS),
+    ("spec.tcp[].match[].destinationSubnets", "approximated", _DIALLED),
+    ("spec.tcp[].match[].sourceSubnet", "approximated", "not looked at: the client is this process"),
+    ("spec.tls", "honoured", _CONNECTIONS),
+    ("spec.tls[].match[].destinationSubnets", "approximated", _DIALLED),
 )
 
 
@@ -46,7 +50,12 @@ def _traffic_policy(prefix: str) -> tuple[Rule, ...]:
     return (
         *_port_policy(prefix),
         *_port_policy(ports),
-        (f"{prefix}.tunnel", "refused", "tunnels are made by proxies"),
+        (
+            f"{prefix}.tunnel",
+            "honoured",
+            "for mesh.open_connection and mesh.create_connection, as in Istio not for HTTP",
+        ),
+        (f"{prefix}.tunnel.protocol", "approximated", "CONNECT; connections through a POST are refused"),
         (f"{prefix}.proxyProtocol", "refused", "client libraries cannot send a PROXY header"),
         (f"{prefix}.retryBudget.budgetInterval", "refused", _PLANNED),
         (f"{prefix}.timeout", "honoured", f"{_EXTENSION} http.timeout"),
@@ -127,7 +136,6 @@ _SIDECAR: Final[tuple[Rule, ...]] = (
     ("spec.inboundConnectionPool", "refused", _PLANNED),
     ("spec.egress[].bind", "refused", "there is no listener to bind"),
     ("spec.egress[].captureMode", "refused", "nothing is captured: calls are made through meshlib"),
-    ("spec.outboundTrafficPolicy.egressProxy", "refused", _PLANNED),
 )
 
 _GATEWAY: Final[tuple[Rule, ...]] = (
@@ -202,7 +210,7 @@ _TELEMETRY: Final[tuple[Rule, ...]] = (
     ("spec", "honoured", ""),
     ("spec.tracing[].providers", "approximated", _SPANS),
     ("spec.tracing[].useRequestIdForTraceSampling", "refused", "the decision is drawn, not read from x-request-id"),
-    ("spec.metrics[].reportingInterval", "refused", "of TCP metrics, which a client in the process does not have"),
+    ("spec.metrics[].reportingInterval", "refused", "bytes of a connection are counted when it is closed"),
     ("spec.metrics[].overrides[].tagOverrides.*.value", "approximated", _ATTRIBUTES),
     ("spec.accessLogging[].filter.expression", "approximated", _ATTRIBUTES),
 )

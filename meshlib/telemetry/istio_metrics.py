@@ -147,7 +147,7 @@ class IstioMetrics:
         self._identity = workload.spiffe_id
         self._now = now
         self._max_series = max_series
-        self._host_label = TooMany(max_hosts)
+        self.host_label = TooMany(max_hosts)
         self._known: list[tuple[Telemetry, _Prepared]] = []
         self._instruments: Instruments | None = None
 
@@ -203,7 +203,7 @@ class IstioMetrics:
         live = exchange.live
         host = ""
         if live is None or live.is_original:
-            host = self._host_label(bare_host(exchange.request.authority))
+            host = self.host_label(bare_host(exchange.request.authority))
         grpc = grpc_status(exchange.response_headers, exchange.status) if is_rpc else None
         tags = _evaluate(side.evaluate, exchange_facts(exchange)) if side.evaluate else _NO_TAGS
         return live, exchange.endpoint, exchange.status, exchange.flags, grpc, host, tags

@@ -11,6 +11,7 @@ from meshlib.telemetry.counters import SeriesKey, Store, Total
 from meshlib.telemetry.families import Family, group
 from meshlib.telemetry.istio_metrics import IstioMetrics
 from meshlib.telemetry.own_metrics import FROM_ZERO, OwnMetrics
+from meshlib.telemetry.tcp_metrics import TcpMetrics
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Metrics:
         self.store = Store()
         self.istio = IstioMetrics(self.store, workload, clock.monotonic, max_series=max_series, max_hosts=max_hosts)
         self.own = OwnMetrics(self.store, published, clock.time)
+        self.tcp = TcpMetrics(self.store, workload, published, self.istio.host_label)
         self._views = views
         self._files: MetricFiles | None = None
         self._registries: list[CollectorRegistry] = []

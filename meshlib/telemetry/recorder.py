@@ -61,6 +61,7 @@ class Telemetry:
         if self.metrics is None:
             from meshlib.telemetry.metrics import Metrics
             from meshlib.telemetry.own_metrics import COUNTED_EVENTS
+            from meshlib.telemetry.tcp_metrics import CONNECTION_EVENTS
 
             runtime = self._runtime
             self.metrics = Metrics(
@@ -72,6 +73,7 @@ class Telemetry:
                 max_hosts=max_hosts,
             )
             runtime.observe(self.metrics.own, *COUNTED_EVENTS)
+            runtime.observe(self.metrics.tcp, *CONNECTION_EVENTS)
         return self.metrics
 
     # -- calls made --------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_values_of_any_shape_are_empty(value: object) -> None:
 
 def test_strict_raises_one_error_with_all_findings() -> None:
     """What is refused, what is not valid, and what only shows when everything is put together."""
-    text = f"""{ROUTE.replace("  http:", "  tcp: [{route: [{destination: {host: nowhere}}]}]" + chr(10) + "  http:")}
+    text = f"""{ROUTE.replace("- route:", "- match: [{uri: {prefix: /}, statPrefix: a}]" + chr(10) + "    route:")}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService

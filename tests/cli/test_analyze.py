@@ -136,7 +136,7 @@ def test_production_can_be_named() -> None:
 
 def test_strict_makes_refused_fields_errors() -> None:
     """As in validate."""
-    text = ROUTE.replace("  http:", "  tcp:\n  - route: [{destination: {host: nowhere}}]\n  http:") + SERVICE
+    text = ROUTE.replace("  - route:", "  - match: [{uri: {prefix: /}, statPrefix: all}]\n    route:") + SERVICE
     assert (run(text=text).exit_code, run("--strict", text=text).exit_code) == (0, 1)
 
 

@@ -35,7 +35,7 @@ ROWS = [
     ("VirtualService", "spec.http[].timeout", "honoured"),
     ("VirtualService", "spec.http[].corsPolicy.maxAge", "honoured"),
     ("VirtualService", "spec.http[].mirror_percent", "honoured"),
-    ("VirtualService", "spec.tcp[].match[].port", "refused"),
+    ("VirtualService", "spec.tcp[].match[].port", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection.interval", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection.minHealthPercent", "honoured"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Callable
 from typing import assert_type
 
@@ -54,8 +56,16 @@ async def call() -> None:
             assert_type(error.flags, tuple[str, ...])
 
 
+async def connect() -> None:
+    """A connection is what the standard library makes."""
+    reader, writer = await mesh.open_connection("db", 27017, ssl=True)
+    assert_type(reader, asyncio.StreamReader)
+    assert_type(writer, asyncio.StreamWriter)
+
+
 def call_in_a_thread() -> None:
     """Clients of other libraries are theirs."""
+    assert_type(mesh.create_connection(("db", 27017), timeout=5), socket.socket)
     with mesh.httpx(base_url="http://reviews:9080/", raise_on_refusal=True) as client:
         assert_type(client, httpx.Client)
     assert_type(mesh.httpx_async(), httpx.AsyncClient)

@@ -1,0 +1,36 @@
+"""TLS of a connection: what the application brings, and what the mesh wants."""
+
+from __future__ import annotations
+
+import ssl
+from typing import NamedTuple
+
+from meshlib._engine.connections import Connection
+from meshlib._outbound.tls import originator
+from meshlib._runtime import Runtime
+
+__all__ = ["Securing", "securing"]
+
+
+class Securing(NamedTuple):
+    """The handshake of a connection; ``server_name`` empty sends none."""
+
+    context: ssl.SSLContext
+    server_name: str
+
+
+def securing(runtime: Runtime, connection: Connection, own: ssl.SSLContext | None) -> Securing | None:
+    """The one handshake of a connection; None for plaintext.
+
+    Where the application starts TLS itself (``own``), a DestinationRule's block decides
+    about that handshake; without one, the application's context does. Raises
+    :class:`CredentialError` where TLS must be used and cannot be.
+    """
+    tls = connection.cluster.policy.tls
+    if own is None or tls.mode not in ("AUTO", "DISABLE"):
+        upstream = connection.upstream
+        name = connection.server_name or connection.host
+        shake = originator(runtime).handshake(connection.cluster, upstream.endpoint if upstream else None, name)
+        if shake is not None:
+            return Securing(shake.context, shake.server_name or "")
+    return None if own is None else Securing(own, connection.server_name)

@@ -1,0 +1,130 @@
+"""For threads: ``create_connection`` as in the standard library, to an endpoint that the mesh picks."""
+
+from __future__ import annotations
+
+import socket
+import ssl as tls
+import weakref
+from typing import Any
+
+from meshlib._engine.connections import Connection, Refused, Target
+from meshlib._outbound.attempt import set_keepalive
+from meshlib._runtime import Runtime
+from meshlib.adapters.connections.errors import failed, refused
+from meshlib.adapters.connections.securing import Securing, securing
+from meshlib.adapters.connections.tunnels import END, LONGEST, check_reply, request_of
+from meshlib.errors import MeshError
+
+__all__ = ["create_connection"]
+
+
+def create_connection(
+    runtime: Runtime,
+    address: tuple[str, int],
+    timeout: float | None = None,
+    *,
+    ssl: tls.SSLContext | bool | None = None,
+    server_hostname: str | None = None,
+) -> socket.socket:
+    """As :func:`socket.create_connection`; see :meth:`meshlib.Mesh.create_connection`."""
+    host, port = address
+    own = tls.create_default_context() if ssl is True else ssl or None
+    connection = Connection(runtime.published, host, port, (server_hostname or host) if own else "")
+    target = connection.open()
+    if isinstance(target, Refused):
+        raise refused(connection, target)
+    pool = connection.cluster.policy.connection_pool
+    wait = pool.connect_timeout if timeout is None else min(timeout, pool.connect_timeout)
+    try:
+        secure = securing(runtime, connection, own)
+        wanted = request_of(connection)
+        made = _connected(target, wait, secure)
+        if wanted is not None:
+            _lead_on(wanted, made)
+    except (OSError, MeshError) as error:
+        raise failed(connection, error) from error
+    except BaseException:
+        connection.abandon()
+        raise
+    made.settimeout(timeout)
+    set_keepalive(made, pool)
+    connection.establish()
+    made.watch(connection)
+    return made
+
+
+def _connected(target: Target, seconds: float, secure: Securing | None) -> CountingSocket:
+    raw = socket.create_connection(target, seconds)
+    if secure is None:
+        plain = MeshSocket(raw.family, raw.type, raw.proto, raw.detach())
+        plain.settimeout(seconds)
+        return plain
+    context = secure.context
+    if not issubclass(context.sslsocket_class, CountingSocket):
+        # On top of the class that is there: that of the mesh checks the names of the peer.
+        context.sslsocket_class = type("MeshTlsSocket", (CountingSocket, context.sslsocket_class), {})
+    try:
+        made = context.wrap_socket(raw, server_hostname=secure.server_name or None)
+    except BaseException:
+        raw.close()
+        raise
+    assert isinstance(made, CountingSocket)
+    return made
+
+
+def _lead_on(wanted: bytes, made: socket.socket) -> None:
+    """Have the proxy at the other end connect on. Byte by byte: what follows its answer is the application's."""
+    try:
+        made.sendall(wanted)
+        head = bytearray()
+        while not head.endswith(END) and len(head) < LONGEST and (more := made.recv(1)):
+            head += more
+        check_reply(bytes(head))
+    except BaseException:
+        made.close()
+        raise
+
+
+class CountingSocket(socket.socket):
+    """Counts its bytes, and tells the mesh when it is closed or thrown away."""
+
+    _bytes: list[int]
+    _finalizer: weakref.finalize[Any, Any] | None = None
+
+    def watch(self, connection: Connection) -> None:
+        """Tell ``connection`` of the end."""
+        self._bytes = counts = [0, 0]
+        self._finalizer = weakref.finalize(self, lambda: connection.close(*counts))
+
+    def _count(self, sent: int, received: int) -> None:
+        if self._finalizer is not None:
+            self._bytes[0] += sent
+            self._bytes[1] += received
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        sent = super().send(data, flags)
+        self._count(sent, 0)
+        return sent
+
+    def recv(self, *arguments: Any) -> bytes:
+        data = super().recv(*arguments)
+        self._count(0, len(data))
+        return data
+
+    def recv_into(self, *arguments: Any, **named: Any) -> int:
+        received = super().recv_into(*arguments, **named)
+        self._count(0, received)
+        return received
+
+    def close(self) -> None:
+        super().close()
+        if self._finalizer is not None:
+            self._finalizer()
+
+
+class MeshSocket(CountingSocket):
+    """A plain one; the standard library's secured sockets send everything through :meth:`send`."""
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        super().sendall(data, flags)
+        self._count(memoryview(data).nbytes, 0)

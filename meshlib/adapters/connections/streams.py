@@ -1,0 +1,135 @@
+"""For asyncio: ``open_connection`` as in the standard library, to an endpoint that the mesh picks."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from collections.abc import Iterable
+from typing import Any
+
+from meshlib._engine.connections import Connection, Refused
+from meshlib._outbound.attempt import set_keepalive
+from meshlib._runtime import Runtime
+from meshlib.adapters.connections.errors import failed, refused
+from meshlib.adapters.connections.securing import securing
+from meshlib.adapters.connections.tunnels import END, check_reply, request_of
+from meshlib.errors import MeshError
+
+__all__ = ["open_connection"]
+
+
+async def open_connection(
+    runtime: Runtime,
+    host: str,
+    port: int,
+    *,
+    ssl: tls.SSLContext | bool | None = None,
+    server_hostname: str | None = None,
+    limit: int = 2**16,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """As :func:`asyncio.open_connection`; see :meth:`meshlib.Mesh.open_connection`."""
+    own = tls.create_default_context() if ssl is True else ssl or None
+    connection = Connection(runtime.published, host, port, (server_hostname or host) if own else "")
+    target = connection.open()
+    if isinstance(target, Refused):
+        raise refused(connection, target)
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=limit, loop=loop)
+    protocol = _Protocol(reader, connection, loop)
+    pool = connection.cluster.policy.connection_pool
+    try:
+        secure, wanted = securing(runtime, connection, own), request_of(connection)
+        arguments: dict[str, Any] = {}
+        if secure is not None:
+            arguments = {"ssl": secure.context, "server_hostname": secure.server_name}
+        async with asyncio.timeout(pool.connect_timeout):
+            transport, _ = await loop.create_connection(lambda: protocol, *target, **arguments)
+            if wanted is not None:
+                await _lead_on(wanted, transport, reader)
+    except (OSError, MeshError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        raise failed(connection, error) from error
+    except BaseException:
+        connection.abandon()
+        raise
+    set_keepalive(transport.get_extra_info("socket"), pool)
+    connection.establish()
+    protocol.watch(transport, pool.tcp_idle_timeout, pool.max_connection_duration)
+    return reader, _Writer(transport, protocol, reader, loop)
+
+
+async def _lead_on(wanted: bytes, transport: asyncio.Transport, reader: asyncio.StreamReader) -> None:
+    """Have the proxy at the other end connect on."""
+    try:
+        transport.write(wanted)
+        check_reply(await reader.readuntil(END))
+    except BaseException:
+        transport.close()
+        raise
+
+
+class _Protocol(asyncio.StreamReaderProtocol):
+    """Counts bytes, ends the connection when the policy says so, and tells the mesh when it is over."""
+
+    def __init__(self, reader: asyncio.StreamReader, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(reader, loop=loop)
+        self._connection = connection
+        self._clock = loop
+        self._timers: list[asyncio.TimerHandle] = []
+        self._used = 0.0
+        self.sent = self.received = 0
+
+    def watch(self, transport: asyncio.Transport, idle: float | None, duration: float | None) -> None:
+        """End it after so many seconds without a byte, or since its beginning; None: never."""
+        self.use()
+        if duration is not None:
+            self._timers.append(self._clock.call_later(duration, transport.close))
+        if idle is not None:
+            self._look_again(transport, idle, idle)
+
+    def _look_again(self, transport: asyncio.Transport, idle: float, seconds: float) -> None:
+        self._timers.append(self._clock.call_later(seconds, self._look, transport, idle))
+
+    def _look(self, transport: asyncio.Transport, idle: float) -> None:
+        self._timers = [one for one in self._timers if one.when() > self._clock.time()]
+        left = self._used + idle - self._clock.time()
+        if left <= 0.0:
+            transport.close()
+        else:
+            self._look_again(transport, idle, left)
+
+    def use(self) -> None:
+        """Something goes over it."""
+        self._used = self._clock.time()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        self.use()
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._connection.close(self.sent, self.received)
+        super().connection_lost(exc)  # type: ignore[arg-type]
+
+
+class _Writer(asyncio.StreamWriter):
+    """The standard library's, which counts what is sent."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        protocol: _Protocol,
+        reader: asyncio.StreamReader,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(transport, protocol, reader, loop)
+        self._counting = protocol
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._counting.sent += len(data)
+        self._counting.use()
+        super().write(data)
+
+    def writelines(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.write(b"".join(data))
