@@ -73,7 +73,8 @@ class Attempt:
             self.is_expired = True
 
     def connect_bound(self, own: float | None) -> float:
-        """What making a connection may take; ``own`` is the caller's timeout for it."""
+        """What making a connection may take; ``own`` is the caller's timeout for it. Raises as :meth:`bound`."""
+        self._connect_limit = "deadline"
         self.bound(None)
         now = time.monotonic()
         limits = [(self.pool.connect_timeout, "policy")]

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpcore
+import httpcore2
 import httpx
 import httpx2
 import pytest
 
 from meshlib import Mesh, MeshError, RefusedError
+from meshlib._outbound.attempt import Attempt, current_attempt
+from meshlib._snapshot.clusters import ConnectionPool
 from meshlib.adapters.httpx import AsyncMeshTransport, MeshConnectionError, MeshTransport
+from meshlib.adapters.httpx.network import SyncStream
 from tests.adapters.contract.servers import Loop, Upstream, closed_port
 
 HOST = "reviews.example.com"
@@ -286,3 +292,28 @@ def test_a_client_whose_library_is_missing(verb: str, names: list[str], said: st
     code = MISSING.format(names=names, verb=verb)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert re.match(said, done.stdout)
+
+
+class _Socket:
+    """A connection as httpcore has it."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("core", [httpcore, httpcore2])
+def test_a_timeout_between_connect_and_handshake_is_one_of_httpx(core: Any) -> None:
+    """Not Python's own, and the socket is closed."""
+    connection = _Socket()
+    stream = SyncStream(connection, core, None)
+    attempt = Attempt(None, ConnectionPool(), timeout=-1.0)
+    token = current_attempt.set(attempt)
+    try:
+        with pytest.raises(core.ConnectTimeout):
+            stream.start_tls(ssl.create_default_context(), HOST, None)
+    finally:
+        current_attempt.reset(token)
+    assert connection.is_closed
+    assert attempt.is_expired

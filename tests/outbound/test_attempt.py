@@ -45,6 +45,16 @@ def test_an_attempt_whose_time_is_over_does_not_wait() -> None:
     assert late.is_expired
 
 
+def test_an_attempt_whose_time_is_over_makes_no_connection() -> None:
+    """It counts as cut off by the mesh, not as a connection that did not come in time."""
+    late = attempt(-1.0)
+    with pytest.raises(TimeoutError):
+        late.connect_bound(5.0)
+    late.connect_time_out()
+    assert late.is_expired
+    assert not late.is_impatient
+
+
 @pytest.mark.parametrize(
     ("timeout", "own", "policy", "expired", "impatient"),
     [

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from asyncio import TimerHandle
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, Final, Protocol, cast
 from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from meshlib._engine.exchange import Exchange
 from meshlib._snapshot.clusters import ConnectionPool
-
-if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
 
 __all__ = ["Attempt", "Lifetimes", "MeshConnector", "PendingOverflowError"]
 
@@ -36,8 +36,46 @@ class PendingOverflowError(aiohttp.ClientConnectionError):
     """Too many requests wait for a connection (http1MaxPendingRequests)."""
 
 
+class _SecuredHandler(ResponseHandler):
+    """aiohttp's end of a connection; its transport is among ``living`` while it is one with TLS."""
+
+    def __init__(self, living: set[asyncio.WriteTransport], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._living = living
+        self._secured: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if transport.get_extra_info("sslcontext") is not None:
+            self._secured = cast("asyncio.WriteTransport", transport)
+            self._living.add(self._secured)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._secured is not None:
+            self._living.discard(self._secured)
+            self._secured = None
+
+
 class MeshConnector(aiohttp.TCPConnector):
-    """aiohttp's connector, which makes connections as the policy of the request's cluster says."""
+    """aiohttp's connector, which makes connections as the policy of the request's cluster says.
+
+    Closing it ends all connections, also those that aiohttp closed before: one with TLS
+    waits for the upstream's goodbye then, and would outlive the event loop.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._living: set[asyncio.WriteTransport] = set()
+        self._factory = cast("partial[ResponseHandler]", partial(_SecuredHandler, self._living, self._loop))
+
+    def close(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, *, abort_ssl: bool = False
+    ) -> Coroutine[Any, Any, None]:
+        """Close what is open."""
+        for transport in list(self._living):
+            transport.abort()
+        return super().close(abort_ssl=abort_ssl)
 
     async def _create_connection(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any

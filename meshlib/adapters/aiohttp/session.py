@@ -100,6 +100,7 @@ with warnings.catch_warnings():
         async def close(self) -> None:
             await self._governor.close()
             await super().close()
+            await asyncio.sleep(0)  # in this turn the loop lets go of the sockets
 
 
 def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **arguments: Any) -> aiohttp.ClientSession:

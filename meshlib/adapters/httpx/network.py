@@ -7,9 +7,12 @@ A backend is where httpcore gets its sockets from; it is part of its public inte
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterable
 from typing import Any
+
+import anyio
 
 from meshlib._outbound.attempt import Attempt, Lifetime, current_attempt, set_keepalive
 from meshlib._outbound.tls import Handshake
@@ -104,13 +107,16 @@ class SyncStream(_Stream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> _Stream:
         attempt = current_attempt.get()
-        bound = timeout if attempt is None else attempt.connect_bound(timeout)
         try:
+            bound = timeout if attempt is None else attempt.connect_bound(timeout)
             stream = self._stream.start_tls(**self._secured(ssl_context, server_hostname), timeout=bound)
         except self._core.ConnectTimeout:
             if attempt is not None:
                 attempt.connect_time_out()
             raise
+        except TimeoutError as error:  # of connect_bound; httpcore would forget the socket
+            self._stream.close()
+            raise self._core.ConnectTimeout(str(error)) from error
         return self._upgraded(stream)
 
 
@@ -144,6 +150,10 @@ class AsyncStream(_Stream):
         except self._core.ConnectTimeout:
             if attempt is not None:
                 attempt.connect_time_out()
+            raise
+        except asyncio.CancelledError:  # a timeout of the mesh for one; httpcore forgets the socket then
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
             raise
         return self._upgraded(stream)
 
