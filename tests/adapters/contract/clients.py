@@ -318,15 +318,11 @@ class Aiohttp(_Async):
         return {cookie.key: cookie.value for cookie in self.session.cookie_jar}
 
     def close(self) -> None:
-        async def end() -> None:
-            await self.session.close()
-            await asyncio.sleep(0.01)  # as aiohttp's documentation advises for connections with TLS
-
-        self.run(end())
+        self.run(self.session.close())
         self.runner.close()
 
 
-CLIENTS: dict[str, Callable[..., Any]] = {
+CLIENTS: dict[str, Any] = {
     made.name: made for made in (Aiohttp, Httpx, HttpxAsync, Httpx2, Httpx2Async, Requests, Urllib3)
 }
 

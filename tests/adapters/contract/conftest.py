@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,16 +124,42 @@ class Kit:
         )
 
     def settle(self, condition: Callable[[], bool] | None = None) -> None:
-        """Wait until nothing is on its way any more, or until ``condition`` holds."""
+        """Wait until nothing is on its way any more, or until ``condition`` holds, which other threads bring about."""
         wanted = condition or self.at_rest
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + 20.0
         while not wanted() and time.monotonic() < end:
             time.sleep(0.002)
         assert wanted()
 
+    def until(self, client: Any, condition: Callable[[], bool]) -> None:
+        """Let what ``client`` has in the background go on until ``condition`` holds."""
+        if not client.is_async:
+            self.settle(condition)
+            return
+
+        async def go_on() -> None:
+            async with asyncio.timeout(20):
+                while not condition():  # noqa: ASYNC110 - other threads bring it about
+                    await asyncio.sleep(0.002)
+
+        client.run(go_on())
+
+    @contextlib.contextmanager
+    def busy_upstreams(self) -> Iterator[None]:
+        """Upstreams that do nothing meanwhile."""
+        over = threading.Event()
+        self._loop.loop.call_soon_threadsafe(over.wait, 10)
+        try:
+            yield
+        finally:
+            over.set()
+
+    def close_clients(self) -> None:
+        while self._open:
+            self._open.pop().close()
+
     def close(self) -> None:
-        for client in self._open:
-            client.close()
+        self.close_clients()
         for upstream in self.upstreams:
             with contextlib.suppress(TimeoutError):
                 upstream.close()
@@ -153,6 +181,17 @@ COLUMNS = [f"{name}-{how}" for name in CLIENTS for how in ("plain", "mtls") if h
 @pytest.fixture(params=COLUMNS)
 def kit(request: pytest.FixtureRequest, loop: Loop, authority: Authority) -> Iterator[Kit]:
     """Each client, over plaintext and over mesh mutual TLS."""
+    name, _, how = request.param.partition("-")
+    made = Kit(CLIENTS[name], loop, authority, is_secure=how == "mtls")
+    yield made
+    made.close()
+
+
+@pytest.fixture(
+    params=[f"{name}-{how}" for name, made in CLIENTS.items() if made.is_async for how in ("plain", "mtls")]
+)
+def async_kit(request: pytest.FixtureRequest, loop: Loop, authority: Authority) -> Iterator[Kit]:
+    """The clients on event loops, over plaintext and over mesh mutual TLS."""
     name, _, how = request.param.partition("-")
     made = Kit(CLIENTS[name], loop, authority, is_secure=how == "mtls")
     yield made

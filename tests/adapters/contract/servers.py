@@ -78,9 +78,10 @@ class Upstream:
     """Answers with what it saw, or as the next entry of its script says.
 
     An entry is a status, or a mapping: ``status``, ``headers``, ``body``, ``delay``
-    (seconds before the head), ``pause`` (seconds in the middle of the body), ``parts``
-    (chunked), ``cut`` (the connection ends after that many bytes of the body), ``reset``,
-    ``garbage`` (sent in place of a response), ``close``.
+    (seconds before the head), ``drip`` (seconds between the bytes of the head), ``pause``
+    (seconds in the middle of the body), ``parts`` (chunked), ``hold`` (after the first part
+    until ``rest`` is set), ``cut`` (the connection ends after that many bytes of the body),
+    ``reset``, ``garbage`` (sent in place of a response), ``close``.
     """
 
     def __init__(self, loop: Loop, tls: ssl.SSLContext | None, *script: Any, name: str = "") -> None:
@@ -93,27 +94,38 @@ class Upstream:
         self.inside = self.most = 0
         self.gate = threading.Event()
         self.gate.set()
+        self.rest = threading.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_over = False
-        self.server = loop.run(self._start())
-        self.port: int = self.server.sockets[0].getsockname()[1]
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listening.setblocking(False)
+        self.port: int = self._listening.getsockname()[1]
+        loop.run(self._start())
 
-    async def _start(self) -> asyncio.Server:
-        return await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls)
+    async def _start(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        """As asyncio's own server, which loses the sockets of those who come just when it is closed."""
+        try:
+            connection, _ = self._listening.accept()
+        except OSError:  # gone again
+            return
+        task = asyncio.get_running_loop().create_task(self._talk(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
         self._loop.run(self._stop())
 
     async def _stop(self) -> None:
-        self._is_over = True
-        self.server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await asyncio.sleep(0)  # connections that were just accepted get their turn
-        for task in self._tasks:
+        asyncio.get_running_loop().remove_reader(self._listening)
+        self._listening.close()
+        await asyncio.sleep(0)  # who was just accepted is a connection by now, which a cancellation closes
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def drop_connections(self) -> None:
         """Close what is open, as an upstream that restarts."""
@@ -124,28 +136,31 @@ class Upstream:
 
         self._loop.run(drop())
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _talk(self, connection: socket.socket) -> None:
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if self._is_over:
-            writer.transport.abort()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        loop = asyncio.get_running_loop()
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls)
+        except OSError:  # nothing was agreed in the handshake
             return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         self._writers.add(writer)
         try:
             while await self._answer(reader, writer):
                 pass
-        except (OSError, asyncio.IncompleteReadError, ssl.SSLError):
+        except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
             self._writers.discard(writer)
             writer.close()
-            with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
-                async with asyncio.timeout(0.5):
-                    await writer.wait_closed()
-            writer.transport.abort()
+            try:
+                with contextlib.suppress(OSError):
+                    async with asyncio.timeout(0.5):
+                        await writer.wait_closed()
+            finally:
+                writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Seen:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -156,7 +171,7 @@ class Upstream:
             headers[name.lower()] = f"{headers[name.lower()]},{value}" if name.lower() in headers else value
         body = b""
         if "chunked" in headers.get("transfer-encoding", ""):
-            while size := int(await reader.readline(), 16):
+            while size := int((await reader.readuntil(b"\n")), 16):
                 body += await reader.readexactly(size)
                 await reader.readline()
             await reader.readline()
@@ -182,8 +197,7 @@ class Upstream:
         self.inside += 1
         self.most = max(self.most, self.inside)
         try:
-            while not self.gate.is_set():  # noqa: ASYNC110 - opened by another thread
-                await asyncio.sleep(0.002)
+            await _wait_for(self.gate)
             return await self._send(seen, answer, writer)
         finally:
             self.inside -= 1
@@ -210,27 +224,46 @@ class Upstream:
             lines.append("transfer-encoding: chunked")
         elif status not in (204, 304):
             lines.append(f"content-length: {len(body)}")
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        await _write_head("\r\n".join(lines).encode() + b"\r\n\r\n", answer.get("drip"), writer)
         if parts is not None:
-            for part in parts:
-                writer.write(b"%x\r\n%b\r\n" % (len(part), part))
-                await writer.drain()
-                await asyncio.sleep(answer.get("pause", 0))
-            if answer.get("cut") is not None:
-                return False
-            writer.write(b"0\r\n\r\n")
+            await self._write_parts(parts, answer, writer)
         elif has_body:
-            if answer.get("cut") is not None:
-                writer.write(body[: answer["cut"]])
-                await writer.drain()
-                return False
-            half = len(body) // 2 if "pause" in answer else len(body)
-            writer.write(body[:half])
+            await _write_body(body, answer, writer)
+        await writer.drain()
+        return not (answer.get("close") or "cut" in answer)
+
+    async def _write_parts(self, parts: list[bytes], answer: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        for part in parts:
+            writer.write(b"%x\r\n%b\r\n" % (len(part), part))
             await writer.drain()
             await asyncio.sleep(answer.get("pause", 0))
-            writer.write(body[half:])
-        await writer.drain()
-        return not answer.get("close")
+            if answer.get("hold"):
+                await _wait_for(self.rest)
+        if "cut" not in answer:
+            writer.write(b"0\r\n\r\n")
+
+
+async def _write_head(head: bytes, drip: float | None, writer: asyncio.StreamWriter) -> None:
+    if drip is None:
+        writer.write(head)
+        return
+    for at in range(len(head)):
+        writer.write(head[at : at + 1])
+        await asyncio.sleep(drip)
+
+
+async def _write_body(body: bytes, answer: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    body = body[: answer.get("cut", len(body))]
+    half = len(body) // 2 if "pause" in answer else len(body)
+    writer.write(body[:half])
+    await writer.drain()
+    await asyncio.sleep(answer.get("pause", 0))
+    writer.write(body[half:])
+
+
+async def _wait_for(event: threading.Event) -> None:
+    while not event.is_set():  # noqa: ASYNC110 - set by another thread
+        await asyncio.sleep(0.002)
 
 
 def closed_port() -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from meshlib.errors import MeshError, RefusedError
 from tests.adapters.contract.clients import in_threads
-from tests.adapters.contract.conftest import URL, Kit
+from tests.adapters.contract.conftest import HOST, URL, Kit
 from tests.adapters.contract.servers import closed_port
 
 RETRY = {"retries": {"attempts": 2, "retryOn": "5xx", "backoff": "1ms"}}
@@ -142,74 +142,74 @@ def test_a_direct_response(kit: Kit) -> None:
 
 def test_the_routes_timeout_is_a_504(kit: Kit) -> None:
     """In time, with the flag UT."""
-    kit.upstream({"delay": 5})
+    kit.upstream({"delay": 60})
     kit.mesh(route={"timeout": "100ms"})
     before = time.monotonic()
     reply = kit.client().get(URL)
-    assert time.monotonic() - before < 3.0
+    assert time.monotonic() - before < 30
     assert (reply.status, reply.text, reply.flags) == (504, "upstream request timeout", ("UT",))
     assert kit.at_rest()
 
 
 def test_a_head_that_comes_byte_by_byte_does_not_outwit_the_timeout(kit: Kit) -> None:
     """Each byte alone is in time, the head is not."""
-    kit.upstream({"garbage": b"HTTP/1.1 200 X\r\ncontent-le", "delay": 0.0}, {"delay": 5})
-    server = kit.upstreams[0]
-    server.script[:] = [{"parts": [], "status": 200, "headers": [("x-a", "b")], "delay": 5}]
-    kit.mesh(route={"timeout": "100ms"})
+    kit.upstream({"drip": 0.05})
+    kit.mesh(route={"timeout": "300ms"})
     assert kit.client().get(URL).status == 504
 
 
 def test_a_per_try_timeout_is_retried(kit: Kit) -> None:
-    """The second attempt answers."""
-    kit.upstream({"delay": 5})
-    kit.mesh(route=retries(2, "5xx", perTryTimeout="100ms"))
+    """Another attempt answers."""
+    kit.upstream({"delay": 60})
+    kit.mesh(route=retries(9, "5xx", perTryTimeout="300ms"))
     reply = kit.client().get(URL)
-    assert (reply.status, reply.attempts) == (200, 2)
+    assert reply.status == 200
+    assert reply.attempts >= 2
     assert kit.at_rest()
 
 
 def test_a_per_try_timeout_does_not_cover_the_body(kit: Kit) -> None:
     """Envoy 1.39: once the response has started it is ignored."""
-    kit.upstream({"pause": 0.3, "body": b"helloworld"})
-    kit.mesh(route=retries(1, "5xx", perTryTimeout="150ms"))
+    kit.upstream(*[{"pause": 0.5, "body": b"helloworld"}] * 10)
+    kit.mesh(route=retries(9, "5xx", perTryTimeout="300ms"))
     assert kit.client().get(URL).text == "helloworld"
 
 
 def test_the_routes_timeout_covers_the_body(kit: Kit) -> None:
     """What has come stays readable, then the stream breaks; the flag is UT."""
-    kit.upstream({"pause": 5, "body": b"helloworld"})
-    kit.mesh(route={"timeout": "200ms"})
+    kit.upstream(200, {"pause": 60, "body": b"helloworld"})
+    slow = {"match": [{"uri": {"prefix": "/slow"}}], "timeout": "1s", "route": [{"destination": {"host": HOST}}]}
+    kit.mesh(http=[slow, {"route": [{"destination": {"host": HOST}}]}])
     client = kit.client()
-    before = time.monotonic()
+    client.get(URL)  # the connection is there
     got = b""
     with pytest.raises(client.family + client.timeouts):
-        with client.stream(URL) as (status, parts):
+        with client.stream(URL + "slow") as (status, parts):
             assert status == 200
             for part in parts:
                 got += part
     assert got in (b"hello", b"")
-    assert time.monotonic() - before < 3.0
     kit.settle()
 
 
 def test_the_callers_shorter_timeout_wins(kit: Kit) -> None:
     """It is raised as the library's own, and not retried."""
-    server = kit.upstream(*[{"delay": 5}] * 3)
-    kit.mesh(route={**RETRY, "timeout": "4s"})
+    server = kit.upstream(200, *[{"delay": 60}] * 3)
+    kit.mesh(route={**RETRY, "timeout": "30s"})
     client = kit.client()
+    client.get(URL)  # the connection is there
     with pytest.raises(client.timeouts) as raised:
-        client.get(URL, timeout=0.1)
+        client.get(URL, timeout=0.3)
     assert not isinstance(raised.value, RefusedError)
-    assert len(server.seen) == 1
+    assert len(server.seen) == 2
     kit.settle()
 
 
 def test_the_mesh_s_shorter_timeout_wins(kit: Kit) -> None:
     """It is a 504."""
-    kit.upstream({"delay": 5})
+    kit.upstream({"delay": 60})
     kit.mesh(route={"timeout": "100ms"})
-    assert kit.client().get(URL, timeout=4).status == 504
+    assert kit.client().get(URL, timeout=30).status == 504
 
 
 def test_a_refusal_can_be_raised_in_both_families(kit: Kit) -> None:

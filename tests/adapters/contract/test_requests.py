@@ -226,14 +226,9 @@ def test_a_mirror_gets_a_copy(kit: Kit) -> None:
     shadow = kit.upstream(500)
     spare = kit.resources(shadow.port, host="shadow.example.com")
     kit.mesh(main.port, route={"mirror": {"host": "shadow.example.com"}}, more=spare)
-    reply = kit.client().post(URL, b"hello")
-    assert reply.status == 200
-    client = kit._open[0]
-    if client.is_async:
-        import asyncio
-
-        client.run(asyncio.sleep(0.05))
-    kit.settle(lambda: bool(shadow.seen))
+    client = kit.client()
+    assert client.post(URL, b"hello").status == 200
+    kit.until(client, lambda: bool(shadow.seen))
     assert (shadow.seen[0].method, shadow.seen[0].body) == ("POST", b"hello")
 
 

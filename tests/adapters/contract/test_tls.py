@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -273,9 +272,7 @@ def test_a_mirror_keeps_to_the_tls_of_its_host(plain_kit: Kit) -> None:
     kit.mesh(main.port, route={"mirror": {"host": "shadow.example.com"}}, more=more)
     client = kit.client()
     assert client.get(URL).status == 200
-    if client.is_async:
-        client.run(asyncio.sleep(0.1))
-    kit.settle(lambda: bool(shadow.seen))
+    kit.until(client, lambda: bool(shadow.seen))
     assert shadow.seen[0].identity == WEB
 
 
