@@ -36,47 +36,55 @@ class _Override:
         self.tags: dict[str, str | None] = {}
 
 
+class _Known:
+    """What is known so far of the metrics of one provider."""
+
+    __slots__ = ("changes", "disabled")
+
+    def __init__(self) -> None:
+        self.disabled = False
+        self.changes: dict[str, _Override] = {}
+
+    def apply(self, override: model.MetricsOverrides) -> None:
+        metrics = _metrics(override.match)
+        self.disabled = bool(override.disabled) and len(metrics) > 1
+        if self.disabled:  # its tags count for nothing
+            return
+        for metric in metrics:
+            change = self.changes.setdefault(metric, _Override())
+            if override.disabled is not None:
+                change.disabled = override.disabled
+            for tag, written in override.tag_overrides.items():
+                change.tags[tag] = None if written.operation == "REMOVE" else written.value or ""
+
+
 def compile_metrics(
     written: list[model.Metrics], providers: Providers, mode: Literal["CLIENT", "SERVER"]
 ) -> MetricRules:
     """The rules of one side. Overrides count for the providers in force where they stand.
 
-    Disabling all metrics drops everything so far; whatever is overridden later brings all
-    metrics back, as in Istio, where the filter then exists again.
+    Disabling all metrics drops the filter; whatever is overridden later brings it back with all
+    that was said of it before, as observed on Istio 1.31.
     """
     names = providers.defaults("metrics")
-    known: dict[str, dict[str, _Override] | None] = {name: {} for name in names}
+    known = {name: _Known() for name in names}
     for entry in written:
         names = tuple(one.name for one in entry.providers) or names
         for name in names:
-            known.setdefault(name, {})
+            rules = known.setdefault(name, _Known())
             for override in entry.overrides:
                 if _concerns(override.match, mode):
-                    known[name] = _apply(override, known[name])
+                    rules.apply(override)
     if not providers.counts(names):
         return MetricRules(enabled=False)
     name = next(name for name in names if providers.counts((name,)))
-    changes = known.get(name)
-    if changes is None:
+    if known[name].disabled:
         return MetricRules(enabled=False)
+    changes = known[name].changes
     _check(changes.values(), providers)
     return MetricRules(
         changes={metric: MetricChange(disabled=one.disabled, tags=one.tags) for metric, one in changes.items()}
     )
-
-
-def _apply(override: model.MetricsOverrides, known: dict[str, _Override] | None) -> dict[str, _Override] | None:
-    metrics = _metrics(override.match)
-    if override.disabled and len(metrics) > 1:
-        return None
-    changes = {} if known is None else known
-    for metric in metrics:
-        change = changes.setdefault(metric, _Override())
-        if override.disabled is not None:
-            change.disabled = override.disabled
-        for tag, written in override.tag_overrides.items():
-            change.tags[tag] = None if written.operation == "REMOVE" else written.value or ""
-    return changes
 
 
 def _concerns(match: model.MetricSelector | None, mode: str) -> bool:

@@ -201,6 +201,25 @@ def seen(rules: MetricRules) -> tuple[bool, dict[str, object]]:
             id="what is off stays off",
         ),
         pytest.param(
+            [
+                resource(
+                    metrics('{match: {metric: REQUEST_SIZE}, tagOverrides: {a: {value: "1"}}}'),
+                    "istio-system",
+                ),
+                resource(
+                    metrics(
+                        '{disabled: true, tagOverrides: {b: {value: "2"}}}',
+                        "{match: {metric: RESPONSE_SIZE, mode: CLIENT}, disabled: true}",
+                    ),
+                    "foo",
+                ),
+            ],
+            "",
+            (True, {"request_bytes": {"a": "1"}, "response_bytes": "off"}),
+            (False, {}),
+            id="what comes back has the tags that it had, and none of those that came with its end",
+        ),
+        pytest.param(
             [resource(metrics("{match: {customMetric: istio_requests_total}, disabled: true}"))],
             "",
             (True, {}),
