@@ -12,6 +12,7 @@ from meshlib._compile.context import ClusterKeys, DestinationDefaults
 from meshlib._compile.credentials import ClientCredentials
 from meshlib._compile.destination_rules import DestinationRules, MergedRule
 from meshlib._compile.findings import Findings
+from meshlib._compile.hosts import is_address
 from meshlib._compile.localities import arrange, viewpoint
 from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.mtls import PeerModes
@@ -173,6 +174,13 @@ class Destinations:
         balancer = effective(rule, "", port.number, self._mesh).load_balancer if rule is not None else None
         return balancer is not None and balancer.simple == "PASSTHROUGH"
 
+    def _dials(self, rule: MergedRule | None, subset: str, port: ServicePort) -> bool:
+        """True if a subset connects to the dialled address, by its own policy or what it has for the port."""
+        if rule is None or passes_through(rule, subset) or not has_port_levels(rule, subset):
+            return passes_through(rule, subset)
+        balancer = effective(rule, subset, port.number, self._mesh).load_balancer
+        return balancer is not None and balancer.simple == "PASSTHROUGH"
+
     def _cluster(
         self,
         service: Service,
@@ -184,7 +192,7 @@ class Destinations:
         original: bool,
     ) -> Cluster | None:
         name = subset.name if subset is not None else ""
-        original = original or (subset is not None and passes_through(rule, name))
+        original = original or (subset is not None and self._dials(rule, name, port))
         policy = self._policy(service, port, rule, name, endpoints, original=original)
         discovery = self._discovery(service, policy)
         accounts = accounts_of(service, endpoints) if policy.tls.mode != "DISABLE" else ()
@@ -197,6 +205,9 @@ class Destinations:
         if policy.outlier is not None and policy.outlier.min_health_percent:
             # Below that share of healthy endpoints all of them are used: so none may be there that is not ready.
             endpoints = tuple(endpoint for endpoint in endpoints if endpoint.healthy)
+        if discovery is Discovery.STATIC and service.resolution is Resolution.NONE:
+            # Names that another ServiceEntry has for the host are for a cluster that resolves them.
+            endpoints = tuple(endpoint for endpoint in endpoints if is_address(endpoint.address))
         if not service.known and discovery is not Discovery.ORIGINAL:
             discovery, endpoints = self._unknown(service, port, subset)
         if discovery in (Discovery.DNS, Discovery.LOGICAL_DNS) and not endpoints:
@@ -262,7 +273,7 @@ class Destinations:
     ) -> TrafficPolicy:
         """The policy of a cluster; equal ones are one object."""
         traits = PolicyTraits(
-            tls=self._tls(service, rule, subset, endpoints, original=original),
+            tls=self._tls(service, port, rule, subset, endpoints, original=original),
             accounts=service.accounts if not service.kubernetes else (),
             is_http=is_http(port.protocol),
             follows_client=port.protocol == SNIFFED and not self._workload.gateway,
@@ -300,6 +311,7 @@ class Destinations:
     def _tls(
         self,
         service: Service,
+        port: ServicePort,
         rule: MergedRule | None,
         subset: str,
         endpoints: tuple[Endpoint, ...],
@@ -313,8 +325,10 @@ class Destinations:
         if service.external or not self._mesh.auto_mtls:
             return DISABLED
         passes = service.resolution is Resolution.NONE or passes_through(rule, subset)
-        if passes and not (endpoints and all(endpoint.mesh_tls for endpoint in endpoints)):
-            return DISABLED
+        if passes:
+            speak = {endpoint.mesh_tls for endpoint in endpoints}.union(service.leaving.get(port.number, ()))
+            if speak != {True}:
+                return DISABLED
         if self._peers.mode(service.namespace) == "DISABLE":
             return DISABLED
         return MESH if original else AUTOMATIC

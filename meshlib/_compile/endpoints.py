@@ -66,10 +66,13 @@ class EndpointSources:
                 continue
             for endpoint in item.endpoints or ():
                 healthy = is_healthy(endpoint.conditions)
-                if healthy is None or not endpoint.addresses:
+                if not endpoint.addresses:
                     continue
                 pod = self._workloads.pod(service.namespace, reference(endpoint.target_ref), endpoint.addresses[0])
                 for number, port in numbered(service, item.ports or ()):
+                    if healthy is None:
+                        service.leaving.setdefault(number, []).append(pod is not None and pod.mesh_tls)
+                        continue
                     made = self._workloads.endpoint(
                         endpoint.addresses[0], port, pod, healthy=healthy, node=endpoint.node_name, zone=endpoint.zone
                     )

@@ -203,6 +203,8 @@ def compile_destinations(
                 request_levels=request,
                 response_levels=response,
                 host_rewrite=authority or own.authority or None,
+                # Envoy 1.39: not where one of several destinations has a Host header of its own.
+                tells_host=bool(authority or (own.authority and not several)),
             )
         )
         if context.rules:

@@ -73,6 +73,9 @@ class Service:
     way round. ``known`` is false if nothing in the configuration tells its endpoints.
     ``prefers`` is ``zone`` or ``node`` where its trafficDistribution keeps calls near.
     ``traits`` is what two parts of a service must have in common to be put together.
+    ``leaving`` tells, by port, whether the endpoints that are going away speak mesh mTLS:
+    none of them gets requests, but Istio 1.31 asks them too before it uses mTLS to
+    dialled addresses.
     """
 
     host: str
@@ -90,6 +93,7 @@ class Service:
     alias_of: str = ""
     aliases: tuple[str, ...] = ()
     endpoints: dict[int, tuple[Endpoint, ...]] = field(default_factory=dict)
+    leaving: dict[int, list[bool]] = field(default_factory=dict)
     known: bool = True
     prefers: str = ""
     traits: object = None

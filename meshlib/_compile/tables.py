@@ -240,11 +240,15 @@ class RuleHosts:
 
 
 def services_by_port(listener: EgressListener) -> dict[int, dict[str, Service]]:
-    """The services of a listener by port and host. Port 80 is always there: unknown hosts are routed on it."""
+    """The services of a listener by port and host. Port 80 is always there: unknown hosts are routed on it.
+
+    A port of UDP is none to Istio 1.31: a VirtualService finds no service there.
+    """
     found: dict[int, dict[str, Service]] = {listener.port or HTTP_PORT: {}}
     for service in listener.services:
         for port in service.ports:
-            found.setdefault(port.number, {})[service.host] = service
+            if port.protocol != "UDP":
+                found.setdefault(port.number, {})[service.host] = service
     return found
 
 

@@ -17,7 +17,7 @@ from meshlib._engine.limits import connect_locked, leave_locked, retry_limit, ta
 from meshlib._engine.local_replies import local_reply, overflow_reply, reset_reply
 from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
-from meshlib._engine.picks import pick_locked
+from meshlib._engine.picks import named_endpoint, pick_locked
 from meshlib._engine.published import Published
 from meshlib._engine.recording import Recorder, Trace
 from meshlib._engine.reports import attempt_finished
@@ -212,7 +212,7 @@ class Attempts:
         if action.timeout is not None:
             timeout = self._bound(action.timeout, timeout)
         set_attempt_headers(self.headers, attempt, timeout)
-        endpoint = host.endpoint if host is not None else None
+        endpoint = host.endpoint if host is not None else named_endpoint(live.cluster, self.request)
         return Send(live.cluster, endpoint, attempt, timeout, self._path, self._authority)
 
     def _bound(self, timeout: float, per_try: float | None) -> float:

@@ -231,9 +231,12 @@ class Exchange(Attempts):
         if self.live.table is not None:
             self._hash = hash_request(action.hash_keys, request, self.published.chance)
         self._authority = destination.host_rewrite
+        if destination.tells_host:
+            headers["x-envoy-original-host"] = request.authority
         if action.rewrite is not None:
+            # Envoy 1.39 tells the path as it was even where the rewrite leaves it so.
+            headers["x-envoy-original-path"] = request.path
             path = rewrite_path(action.rewrite, request.path)
             if path != request.path:
-                headers["x-envoy-original-path"] = request.path
                 self._path = path
         return None

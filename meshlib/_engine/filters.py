@@ -56,7 +56,10 @@ def _share(exchange: Exchange, cors: Cors) -> LocalReply | None:
     request = exchange.request
     if is_preflight(request):
         headers = preflight_headers(cors, request)
-        return None if headers is None else LocalReply(200, b"", tuple(headers.items()), "cors_response", refusal=False)
+        if headers is None:
+            return None
+        exchange.response_levels = ()  # Envoy 1.39: the filter's answer passes by the header operations of the route
+        return LocalReply(200, b"", tuple(headers.items()), "cors_response", refusal=False)
     if cors_allows(cors, request):
         exchange.cors_fields = cors_headers(cors, request)
     return None

@@ -87,7 +87,11 @@ def configured_reply(action: Redirect | DirectResponse, request: RequestHead) ->
     if is_grpc(request):
         status = GRPC_STATUS_OF_HTTP.get(action.status, 2)
         return grpc_reply(status, body.decode("utf-8", "replace"), "direct_response", refusal=False)
-    headers = (("content-length", str(len(body))), ("content-type", "text/plain")) if body else ()
+    headers: tuple[tuple[str, str], ...] = (("content-type", "text/plain"),) if body else ()
+    if action.status == 204:
+        body = b""  # Envoy 1.39 keeps the type and drops what a 204 cannot have
+    if body:
+        headers = (("content-length", str(len(body))), *headers)
     return LocalReply(action.status, body, headers, "direct_response", refusal=False)
 
 

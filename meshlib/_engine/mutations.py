@@ -181,9 +181,12 @@ def preflight_headers(cors: Cors, request: RequestHead) -> Headers | None:
         ("access-control-allow-methods", cors.methods, "access-control-request-method"),
         ("access-control-allow-headers", cors.allow_headers, "access-control-request-headers"),
     ):
-        text = asked.get(echo, "") if listed == ("*",) else ",".join(listed)
-        if text:
-            headers[name] = text
+        if listed == ("*",):
+            headers[name] = asked.get(echo, "")  # Envoy 1.39 echoes what was not asked for as an empty field
+        elif listed:
+            headers[name] = ",".join(listed)
+    if allowed and cors.expose_headers:  # Envoy 1.39: although only actual responses need it
+        headers["access-control-expose-headers"] = ",".join(cors.expose_headers)
     if cors.max_age is not None:
         headers["access-control-max-age"] = str(int(cors.max_age))
     return headers

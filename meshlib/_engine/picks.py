@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from meshlib._engine.state import EndpointState, LiveCluster
+from meshlib._http import RequestHead
+from meshlib._snapshot.clusters import Cluster, Discovery, Endpoint
 from meshlib._snapshot.routes import RetryPolicy
+from meshlib._snapshot.snapshot import bare_host
 
-__all__ = ["pick_locked"]
+__all__ = ["named_endpoint", "pick_locked"]
 
 _PICKS: Final = 5  # how often a retry looks for a host that was not tried yet (host_selection_retry_max_attempts)
 _UPDATES: Final = 2  # after so many attempts each, retryRemoteLocalities leaves out the tiers they went to
@@ -27,6 +30,18 @@ def pick_locked(
                 break
             host = _pick(live, value, beyond, again)
     return host
+
+
+def named_endpoint(cluster: Cluster, request: RequestHead) -> Endpoint | None:
+    """Where a cluster without endpoints sends: the name in the Host header if it resolves that, else None: as dialled.
+
+    A Host header without a port means the dialled one.
+    """
+    if cluster.discovery is not Discovery.DYNAMIC:
+        return None
+    name = bare_host(request.authority)
+    port = request.authority[len(name) :].removeprefix(":")
+    return Endpoint(address=name.strip("[]"), port=int(port) if port.isdigit() else request.port)
 
 
 def _tiers_left_out(live: LiveCluster, tried: tuple[EndpointState, ...]) -> frozenset[int] | None:

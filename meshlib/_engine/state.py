@@ -108,7 +108,7 @@ class LiveCluster:
         self.state = state
         self._chance = chance
         self._clock = clock
-        self.is_original = cluster.discovery is Discovery.ORIGINAL
+        self.is_original = cluster.discovery in (Discovery.ORIGINAL, Discovery.DYNAMIC)
         pool = cluster.policy.connection_pool
         self.max_requests, self.max_pending = pool.max_requests, pool.max_pending_requests
         self.max_connections = pool.max_connections

@@ -17,6 +17,7 @@ from meshlib._engine.mutations import (
     redirect_location,
     rewrite_path,
 )
+from meshlib._engine.path_normalization import BadPathError, normalize_path
 from meshlib._explain.explanation import Explanation, Operations, Step, TargetPlan, Upstream
 from meshlib._explain.policy_view import policy_view
 from meshlib._explain.tokens import pass_gateway
@@ -50,9 +51,11 @@ PASSING: Final = ("allow_any", "allow_any_dynamic_dns")
 def explain(snapshot: Snapshot, request: RequestHead, check: Authenticate | None = None) -> Explanation:
     """What would become of the request. Nothing is sent and nothing is drawn: weights and chances are listed.
 
+    The path is looked at as Envoy and HTTP clients have it, dot segments resolved.
     ``check`` judges the tokens of a request that enters a gateway; without it they are not looked at.
     """
     said = f"{request.method} {request.scheme}://{request.authority}{request.path}"
+    request = with_plain_path(request, snapshot)
     if check is not None:
         passed = pass_gateway(snapshot, request, check, said)
         if isinstance(passed, Explanation):
@@ -71,6 +74,25 @@ def explain(snapshot: Snapshot, request: RequestHead, check: Authenticate | None
     if route is None:
         return Explanation(outcome="not_found", request=said, status=404, virtual_host=host.domains, trace=trace)
     return explain_route(snapshot, request, route, host, trace, said)
+
+
+def with_plain_path(request: RequestHead, snapshot: Snapshot) -> RequestHead:
+    """The request with its path normalized; one that no client could send stays as it is.
+
+    Envoy 1.39 with ``normalize_path``, which Istio 1.31 sets on outbound listeners too,
+    sends ``/x/../a`` to the routes and the upstream as ``/a``.
+    """
+    try:
+        path = normalize_path(request.path, snapshot.security.normalization)
+    except BadPathError:
+        return request
+    if path == request.path:
+        return request
+    plain = RequestHead(
+        request.method, request.scheme, request.authority, path, request.headers, port=request.port, host=request.host
+    )
+    plain.claims = request.claims
+    return plain
 
 
 def try_routes(host: VirtualHost, request: RequestHead) -> tuple[Route | None, tuple[Step, ...]]:
@@ -121,7 +143,7 @@ def explain_route(
             route=route.name,
             virtual_host=host.domains,
             status=action.status,
-            body=action.body,
+            body=action.body if action.status != 204 else b"",
             response_headers=header_map(headers),
             trace=trace,
         )
@@ -224,9 +246,12 @@ def upstream(request: RequestHead, rewrite: Rewrite | None, destination: Weighte
     """The request as the destination sees it."""
     headers: Headers = CIMultiDict(request.headers)
     apply_levels(destination.request_levels, headers, request, source=headers)
-    path = request.path if rewrite is None else rewrite_path(rewrite, request.path)
-    if path != request.path:
+    if destination.tells_host:
+        headers["x-envoy-original-host"] = request.authority
+    path = request.path
+    if rewrite is not None:
         headers["x-envoy-original-path"] = request.path
+        path = rewrite_path(rewrite, request.path)
     removed = dict.fromkeys(name for level in destination.request_levels for name in level.remove)
     return Upstream(
         path=path,

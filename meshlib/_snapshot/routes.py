@@ -74,7 +74,10 @@ class HeaderOps(msgspec.Struct, frozen=True, gc=False):
 
 
 class WeightedDestination(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One target of a route. ``levels`` are run in order; ``host_rewrite`` replaces the Host header."""
+    """One target of a route. ``levels`` are run in order; ``host_rewrite`` replaces the Host header.
+
+    ``tells_host`` is whether the upstream then learns the Host header as it was.
+    """
 
     cluster: str
     host: str
@@ -84,6 +87,7 @@ class WeightedDestination(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     request_levels: tuple[HeaderOps, ...] = ()
     response_levels: tuple[HeaderOps, ...] = ()
     host_rewrite: str | None = None
+    tells_host: bool = False
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from multidict import CIMultiDict
 
-from meshlib._compile import Config
-from meshlib._config.load import load
-from meshlib._explain import Explanation, explain
+from meshlib import Mesh, Workload
+from meshlib._explain import Explanation
 from meshlib._explain.policy_view import policy_view
-from meshlib._http import RequestHead
 from meshlib._snapshot.clusters import Cluster, Discovery
-from meshlib._snapshot.snapshot import Snapshot
-from meshlib.sources.static import SourceText
-from meshlib.workload import Workload
 from tests.corpus import CORPUS, corpus_path
 
 ROUTED = ("hosts", "vs-select", "match", "rewrite", "redirect", "headers", "delegate", "cors", "mirror", "fault")
@@ -32,23 +26,15 @@ def cases(*areas: str) -> list[Any]:
     return [pytest.param(case, id=case["id"]) for case in wanted]
 
 
-def config_of(case: Any) -> Config:
-    return Config(load([SourceText(case["id"], case["config"])]).resources)
+def mesh_of(case: Any, client: Any) -> Mesh:
+    return Mesh.load(case["config"], workload=Workload(namespace=client["namespace"], labels=client["labels"]))
 
 
-def snapshot_of(case: Any, client: Any) -> Snapshot:
-    return config_of(case).compile(Workload(namespace=client["namespace"], labels=client["labels"]))
-
-
-def request_of(given: Any) -> RequestHead:
-    parts = urlsplit(given["url"])
-    headers = given.get("headers") or {}
-    fields = CIMultiDict(headers if isinstance(headers, dict) else [tuple(pair) for pair in headers])
-    authority = fields.popone("host", parts.netloc)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = parts.hostname or ""
-    return RequestHead(given["method"], parts.scheme, authority, path, fields, port=port, host=host)
+def explained(case: Any, given: Any, client: Any) -> Explanation:
+    """What the mesh says of a request."""
+    fields = given.get("headers") or {}
+    headers = CIMultiDict(fields if isinstance(fields, dict) else [tuple(pair) for pair in fields])
+    return mesh_of(case, client).explain(given["method"], given["url"], headers=headers)
 
 
 def cluster_key(found: Explanation) -> str | None:
@@ -78,7 +64,7 @@ def test_the_corpus_is_there() -> None:
 @pytest.mark.parametrize("case", cases(*ROUTED, "direct"))
 def test_request(case: Any) -> None:
     """The request goes where the case says, changed as it says."""
-    found = explain(snapshot_of(case, case["request"]["client"]), request_of(case["request"]))
+    found = explained(case, case["request"], case["request"]["client"])
     expect = case["expect"]
     if "cluster" in expect:
         assert cluster_key(found) == expect["cluster"]
@@ -124,8 +110,8 @@ def check_reply(expect: Any, found: Explanation) -> None:
 @pytest.mark.parametrize("case", cases("weights"))
 def test_weights(case: Any) -> None:
     """The shares of the destinations in the long run."""
-    snapshot = snapshot_of(case, {"namespace": "default", "labels": {}})
-    found = explain(snapshot, request_of({"method": "GET", "url": "http://shop.example.com/"}))
+    request = {"method": "GET", "url": "http://shop.example.com/"}
+    found = explained(case, request, {"namespace": "default", "labels": {}})
     total = sum(target.weight for target in found.targets)
     assert {target.cluster: target.weight / total for target in found.targets} == pytest.approx(
         case["expect"]["distribution"]
@@ -136,7 +122,7 @@ def cluster_of(case: Any) -> Cluster:
     """The cluster that a case asks about."""
     given = case["given"]
     service = given["service"]
-    snapshot = snapshot_of(case, given["client"])
+    snapshot = mesh_of(case, given["client"]).snapshot
     return snapshot.clusters[f"outbound|{service['port']}|{given.get('subset', '')}|{service['host']}"]
 
 
@@ -158,7 +144,7 @@ def test_registry(case: Any) -> None:
     """What the configuration knows of services, and what a workload sees of them."""
     given, expect = case["given"], case["expect"]
     if "request" in given:
-        found = explain(snapshot_of(case, given["client"]), request_of(given["request"]))
+        found = explained(case, given["request"], given["client"])
         assert cluster_key(found) == expect.get("cluster", cluster_key(found))
         assert found.route == expect.get("route", found.route)
         assert found.status == expect.get("status", found.status)

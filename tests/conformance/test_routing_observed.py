@@ -1,0 +1,241 @@
+"""What Istio 1.31 and Envoy 1.39 answered where a random configuration had shown a difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshlib import Mesh, Workload
+from tests.conformance.live import Played, play
+from tests.conformance.test_routing_live import check_arrival, check_reply, check_request
+
+ROUTES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop, namespace: default}
+spec:
+  hosts: [shop.example.com]
+  http:
+"""
+TO_A = "route: [{destination: {host: a.example.com}}]"
+HOST_H = "headers: {request: {set: {Host: h.example.com}}}"
+CORS = "corsPolicy: {allowOrigins: [{exact: 'https://ok.example'}], allowMethods: ['*'], allowHeaders: ['*']"
+PREFLIGHT = {"origin": "https://ok.example", "access-control-request-method": "PUT"}
+FOREIGN = {**PREFLIGHT, "origin": "https://no.example"}
+ECHOED = {
+    "access-control-allow-origin": "https://ok.example",
+    "access-control-allow-methods": "PUT",
+    "access-control-allow-headers": "",
+    "access-control-expose-headers": "x-e,x-f",
+}
+
+
+def observed(name: str, config: str, expect: dict[str, Any], **request: Any) -> Any:
+    """A case in the shape of semantics-cases.json."""
+    given = {"method": "GET", "url": "http://shop.example.com/a/b", "headers": {}, **request}
+    return pytest.param({"config": config, "request": given, "expect": expect}, id=name)
+
+
+def rule(text: str) -> str:
+    return f"{ROUTES}  - {{{text}}}\n"
+
+
+ORIGINAL_PATH = {"path": "/a/b", "upstream_headers": [["x-envoy-original-path", "/a/b"]]}
+ORIGINAL_HOST = {"host": "h.example.com", "upstream_headers": [["x-envoy-original-host", "shop.example.com"]]}
+TWO = f"{{destination: {{host: a.example.com}}, weight: 50, {HOST_H}}}"
+
+OBSERVED = [
+    observed(
+        "a rewrite that leaves the path as it is tells it too",
+        rule(f"match: [{{uri: {{prefix: /a}}}}], rewrite: {{uri: /a}}, {TO_A}"),
+        ORIGINAL_PATH,
+    ),
+    observed(
+        "and so does a substitution that finds nothing",
+        rule(f"rewrite: {{uriRegexRewrite: {{match: zz, rewrite: q}}}}, {TO_A}"),
+        ORIGINAL_PATH,
+    ),
+    observed(
+        "a rewritten authority tells the one before",
+        rule(f"rewrite: {{authority: h.example.com}}, {TO_A}"),
+        {**ORIGINAL_HOST, "upstream_headers_absent": ["x-envoy-original-path"]},
+    ),
+    observed(
+        "a Host header of the only destination does",
+        rule(f"route: [{{destination: {{host: a.example.com}}, {HOST_H}}}]"),
+        ORIGINAL_HOST,
+    ),
+    observed(
+        "one of several destinations does not",
+        rule(f"route: [{TWO}, {TWO}]"),
+        {"host": "h.example.com", "upstream_headers_absent": ["x-envoy-original-host"]},
+    ),
+    observed(
+        "a preflight is told what responses expose, and echoed what it did not ask for",
+        rule(f"{CORS}, exposeHeaders: [x-e, x-f]}}, {TO_A}"),
+        {"status": 200, "upstream_calls": 0, "headers": ECHOED, "route": ""},
+        method="OPTIONS",
+        headers=PREFLIGHT,
+    ),
+    observed(
+        "a foreign preflight is not told what responses expose",
+        rule(f"{CORS}, exposeHeaders: [x-e], unmatchedPreflights: IGNORE}}, {TO_A}"),
+        {"status": 200, "upstream_calls": 0, "headers_absent": ["access-control-expose-headers"]},
+        method="OPTIONS",
+        headers=FOREIGN,
+    ),
+    observed(
+        "header operations pass by the answer to a preflight",
+        rule(f"{CORS}, unmatchedPreflights: IGNORE}}, headers: {{response: {{set: {{x-r: '1'}}}}}}, {TO_A}"),
+        {"status": 200, "upstream_calls": 0, "headers_absent": ["x-r"]},
+        method="OPTIONS",
+        headers=FOREIGN,
+    ),
+    observed(
+        "a direct response without content keeps its type only",
+        rule("directResponse: {status: 204, body: {string: hi}}"),
+        {"status": 204, "body": "", "headers": {"content-type": "text/plain"}},
+    ),
+    observed(
+        "a UDP port is no service to a VirtualService",
+        rule("route: [{destination: {host: nowhere.example.com, subset: v1}}]").replace("shop.example.com", "udp")
+        + "---\napiVersion: v1\nkind: Service\nmetadata: {name: udp, namespace: default}\n"
+        "spec: {clusterIP: 10.0.0.9, ports: [{name: http, port: 80, protocol: UDP}]}\n",
+        {"status": 503, "flags": ["NC"], "cluster": "outbound|80|v1|nowhere.example.com"},
+        url="http://udp.default.svc.cluster.local/",
+    ),
+]
+
+DYNAMIC = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild, namespace: default}
+spec: {hosts: ["*.example.com"], resolution: DYNAMIC_DNS, ports: [{number: 8080, name: http, protocol: HTTP}]}
+"""
+ANYWHERE = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}"
+"""
+
+
+@pytest.mark.parametrize("case", OBSERVED)
+def test_request(case: dict[str, Any]) -> None:
+    """Through a governed client, with upstreams on loopback."""
+    played = play(case)
+    check_arrival(case, played)
+    check_request(case["expect"], played)
+    check_reply(case["expect"], played)
+
+
+@pytest.mark.parametrize(
+    ("config", "cluster", "headers", "place"),
+    [
+        pytest.param(DYNAMIC, "outbound|8080||*.example.com", {}, ("x.example.com", 8080), id="the name called"),
+        pytest.param(
+            DYNAMIC,
+            "outbound|8080||*.example.com",
+            {"host": "y.example.com"},
+            ("y.example.com", 8080),
+            id="the Host header",
+        ),
+        pytest.param(
+            DYNAMIC,
+            "outbound|8080||*.example.com",
+            {"host": "y.example.com:81"},
+            ("y.example.com", 81),
+            id="and its port",
+        ),
+        pytest.param(ANYWHERE, "AllowAnyDynamicDNSCluster", {}, ("x.example.com", 8080), id="for unknown hosts"),
+    ],
+)
+def test_the_host_header_is_resolved_per_request(
+    config: str, cluster: str, headers: dict[str, str], place: tuple[str, int]
+) -> None:
+    """DYNAMIC_DNS, and ALLOW_ANY_DYNAMIC_DNS, send to the name in the Host header."""
+    request = {"method": "GET", "url": "http://x.example.com:8080/", "headers": headers}
+    played: Played = play({"config": config, "request": request, "expect": {}})
+    assert [one.place for one in played.seen] == [place]
+    assert (played.answers[0].status, played.answers[0].event.cluster) == (200, cluster)
+
+
+def test_explain_looks_at_the_path_that_clients_send() -> None:
+    """Dot segments are resolved and unreserved characters decoded before routes are tried."""
+    mesh = Mesh.load(rule(f"match: [{{uri: {{exact: /a/b}}}}], name: found, {TO_A}"))
+    found = mesh.explain("GET", "http://shop.example.com/x/../a/%62?q=%62")
+    assert (found.route, found.targets[0].upstream.path) == ("found", "/a/b?q=%62")
+    assert found.request.endswith("/x/../a/%62?q=%62")
+
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {clusterIP: CLUSTER_IP, selector: {app: cart}, ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: one, namespace: shop, labels: {app: cart, security.istio.io/tlsMode: istio}}
+spec: {containers: []}
+status: {podIP: 10.1.1.1, phase: Running}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: two, namespace: shop, labels: {app: cart}}
+spec: {containers: []}
+status: {podIP: 10.1.1.2, phase: Running}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: cart, namespace: shop, labels: {kubernetes.io/service-name: cart}}
+addressType: IPv4
+ports: [{name: http, port: 8000, protocol: TCP}]
+endpoints:
+- {addresses: [10.1.1.1], conditions: {ready: true}, targetRef: {kind: Pod, name: one, namespace: shop}}
+"""
+LEAVING = """
+- addresses: [ADDRESS]
+  conditions: {ready: false, serving: true, terminating: true}
+  targetRef: {kind: Pod, name: NAME, namespace: shop}
+"""
+PASSING = """
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cart, namespace: shop}
+spec:
+  host: cart
+  subsets:
+  - name: v1
+    trafficPolicy: {portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: PASSTHROUGH}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart, namespace: shop}
+spec: {hosts: [cart], http: [{route: [{destination: {host: cart, subset: v1}}]}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "mode"),
+    [
+        pytest.param(SERVICE.replace("CLUSTER_IP", "None"), "ISTIO_MUTUAL", id="all endpoints speak it"),
+        pytest.param(
+            SERVICE.replace("CLUSTER_IP", "None") + LEAVING.replace("ADDRESS", "10.1.1.2").replace("NAME", "two"),
+            "DISABLE",
+            id="one that is going away does not",
+        ),
+        pytest.param(SERVICE.replace("CLUSTER_IP", "10.9.9.9"), "AUTO", id="not to dialled addresses: each by itself"),
+        pytest.param(
+            SERVICE.replace("CLUSTER_IP", "10.9.9.9") + PASSING, "ISTIO_MUTUAL", id="a subset dials for its port"
+        ),
+    ],
+)
+def test_mutual_tls_to_dialled_addresses_is_for_all_of_them(config: str, mode: str) -> None:
+    """Headless services and PASSTHROUGH: Istio's control plane decides for the cluster, not for an endpoint."""
+    mesh = Mesh.load(config, workload=Workload(namespace="shop"))
+    (target,) = mesh.explain("GET", "http://cart/").targets
+    assert target.policy["tls.mode"] == mode
