@@ -26,6 +26,7 @@ from meshlib.model.status import FieldStatus, field_status, parents
 from meshlib.sources.static import SourceText
 
 REFERENCE = Path(__file__).parent / "reference"
+RESULTS: Final = Path(__file__).parent.parent / "tests" / "adapters" / "contract" / "results.yaml"
 EXAMPLES: Final = Path(__file__).parent / "diagnostics"
 VALIDATE, ANALYZE, LOAD = "`meshlib validate`", "`meshlib analyze`", "`Mesh.load`"
 NOTE = "<!-- Made by docs/generate.py: change the code, not this page. -->"
@@ -182,6 +183,52 @@ def fields() -> Iterator[str]:
         yield from field_table(name, matrix[name])
 
 
+def clients() -> Iterator[str]:
+    """What a caller sees, which is the same in every client library."""
+    yield "# The same result in every client"
+    yield ""
+    yield "The same YAML and the same upstream give the same result, whichever client makes the call: aiohttp, httpx and"
+    yield "httpx2 (both synchronous and asynchronous), requests and urllib3. Each row runs as a test with each of them,"
+    yield "against an upstream on loopback that answers as the row says, and with 200 afterwards."
+    yield ""
+    yield "`raises` names the exception instead of a response: `own` is the library's own for a body that breaks off,"
+    yield "the others are those of `raise_on_refusal=True`. What the exceptions are called in each library is in"
+    yield "[Which client](../adapters/clients.md)."
+    yield ""
+    yield "| | rules | upstream | the caller gets | the upstream gets |"
+    yield "|---|---|---|---|---|"
+    for row in yaml.safe_load(RESULTS.read_text(encoding="utf-8")):
+        rules = "<br>".join(f"`{_flow(part)}`" for part in _rules(row)) or "–"
+        caller = _flow(row["caller"]) + (f", call {row['calls']}" if "calls" in row else "")
+        seen = "–" if "upstream" not in row else ", ".join(row["upstream"]) or "nothing"
+        yield f"| {row['rule']} | {rules} | {_script(row['upstreams'])} | {caller} | {seen} |"
+
+
+def _rules(row: Mapping[str, Any]) -> Iterator[object]:
+    for route in row.get("http", ()):
+        parts = {name: value for name, value in route.items() if name != "route"}
+        destination = row["http"][0].get("route", [{}])[0].get("destination", {}).get("host", "")
+        if destination == "nowhere":
+            parts["route"] = route["route"]
+        if parts:
+            yield parts
+    if "policy" in row:
+        yield row["policy"]
+
+
+def _script(upstreams: Sequence[Any]) -> str:
+    """What the endpoints answer."""
+    if not upstreams:
+        return "no endpoint"
+    return "; ".join(one if isinstance(one, str) else ", ".join(map(str, one)) or "200" for one in upstreams)
+
+
+def _flow(value: object) -> str:
+    """YAML in one line, without the braces around it."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False).strip()
+    return text.removeprefix("{").removesuffix("}")
+
+
 def field_table(name: str, statuses: Mapping[str, FieldStatus]) -> Iterator[str]:
     """The fields of one kind that differ from the field that holds them."""
     yield ""
@@ -202,6 +249,7 @@ def prose(text: str) -> str:
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "clients.md": clients,
     "diagnostics.md": diagnostics,
     "events.md": event_page,
     "fields.md": fields,

@@ -99,7 +99,9 @@ class Kit:
     def mesh(self, *ports: int, **arguments: Any) -> Mesh:
         if not ports and not self.upstreams:
             self.upstream()
-        resources = self.resources(*ports, **arguments)
+        return self.load(self.resources(*ports, **arguments))
+
+    def load(self, resources: list[dict[str, Any]]) -> Mesh:
         self.loaded = Mesh.load(resources, certificates=self.authority.client.chain.parent)
         return self.loaded
 

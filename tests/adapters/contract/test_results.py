@@ -1,0 +1,64 @@
+"""The same YAML and the same scripted upstream give the same observable result, whichever client makes the calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from meshlib.errors import RefusedError
+from tests.adapters.contract.conftest import URL, Kit
+from tests.adapters.contract.servers import closed_port
+
+ROWS: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("results.yaml").read_text(encoding="utf-8"))
+ANSWERS: dict[object, Any] = {
+    "reset": {"reset": True},
+    "garbage": {"garbage": b"SSH-2.0-OpenSSH_9.2\r\n\r\n"},
+    "silent": {"delay": 60},
+    "cut": {"cut": 5, "body": b"helloworld"},
+    "slow-body": {"pause": 60, "body": b"helloworld"},
+}
+
+
+def prepare(kit: Kit, row: dict[str, Any]) -> Any:
+    """The client of a row, with its upstreams and its YAML."""
+    ports = []
+    for script in row["upstreams"]:
+        if script == "dead":
+            ports.append(closed_port())
+        else:
+            ports.append(kit.upstream(*[ANSWERS.get(answer, answer) for answer in script]).port)
+    resources = kit.resources(*ports or (1,), http=row.get("http"), policy=row.get("policy"))
+    if not ports:
+        resources[0]["spec"]["endpoints"] = []
+    return kit.client(kit.load(resources), raise_on_refusal=row.get("raise", False))
+
+
+def call(client: Any, request: dict[str, str]) -> dict[str, Any]:
+    """What the caller sees of one call."""
+    body = request["body"].encode() if "body" in request else None
+    try:
+        reply = client.request(request.get("method", "GET"), URL, body=body)
+    except RefusedError as error:
+        assert isinstance(error, client.family)
+        kinds = {"MeshTimeoutError": "timeout", "MeshConnectionError": "connection", "MeshResponseError": "response"}
+        return {"raises": kinds[type(error).__name__], "flags": list(error.flags)}
+    except client.family:
+        return {"raises": "own"}
+    seen = {"status": reply.status, "flags": list(reply.flags), "attempts": reply.attempts}
+    return {**seen, "body": reply.text, "x-mesh": reply.headers.get("x-mesh")}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["rule"] for row in ROWS])
+def test_every_client_sees_the_same(plain_kit: Kit, row: dict[str, Any]) -> None:
+    """What the table says."""
+    client = prepare(plain_kit, row)
+    for _ in range(row.get("calls", 1)):
+        seen = call(client, row.get("request", {}))
+    assert {name: seen.get(name) for name in row["caller"]} == row["caller"]
+    if "upstream" in row:
+        requests = [one for upstream in plain_kit.upstreams for one in upstream.seen]
+        assert [f"{one.method} {one.path} {one.body.decode()}".strip() for one in requests] == row["upstream"]
+    plain_kit.settle()
