@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
+
 from meshlib._analyze.hazards import find_hazards
 from meshlib._analyze.hazards.scene import HazardSettings, Scene
 from meshlib._analyze.messages import MESSAGES, render
@@ -13,25 +15,25 @@ from meshlib._analyze.registry import ANALYZERS
 from meshlib._analyze.report import Reporter
 from meshlib._analyze.suppression import Suppression, is_annotated
 from meshlib._analyze.view import View, view_of
-from meshlib._config.decode import decode
+from meshlib._config.decode import located
 from meshlib._config.document import Document
 from meshlib._config.header import Known, identify
+from meshlib._config.lenient import UnreadableError, judge_leniently
+from meshlib._config.lenient_words import istios_words
 from meshlib._config.load import ConfigSet, Progress, Text, load, no_collection
+from meshlib._config.metadata import read_metadata
+from meshlib._config.written import dotted
 from meshlib.diagnostics import Finding
-from meshlib.model.kinds import spec_class
+from meshlib.model.kinds import Kind
 from meshlib.model.mesh_config import MeshConfig
-from meshlib.model.shapes import Many, Shape, Struct, Table, shape_of
 
 __all__ = ["Analysis", "analyze"]
 
-_UNREADABLE: Final = frozenset({"MESH020", "MESH021", "MESH022", "MESH024", "MESH027"})
+_UNREADABLE: Final = frozenset({"MESH020", "MESH021", "MESH022"})
 """What Istio cannot even decode, it does not analyze."""
 
-_NULL: Final = "got null"
-"""The API server refuses null in most places; to Istio it is the same as nothing."""
-
-_IGNORED_BY_ISTIO: Final = frozenset({"MESH023", "MESH024"})
-"""Fields that it does not know, and null: it judges the rest."""
+_SCHEMA: Final = frozenset(f"MESH{number:03}" for number in range(23, 29))
+"""What the API server refuses, without Istio's own code having a say."""
 
 _WEBHOOK: Final = frozenset(f"MESH{number:03}" for number in range(70, 85))
 _WEBHOOK_WARNING: Final = "MESH085"
@@ -76,23 +78,16 @@ def _run(
     settings: HazardSettings,
     progress: Progress | None,
 ) -> Analysis:
-    documents: list[Document] = []
-    more: list[Finding] = []
-
-    def observe(document: Document, found: list[Finding]) -> None:
-        if not any(entry.code in _UNREADABLE and not entry.message.endswith(_NULL) for entry in found):
-            documents.append(document)
-            if any(entry.code in _IGNORED_BY_ISTIO for entry in found):
-                more.extend(_judged_again(document, namespace or "default"))
-
-    config = load(texts, default_namespace=namespace or "default", progress=progress, observe=observe)
+    reading = _Reading(namespace or "default")
+    config = load(texts, default_namespace=namespace or "default", progress=progress, observe=reading.observe)
     mesh = _mesh_config(config)
-    view = view_of([*_default_documents(mesh), *documents], mesh, namespace)
+    view = view_of([*_default_documents(mesh), *reading.documents], mesh, namespace)
     report = Reporter()
     for analyzer in ANALYZERS.values():
         analyzer(view, report)
     find_hazards(Scene(view, config.resources), settings, report)
-    judged = (_in_istios_words(entry) for entry in (*config.findings, *more) if not _is_about_order(entry))
+    told = (reading.replaced.get(id(entry), entry) for entry in config.findings)
+    judged = (_in_istios_words(entry) for entry in (*told, *reading.more) if not _is_about_order(entry))
     found = [*judged, *(entry for _, entry in report.findings if entry.file)]
     kept = list(_wanted(found, view, suppressions))
     order = {name: number for number, name in enumerate(dict.fromkeys(entry.file for entry in found))}
@@ -100,29 +95,46 @@ def _run(
     return Analysis(tuple(kept), len(found) - len(kept), config)
 
 
-def _judged_again(document: Document, namespace: str) -> Iterator[Finding]:
-    """What Istio's rules say of an object that the schema refuses for parts that Istio does not look at."""
-    header = identify(document.value)
-    if not isinstance(header, Known) or header.kind.treatment not in ("applied", "modelled"):
-        return
-    spec = _known_parts(document.value.get("spec", {}), shape_of(spec_class(header.kind)))
-    found: list[Finding] = []
-    decode(document.with_value({**document.value, "spec": spec}), found, namespace)
-    yield from (entry for entry in found if entry.code in _WEBHOOK or entry.code == _WEBHOOK_WARNING)
+class _Reading:
+    """What Istio would read of each object, and say of it although the schema refuses it."""
+
+    def __init__(self, namespace: str) -> None:
+        self.documents: list[Document] = []
+        self.more: list[Finding] = []
+        self.replaced: dict[int, Finding] = {}
+        self._namespace = namespace
+
+    def observe(self, document: Document, found: list[Finding]) -> None:
+        refused = [entry for entry in found if entry.code in _SCHEMA]
+        if any(entry.code in _UNREADABLE for entry in found):
+            return
+        if refused and isinstance(document.value, dict):
+            header = identify(document.value)
+            if isinstance(header, Known) and header.kind.treatment in ("applied", "modelled"):
+                try:
+                    self._judge(document, header.kind, refused)
+                except UnreadableError:
+                    return
+        self.documents.append(document)
+
+    def _judge(self, document: Document, kind: Kind, refused: list[Finding]) -> None:
+        metadata, problems = read_metadata(document.value.get("metadata"), kind.name)
+        if problems:
+            raise UnreadableError(dotted(problems[0].path))
+        if not metadata.namespace and kind.namespaced:
+            metadata = msgspec.structs.replace(metadata, namespace=self._namespace)
+        found = judge_leniently(kind, document.value.get("spec", {}), metadata)
+        said = {_beginning(problem.message) for problem in found}
+        for entry in refused:
+            words = istios_words(kind.name, entry)
+            if words and _beginning(words) not in said:
+                self.replaced[id(entry)] = replace(entry, code="MESH079", message=words)
+        label = refused[0].resource
+        self.more += [located(problem, document, label) for problem in found]
 
 
-def _known_parts(value: Any, shape: Shape) -> Any:
-    """A value without unknown fields and without null."""
-    match shape:
-        case Struct(fields=fields) if isinstance(value, dict):
-            known = {name: part for name, part in value.items() if name in fields and part is not None}
-            return {name: _known_parts(part, fields[name].shape) for name, part in known.items()}
-        case Many(item=item) if isinstance(value, list):
-            return [_known_parts(part, item) for part in value]
-        case Table(value=item) if isinstance(value, dict):
-            return {name: _known_parts(part, item) for name, part in value.items()}
-        case _:
-            return value
+def _beginning(text: str) -> tuple[str, ...]:
+    return tuple(text.split()[:3])
 
 
 def _mesh_config(config: ConfigSet) -> MeshConfig:

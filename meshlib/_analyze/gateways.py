@@ -53,9 +53,10 @@ def _service_ports(pods: list[Item], services: Services) -> set[int] | None:
     if not pods:
         return None
     ports: set[int] = set()
-    for namespace, labels in {(pod.namespace, tuple(pod.labels.items())) for pod in pods}:
+    for namespace, is_placed, labels in {(pod.namespace, pod.is_placed, tuple(pod.labels.items())) for pod in pods}:
         for service in (*services.selecting(namespace, dict(labels)), *services.unselective(namespace)):
-            for port in service.spec.items("ports"):
+            # Who names no namespace goes wherever it is applied: perhaps to another one than who names default.
+            for port in service.spec.items("ports") if service.is_placed == is_placed else ():
                 ports.update(_ports_of(port))
     return ports
 
@@ -104,9 +105,10 @@ def analyze_credentials(view: View, report: Reporter) -> None:
     """Credentials that are missing, or that hold no valid certificate."""
     for item in view.all("Gateway"):
         selector = item.spec.labels("selector")
-        # Istio 1.31 takes a pod for missing whose namespace nobody said, and says so only here.
-        pod = next((pod for pod in view.pods.matching(selector) if pod.is_placed), None)
-        if pod is None:
+        # As in istioctl analyze of all namespaces: a pod whose namespace nobody said comes first, and is
+        # taken for missing here, and only here.
+        pod = min(view.pods.matching(selector), key=lambda pod: pod.is_placed, default=None)
+        if pod is None or not pod.is_placed:
             report.add("IST0101", item, "selector", selector_text(selector), at=selector_place(selector))
             continue
         for server in item.spec.items("servers"):
@@ -115,10 +117,15 @@ def analyze_credentials(view: View, report: Reporter) -> None:
                 continue
             at = (*server.path, "tls", "credentialName")
             secret = view.find("Secret", gateway_name(name, pod.namespace))
-            if secret is None:
+            if secret is None or not _is_readable(secret):
                 report.add("IST0101", item, "credentialName", name, at=at)
             elif not _is_valid(secret):
                 report.add("IST0161", item, item.name, pod.namespace, at=at)
+
+
+def _is_readable(secret: Item) -> bool:
+    """Whether all of it is base64: Istio does not read a Secret of which one value is not."""
+    return all(_decoded(text) or not text for text in secret.top.labels("data").values())
 
 
 def _is_valid(secret: Item) -> bool:

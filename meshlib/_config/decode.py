@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     # At run time the models of a kind are imported when its first object is met.
     from meshlib.model.destination_rule import DestinationRuleSpec, TrafficPolicy
 
-__all__ = ["decode"]
+__all__ = ["decode", "located"]
 
 _ISTIO_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _USUAL: Final = frozenset(_ISTIO_FIELDS)
@@ -239,20 +239,23 @@ class _Decoding:
                 self._note(Problem("MESH030", path, message, remedy, at_key=True))
 
     def _note(self, problem: Problem) -> None:
-        locate = self.document.locate_key if problem.at_key else self.document.locate
-        line, column = locate(problem.path)
-        self.findings.append(
-            finding(
-                problem.code,
-                problem.message,
-                file=self.document.file,
-                line=line,
-                column=column,
-                resource=self.label,
-                field=dotted(problem.path),
-                hint=problem.hint,
-            )
-        )
+        self.findings.append(located(problem, self.document, self.label))
+
+
+def located(problem: Problem, document: Located, label: str) -> Finding:
+    """The problem as a finding about the resource ``label``, at its place in the document."""
+    locate = document.locate_key if problem.at_key else document.locate
+    line, column = locate(problem.path)
+    return finding(
+        problem.code,
+        problem.message,
+        file=document.file,
+        line=line,
+        column=column,
+        resource=label,
+        field=dotted(problem.path),
+        hint=problem.hint,
+    )
 
 
 def extensions(spec: DestinationRuleSpec) -> Iterator[tuple[Path, str]]:

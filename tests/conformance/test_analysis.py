@@ -20,10 +20,6 @@ OWN = load_own("analysis.json")["cases"]
 UNORDERED = {"deploy-ports", "conflicting-hosts", "conflicts"}
 """Here Istio names one of several others, or more than there are, as the order of a hash table has it."""
 
-DIFFERENT = {
-    "variation-89": "the table's tool leaves namespaces empty, so that default is another one; istioctl fills it in",
-}
-
 
 def pinned() -> list[Any]:
     if not CORPUS.is_dir():
@@ -52,14 +48,6 @@ def expected(case: dict[str, Any]) -> Counter[tuple[str, str, str]]:
     return Counter((row["code"], row["level"].lower(), without_default(row["resource"])) for row in rows)
 
 
-def variations() -> list[Any]:
-    def marks(case: dict[str, Any]) -> Any:
-        reason = DIFFERENT.get(case["id"])
-        return pytest.mark.xfail(strict=True, reason=reason) if reason else ()
-
-    return [pytest.param(case, id=case["id"], marks=marks(case)) for case in VARIATIONS["cases"]]
-
-
 def test_the_corpus_is_there() -> None:
     """Without it the tables below are empty, which must not look like success."""
     assert corpus_path("analysis/expected.json").is_file()
@@ -76,7 +64,7 @@ def test_case(case: dict[str, Any]) -> None:
     assert not missing and not extra
 
 
-@pytest.mark.parametrize("case", variations())
+@pytest.mark.parametrize("case", VARIATIONS["cases"], ids=lambda case: case["id"])
 def test_variation(case: dict[str, Any]) -> None:
     """A varied configuration gets exactly the messages that Istio 1.31 gives it."""
     found = analyze([SourceText("variation.yaml", case["resources"])]).findings
