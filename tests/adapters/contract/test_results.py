@@ -20,6 +20,7 @@ ANSWERS: dict[object, Any] = {
     "cut": {"cut": 5, "body": b"helloworld"},
     "slow-body": {"pause": 60, "body": b"helloworld"},
 }
+KINDS = {"MeshTimeoutError": "timeout", "MeshConnectionError": "connection", "MeshResponseError": "response"}
 
 
 def prepare(kit: Kit, row: dict[str, Any]) -> Any:
@@ -41,12 +42,9 @@ def call(client: Any, request: dict[str, str]) -> dict[str, Any]:
     body = request["body"].encode() if "body" in request else None
     try:
         reply = client.request(request.get("method", "GET"), URL, body=body)
-    except RefusedError as error:
-        assert isinstance(error, client.family)
-        kinds = {"MeshTimeoutError": "timeout", "MeshConnectionError": "connection", "MeshResponseError": "response"}
-        return {"raises": kinds[type(error).__name__], "flags": list(error.flags)}
-    except client.family:
-        return {"raises": "own"}
+    except client.family as error:
+        kind = KINDS.get(type(error).__name__, "own")
+        return {"raises": kind, "flags": list(error.flags) if isinstance(error, RefusedError) else []}
     seen = {"status": reply.status, "flags": list(reply.flags), "attempts": reply.attempts}
     return {**seen, "body": reply.text, "x-mesh": reply.headers.get("x-mesh")}
 
