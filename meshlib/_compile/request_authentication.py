@@ -49,6 +49,7 @@ def _rules(index: Index, workload: Workload, root_namespace: str) -> Iterator[JW
 
 
 def _token_rule(rule: JWTRule) -> TokenRule:
+    """The rule; its locations in the order of their names, in which Envoy looks at them."""
     headers = tuple(TokenHeader(header.name.lower(), header.prefix or "") for header in rule.from_headers)
     params = rule.from_params
     if not headers and not params and not rule.from_cookies:
@@ -62,9 +63,9 @@ def _token_rule(rule: JWTRule) -> TokenRule:
             timeout=float(rule.timeout) if rule.timeout is not None else _TIMEOUT,
         ),
         audiences=frozenset(map(plain_audience, rule.audiences)),
-        headers=headers,
-        params=params,
-        cookies=rule.from_cookies,
+        headers=tuple(sorted(set(headers), key=lambda header: header.name + header.prefix)),
+        params=tuple(sorted(set(params))),
+        cookies=tuple(sorted(set(rule.from_cookies))),
         forwards_token=bool(rule.forward_original_token),
         payload_header=(rule.output_payload_to_header or "").lower(),
         claim_headers=tuple((one.header.lower(), one.claim) for one in rule.output_claim_to_headers),

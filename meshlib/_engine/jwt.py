@@ -105,13 +105,18 @@ class Unauthorized:
 def authenticate(
     authentication: Authentication, head: RequestHead, keys: KeySource, now: float, cache: TokenCache
 ) -> Authenticated | Unauthorized:
-    """Check the tokens of a request. ``now`` is Unix time in seconds."""
+    """Check the tokens of a request. ``now`` is Unix time in seconds.
+
+    Of several tokens Envoy looks at the last one first; the claims are those of the first.
+    """
     if _is_preflight(head):
         return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
     failures: list[tuple[TokenRule, TokenError]] = []
     for rule in authentication.rules:
         try:
-            verified = [(found, _verified(found.text, rule, keys, now, cache)) for found in find_tokens(rule, head)]
+            verified = [
+                (found, _verified(found.text, rule, keys, now, cache)) for found in find_tokens(rule, head)[::-1]
+            ]
         except TokenError as error:
             failures.append((rule, error))
             continue
@@ -173,7 +178,7 @@ def _accepted(
         principal=f"{issuer}/{subject}" if issuer and subject else None,
         audiences=token.audiences,
         presenter=presenter if isinstance(presenter, str) else None,
-        set_headers=tuple(_outputs(rule, token)),
+        set_headers=_outputs(rule, [one for _, one in verified]),
         remove_headers=tuple(removed),
         path=path,
     )
@@ -185,19 +190,21 @@ def _split(claims: dict[str, Any], rule: TokenRule) -> dict[str, Any]:
     return {**claims, **changed} if changed else claims
 
 
-def _outputs(rule: TokenRule, token: Token) -> list[tuple[str, str]]:
-    outputs = [(rule.payload_header, token.payload)] if rule.payload_header else []
-    for header, claim in rule.claim_headers:
-        value = claim_text(_claim(token.claims, claim))
-        if value is not None:
-            outputs.append((header, value))
-    return outputs
+def _outputs(rule: TokenRule, tokens: list[Token]) -> tuple[tuple[str, str], ...]:
+    """What the headers for the application hold; several values of one, as of several tokens, in one."""
+    outputs: dict[str, list[str]] = {}
+    for token in tokens:
+        if rule.payload_header:
+            outputs.setdefault(rule.payload_header, []).append(token.payload)
+        for header, claim in rule.claim_headers:
+            value = claim_text(_claim(token.claims, claim))
+            if value:
+                outputs.setdefault(header, []).append(value)
+    return tuple((header, ",".join(values)) for header, values in outputs.items())
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """A claim by its name, or by the path that the dots in it make."""
-    if name in claims:
-        return claims[name]
+    """A claim by the path that the dots in its name make; Envoy knows no other one (observed on Envoy 1.39)."""
     found: Any = claims
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -205,8 +212,13 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def _refused(failures: list[tuple[TokenRule, TokenError]], head: RequestHead, keys: KeySource) -> Unauthorized:
-    """The answer: that of the rule whose token it was, as far as one can tell."""
-    rule, error = next((one for one in failures if one[1].body != _UNKNOWN_ISSUER), failures[-1])
+    """The answer, that of the first rule or, if the token was not of its issuer, of the last whose issuer it was.
+
+    So it comes from the requirements that Istio makes of rules (``requires_any``, with
+    ``requires_all`` as the last alternative), in the order that verifier.cc has.
+    """
+    known = [one for one in failures if one[1].body != _UNKNOWN_ISSUER]
+    rule, error = failures[0] if not known or known[0] is failures[0] else known[-1]
     path = head.path[:_REALM_PATH]
     challenge = f'Bearer realm="{head.scheme}://{head.authority}{path}", error="invalid_token"'
     needs_keys = error.body == _NO_KEY or (error.body == "Jwks remote fetch is failed" and keys.find(rule.keys) is None)

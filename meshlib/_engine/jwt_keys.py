@@ -13,7 +13,8 @@ __all__ = ["KeySet", "KeySetError", "parse_keys"]
 
 _LARGEST: Final = 1 << 20
 _MOST: Final = 256
-_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+_ED25519_SIGNATURE: Final = 64
 _generations = itertools.count(1)
 
 
@@ -24,27 +25,27 @@ class KeySetError(ValueError):
 class _Key:
     """One public key, for the algorithms of its kind."""
 
-    __slots__ = ("_prepared", "algorithm", "curve", "key_id", "kind")
+    __slots__ = ("_prepared", "algorithm", "key_id", "kind")
 
     def __init__(self, members: Mapping[str, Any]) -> None:
         self.kind: str = members["kty"]
         self.key_id = members.get("kid") or ""
-        self.algorithm = members.get("alg") or ""
-        self.curve = members.get("crv") or ""
+        # A curve is of one algorithm, written or not.
+        self.algorithm = _ALGORITHMS.get(members.get("crv") or "", members.get("alg") or "")
         self._prepared = _prepare(self.kind, members)
 
-    def fits(self, token: Token) -> bool:
-        """Whether the token may have been signed by this key: kind, curve, algorithm and id agree."""
-        algorithm = token.algorithm
-        if ALGORITHMS[algorithm] != self.kind or (self.algorithm and self.algorithm != algorithm):
-            return False
-        if algorithm in _CURVES and self.curve != _CURVES[algorithm]:
+    def is_meant(self, token: Token) -> bool:
+        """Whether a token means this key: algorithm and id agree, as far as both say something."""
+        if self.algorithm and self.algorithm != token.algorithm:
             return False
         return not token.key_id or not self.key_id or token.key_id == self.key_id
 
     def verifies(self, token: Token) -> bool:
-        """Whether the signature is that of this key."""
+        """Whether the signature is that of this key, and of its kind."""
         from jwt.algorithms import get_default_algorithms
+
+        if ALGORITHMS[token.algorithm] != self.kind:
+            return False
 
         algorithm = get_default_algorithms()[token.algorithm]
         try:
@@ -65,17 +66,15 @@ class KeySet:
         self.keys = keys
         self.generation = next(_generations)
 
-    def has_key_for(self, token: Token) -> bool:
-        """Whether any of the keys may have signed the token."""
-        return any(key.fits(token) for key in self.keys)
-
     def verify(self, token: Token) -> None:
-        """Raise :class:`TokenError` unless one of the keys has signed the token."""
-        fitting = [key for key in self.keys if key.fits(token)]
-        if not fitting:
-            raise TokenError("Jwks doesn't have key to match kid or alg from Jwt")
-        if not any(key.verifies(token) for key in fitting):
-            raise TokenError("Jwt verification fails")
+        """Raise :class:`TokenError` unless one of the keys has signed the token; Envoy's words (jwt/verify.cc)."""
+        meant = [key for key in self.keys if key.is_meant(token)]
+        for key in meant:
+            if key.verifies(token):
+                return
+            if key.kind == "OKP" and len(token.signature) != _ED25519_SIGNATURE:
+                raise TokenError("Jwt ED25519 signature is wrong length")
+        raise TokenError("Jwt verification fails" if meant else "Jwks doesn't have key to match kid or alg from Jwt")
 
     def __repr__(self) -> str:
         return f"<KeySet keys={len(self.keys)} generation={self.generation}>"

@@ -23,8 +23,12 @@ class Found(NamedTuple):
     param: str = ""
 
 
-def find_tokens(rule: TokenRule, head: RequestHead) -> Iterator[Found]:
+def find_tokens(rule: TokenRule, head: RequestHead) -> list[Found]:
     """Every token at the locations of a rule: headers, then parameters, then cookies."""
+    return list(_find(rule, head))
+
+
+def _find(rule: TokenRule, head: RequestHead) -> Iterator[Found]:
     for location in rule.headers:
         for value in _values(head, location.name):
             token = _after(location.prefix, value)

@@ -2,7 +2,7 @@
 
 Every way in which that can fail is a :class:`TokenError` in Envoy's words
 (common/jwt/status.cc). Stricter than Envoy: a repeated member, a ``crit`` header and a
-token above 32 kB are refused.
+token above 32 kB are refused, and ``exp`` of 0 is a time that is over, not none at all.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ class Token:
     )
 
     def __init__(self, text: str) -> None:
-        parts = text.split(".")
-        if len(text) > _LONGEST or len(parts) != 3 or not all(parts):
+        # Envoy does not count empty sections, as of a dot at the end; what is signed is what stands between.
+        parts = [part for part in text.split(".", _LONGEST) if part]
+        if len(text) > _LONGEST or len(parts) != 3:
             raise TokenError(_FORMAT)
         header = _members(parts[0], "header")
         self.algorithm = _algorithm(header)

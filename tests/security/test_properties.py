@@ -109,7 +109,7 @@ def test_a_path_is_normalized_or_refused(path: str, level: Normalization) -> Non
     try:
         found = normalize_path(path, level)
     except BadPathError:
-        assert level != "NONE"
+        assert level != "NONE" or "#" in path or not (path.isascii() and path.isprintable() and " " not in path)
         return
     assert found.partition("?")[1:] == path.partition("?")[1:]
     if level != "NONE":
@@ -118,7 +118,8 @@ def test_a_path_is_normalized_or_refused(path: str, level: Normalization) -> Non
         assert {".", ".."}.isdisjoint(raw.split("/"))
         assert "\\" not in raw
     if level in ("MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"):
-        assert "//" not in found.partition("?")[0]
+        raw = found.partition("?")[0]
+        assert "//" not in raw or raw == "//"
 
 
 @pytest.fixture(scope="module")
