@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from meshlib._authorize import authorize, inbound_from_json
+from meshlib._authorize import inbound_from_json
 from meshlib._engine.inbound import Decision
 
 if TYPE_CHECKING:
@@ -148,11 +148,7 @@ def _decide(world: World, service: Service, given: Mapping[str, Any]) -> Decisio
         )
     elif claims is not None:
         asked["claims"] = claims
-    check = world.guards.check(security) if asked.get("claims") is None else None
-    transport = "mtls" if given.get("principal") else "plaintext"
-    return authorize(
-        security, inbound_from_json(asked), authenticate=check, answer=world.guards.authorizer, transport=transport
-    )
+    return world.guards.decide(security, inbound_from_json(asked), is_verified="claims" in asked)
 
 
 def _parsed(value: Any) -> Any:

@@ -10,7 +10,7 @@ from meshlib._http import Failure
 from meshlib._outbound.attempt import current_attempt
 from meshlib._outbound.tls import Originator
 from meshlib._snapshot.clusters import Cluster, Endpoint
-from meshlib.testing.messages import Break, UpstreamRequest
+from meshlib.testing.messages import UpstreamRequest
 from meshlib.testing.transport import Answer
 
 if TYPE_CHECKING:
@@ -54,5 +54,5 @@ async def arrive(
         if exchange is not None and exchange.live is not None:
             seconds = exchange.live.cluster.policy.connection_pool.connect_timeout
         await asyncio.sleep(seconds if plan.way == "unreachable" else 0)
-        return Break(plan.way).failure()
+        return plan.failure
     return await service.world.answer(site, plan, request, peer)

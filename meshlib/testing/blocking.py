@@ -95,6 +95,7 @@ class Blocking:
         self._waiting = 0  # threads of others that wait for the loop
         self._limiter: Any = None
         loop.selector.busy_threads = self._busy
+        loop.run_blocking = self.run
 
     def _busy(self) -> int:
         """How many of anyio's threads run application code: FastAPI and Starlette have `def` endpoints in them."""
@@ -126,7 +127,10 @@ class Blocking:
         running = asyncio._get_running_loop()
         if running is self._loop:
             coroutine.close()
-            raise RuntimeError("a blocking call would stop the simulation's event loop; use asyncio.to_thread")
+            raise RuntimeError(
+                "a blocking call would stop the simulation's event loop; in a coroutine await sim.client.call(…), "
+                "or give what blocks to asyncio.to_thread"
+            )
         if running is not None:
             return self._elsewhere(coroutine)
         if self._loop.is_running():

@@ -80,7 +80,17 @@ class Guards:
         """Other resources are in force."""
         self.has_rules = self._enforce and any(one.kind in _KINDS for one in resources)
 
-    def check(self, security: Security) -> Authenticate | None:
+    def decide(self, security: Security, inbound: InboundRequest, *, is_verified: bool = False) -> Decision:
+        """Decide about a request; ``is_verified``: its claims are given, there is no token to check."""
+        head, transport = inbound.head, "mtls" if inbound.peer else "plaintext"
+        check = None if is_verified else self._check(security)
+        decision = authorize(security, inbound, authenticate=check, answer=self.authorizer, transport=transport)
+        if decision.wanted is None or self._world.keys.hurry(decision.wanted) is None:
+            return decision
+        inbound.head = head  # as it came, before its path was normalized
+        return authorize(security, inbound, authenticate=check, answer=self.authorizer, transport=transport)
+
+    def _check(self, security: Security) -> Authenticate | None:
         """What checks tokens now, with the keys of the simulation's issuer."""
         rules = security.authentication
         if rules is None:
@@ -96,10 +106,7 @@ class Guards:
             return Passed(service, Decision(allowed=True), request, peer, started)
         head = RequestHead(request.method, "http", request.host, request.path, request.headers, port=site.port)
         inbound = InboundRequest(head, port=site.port, peer=peer, destination=parse_address(site.address))
-        transport = "mtls" if peer else "plaintext"
-        decision = authorize(
-            security, inbound, authenticate=self.check(security), answer=self.authorizer, transport=transport
-        )
+        decision = self.decide(security, inbound)
         passed = Passed(service, decision, request, inbound.peer, started)
         if decision.allowed:
             _apply(decision, request)
@@ -113,7 +120,7 @@ class Guards:
 def _authenticate(
     rules: Authentication, world: World, tokens: TokenCache, head: RequestHead
 ) -> Authenticated | Unauthorized:
-    return authenticate(rules, head, world.issuer, world.clock.time(), tokens)
+    return authenticate(rules, head, world.keys, world.clock.time(), tokens)
 
 
 def _apply(decision: Decision, request: UpstreamRequest) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from asyncio import Future
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from meshlib.errors import MeshError
@@ -29,6 +32,15 @@ class MemoryLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.clock = clock
         self._selector = _Jumps(self)  # what BaseEventLoop asks for events
+
+    run_blocking: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]
+    """Runs a function in a thread that takes part in virtual time."""
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> Future[Any]:  # type: ignore[override]
+        """A function for a pool of threads gets one of its own, so that the order of everything stays the same."""
+        if executor is None or isinstance(executor, ThreadPoolExecutor):
+            return self.create_task(self.run_blocking(partial(func, *args)))
+        return super().run_in_executor(executor, func, *args)
 
     def time(self) -> float:
         """The clock's."""

@@ -39,14 +39,15 @@ FAILURES: Mapping[Way, FailureKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """An upstream's reaction that is no answer."""
+    """An upstream's reaction that is no answer; ``detail`` says more about a connection that was not made."""
 
     way: Way
+    detail: str = ""
 
     def failure(self) -> Failure:
         """As the engine gets it."""
         never_sent = self.way in ("connect", "unreachable", "tls")
-        detail = "TLS handshake failed" if self.way == "tls" else ""
+        detail = self.detail or ("TLS handshake failed" if self.way == "tls" else "")
         return Failure(FAILURES[self.way], sent=not never_sent, detail=detail)
 
 

@@ -29,7 +29,7 @@ __all__ = ["SimulationFactory", "mesh_clock", "mesh_seed", "mesh_sim"]
 
 _MARK: Final = (
     "mesh(config, *, namespace, seed): the YAML of mesh_sim() in this test, relative to its file; "
-    "a coroutine with this mark runs on virtual time"
+    "a coroutine with this mark, or that asks for mesh_sim, runs on virtual time"
 )
 _TERMINAL: Final = "-"
 
@@ -122,7 +122,8 @@ class _Session:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             function = getattr(item, "obj", None)
-            if item.get_closest_marker("mesh") is not None and inspect.iscoroutinefunction(function):
+            is_ours = item.get_closest_marker("mesh") is not None or "mesh_sim" in getattr(item, "fixturenames", ())
+            if is_ours and inspect.iscoroutinefunction(function):
                 item.obj = _on_virtual_time(function)  # type: ignore[attr-defined]
 
     # -- the whole run -----------------------------------------------------------------------------

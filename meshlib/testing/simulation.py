@@ -180,7 +180,7 @@ class Simulation:
             return self._world.service(name)
         host = self._host(name)
         for site in self._world.scripts.sites.values():
-            if site.is_known and site.host == host and labels.items() <= site.labels.items():
+            if host in site.hosts and labels.items() <= site.labels.items():
                 return self._world.served_by(site)
         raise MeshError(f"no endpoint of {host} has the labels {labels}; deploy one with sim.deploy({name!r}, …)")
 
@@ -320,7 +320,7 @@ class Simulation:
         places = [
             site
             for site in self._world.scripts.sites.values()
-            if site.is_known and site.host == resolved and (version is None or site.labels.get("version") == version)
+            if resolved in site.hosts and (version is None or site.labels.get("version") == version)
         ]
         if not places:
             raise MeshError(f"{resolved} has no endpoint{f' of version {version}' if version else ''} to mount it at")
@@ -345,17 +345,21 @@ class Simulation:
         )
 
     def rotate_keys(self) -> None:
-        """The issuers sign with a new key, and the old one is withdrawn."""
+        """The issuers sign with a new key, and the old one is withdrawn.
+
+        The mesh knows of it when it reads the keys again: twenty minutes after the last time, or at the first token
+        with the new key, if that was not done within the last minute.
+        """
         self._world.issuer.rotate()
 
     @contextmanager
     def keys_unreachable(self) -> Iterator[None]:
-        """Within, no ``jwksUri`` can be read."""
-        self._world.issuer.is_down = True
+        """Within, no ``jwksUri`` can be read; keys that have been read stay in use."""
+        self._world.issuer.set_down(is_down=True)
         try:
             yield
         finally:
-            self._world.issuer.is_down = False
+            self._world.issuer.set_down(is_down=False)
 
     def authorize(self, table: str | os.PathLike[str] | Iterable[Mapping[str, Any]]) -> Decisions:
         """Decide about described requests: a CSV file or mappings, see :mod:`meshlib.testing.access`. Sends nothing."""

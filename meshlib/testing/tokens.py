@@ -1,21 +1,24 @@
 """An issuer of tokens for every ``issuer`` that the YAML names: its keys stand in for those of ``jwksUri``.
 
 The keys come from the simulation's seed, and Ed25519 signs the same text in the same way,
-so that a token is the same bytes in every run.
+so that a token is the same bytes in every run. The mesh reads keys as it does in production
+(every twenty minutes, sooner for a key that it does not know), on the simulation's clock.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from meshlib._engine.jwt_keys import KeySet, KeySetError, parse_keys
 from meshlib._inbound import gate
+from meshlib._inbound.key_store import KeyRecord
 from meshlib._inbound.keys import KeyManager
 from meshlib._snapshot.authentication import Authentication, KeyOrigin
 
@@ -23,18 +26,24 @@ if TYPE_CHECKING:
     from meshlib._runtime import Runtime
     from meshlib.testing.clock import VirtualClock
 
-__all__ = ["Issuer"]
+__all__ = ["Issuer", "Keys"]
+
+
+class _Phase(NamedTuple):
+    """From ``since`` on the issuer signs with a key, and its keys can be read or not."""
+
+    since: float
+    generation: int
+    is_down: bool
 
 
 class Issuer:
-    """Mints tokens, and hands out the keys that verify them. ``is_down``: its keys cannot be read."""
+    """Mints tokens, and has the keys that verify them."""
 
     def __init__(self, clock: VirtualClock, seed: int) -> None:
         self._clock = clock
         self._seed = seed
-        self._generation = 1
-        self.is_down = False
-        self._sets: dict[tuple[int, str], KeySet] = {}
+        self._phases = [_Phase(clock.monotonic(), 1, is_down=False)]
 
     def token(
         self,
@@ -54,49 +63,78 @@ class Issuer:
         if audience is not None:
             payload["aud"] = audience if isinstance(audience, str) else list(audience)
         payload |= claims or {}
-        generation = 0 if forged else self._generation
-        key_id = f"key-{self._generation}"
+        current = self._phases[-1].generation
+        generation = 0 if forged else current
+        key_id = f"key-{current}"
         return jwt.encode(payload, _private_key(self._seed, generation), algorithm="EdDSA", headers={"kid": key_id})
 
     def rotate(self) -> None:
         """Sign with a new key from now on; the one before is withdrawn."""
-        self._generation += 1
+        last = self._phases[-1]
+        self._phases.append(_Phase(self._clock.monotonic(), last.generation + 1, last.is_down))
 
-    def find(self, origin: KeyOrigin) -> KeySet | None:
-        """The keys of any origin: ours, and those that are written in the rule."""
-        if self.is_down and not origin.inline:
-            return None
-        known = self._sets.get((self._generation, origin.inline))
-        if known is None:
-            known = _key_set(self._seed, self._generation)
-            if origin.inline:
-                with suppress(KeySetError):
-                    known = KeySet((*known.keys, *parse_keys(origin.inline).keys))
-            self._sets[self._generation, origin.inline] = known
-        return known
+    def set_down(self, *, is_down: bool) -> None:
+        """Whether its keys cannot be read from now on."""
+        self._phases.append(_Phase(self._clock.monotonic(), self._phases[-1].generation, is_down))
+
+    def keys_at(self, instant: float) -> KeySet | None:
+        """What a reading at an instant that has come gives; None while it is down."""
+        phase = self._phases[max(bisect_right(self._phases, instant, key=lambda one: one.since) - 1, 0)]
+        return None if phase.is_down else _key_set(self._seed, phase.generation)
+
+    def keys_beside(self, inline: str) -> KeySet:
+        """The current key, and those that are written in a rule."""
+        return _keys_beside(self._seed, self._phases[-1].generation, inline)
+
+
+class Keys(KeyManager):
+    """Reads the keys of an issuer when production would, without a thread: what was due is caught up with when asked.
+
+    The readings of all workloads are the same ones, as if one control plane made them.
+    """
+
+    def __init__(self, issuer: Issuer, clock: VirtualClock) -> None:
+        super().__init__()
+        self._issuer = issuer
+        self._clock = clock
+        self._began: Final = clock.monotonic()
+        self._readings: dict[KeyOrigin, KeyRecord] = {}
 
     def serve(self, runtime: Runtime) -> None:
         """Applications with this runtime's middleware verify tokens with these keys, and fetch none."""
-        gate._managers[runtime] = _GivenKeys(self)
-
-
-class _GivenKeys(KeyManager):
-    """In place of what reads keys over the network."""
-
-    def __init__(self, issuer: Issuer) -> None:
-        super().__init__()
-        self._issuer = issuer
+        gate._managers[runtime] = self
 
     def find(self, origin: KeyOrigin) -> KeySet | None:
-        """The issuer's."""
-        return self._issuer.find(origin)
+        """The keys that the mesh has now."""
+        if origin.inline:
+            return self._issuer.keys_beside(origin.inline)
+        now, record = self._clock.monotonic(), self._record(origin)
+        while record.due_at <= now:
+            self._read_at(record, record.due_at)
+        return record.usable(now)
+
+    def _record(self, origin: KeyOrigin) -> KeyRecord:
+        return self._readings.setdefault(origin, KeyRecord(due_at=self._began))
+
+    def _read_at(self, record: KeyRecord, instant: float) -> None:
+        keys = self._issuer.keys_at(instant)
+        if keys is None:
+            record.fail("unreachable", instant)
+        else:
+            record.succeed(keys, instant)
 
     def hurry(self, origin: KeyOrigin) -> Future[None] | None:
-        """Nothing would come of it."""
-        return None
+        """Read them at once, unless that was done a moment ago."""
+        now, record = self._clock.monotonic(), self._record(origin)
+        if origin.inline or not record.hurry(now):
+            return None
+        self._read_at(record, now)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
     def prepare(self, authentication: Authentication | None) -> None:
-        """Nothing is read."""
+        """Nothing is read before somebody asks."""
 
 
 @lru_cache(maxsize=64)
@@ -106,8 +144,17 @@ def _private_key(seed: int, generation: int) -> Any:
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"{seed}/{generation}".encode()).digest())
 
 
+@lru_cache(maxsize=64)
 def _key_set(seed: int, generation: int) -> KeySet:
     from jwt.algorithms import OKPAlgorithm
 
     public = json.loads(OKPAlgorithm.to_jwk(_private_key(seed, generation).public_key()))
     return parse_keys(json.dumps({"keys": [{**public, "kid": f"key-{generation}", "alg": "EdDSA", "use": "sig"}]}))
+
+
+@lru_cache(maxsize=64)
+def _keys_beside(seed: int, generation: int, inline: str) -> KeySet:
+    own = _key_set(seed, generation)
+    with suppress(KeySetError):
+        return KeySet((*own.keys, *parse_keys(inline).keys))
+    return own

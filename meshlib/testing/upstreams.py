@@ -14,8 +14,10 @@ import random
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypedDict, Unpack
 
+from meshlib._http import Failure
+from meshlib.errors import MeshError
 from meshlib.testing.latency import Latency
 from meshlib.testing.messages import FAILURES, Break, Handler, Reaction, UpstreamRequest, Way, answer_of
 from meshlib.testing.transport import Answer
@@ -24,12 +26,22 @@ if TYPE_CHECKING:
     from meshlib.testing.apps import App
     from meshlib.testing.clock import VirtualClock
 
-__all__ = ["DEFAULT_LATENCY", "Body", "Capacity", "Plan", "Rule", "Scripts", "Site", "Upstream"]
+__all__ = ["DEFAULT_LATENCY", "Body", "Capacity", "Plan", "Rule", "Scripts", "Site", "Upstream", "When"]
 
 DEFAULT_LATENCY: Final = 0.001
 Capacity: TypeAlias = tuple[int, float, Answer | Break]
 """Requests at once, requests that wait, and what further ones get."""
 Body: TypeAlias = "bytes | str | Mapping[str, Any] | Sequence[Any]"
+
+
+class When(TypedDict, total=False):
+    """What all rules have in common: how often, when, by which chance, and how long the upstream takes."""
+
+    times: int
+    after: float
+    lasting: float
+    probability: float
+    latency: Latency
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -39,8 +51,7 @@ class Rule:
     host: str
     subset: str | None
     endpoint: str | None
-    reaction: Answer | Break | None = None
-    handler: Handler | None = None
+    reaction: Answer | Break | Handler
     left: int | None = None
     start: float = 0.0
     end: float = math.inf
@@ -120,12 +131,24 @@ class Upstream:
         self._endpoint = endpoint
 
     def subset(self, name: str) -> Upstream:
-        """Only the endpoints of a subset of its DestinationRule."""
+        """Only the endpoints of a subset of its DestinationRule. Raises MeshError if it has none."""
+        known = {subset for site in self._sites() for host, subset in site.subsets if host == self.host}
+        self._check(f"subset {name!r}", name, known)
         return Upstream(self._scripts, self._clock, self.host, name, self._endpoint)
 
     def endpoint(self, key: str) -> Upstream:
-        """Only one endpoint, by its ``address:port``."""
+        """Only one endpoint, by its ``address:port``. Raises MeshError if the host has others, but not this one."""
+        self._check(f"endpoint {key!r}", key, {site.key for site in self._sites()})
         return Upstream(self._scripts, self._clock, self.host, self._subset, key)
+
+    def _sites(self) -> list[Site]:
+        return [site for site in self._scripts.sites.values() if self.host in site.hosts]
+
+    def _check(self, what: str, name: str, known: set[str]) -> None:
+        """A slip in a name must not make a test pass. Of hosts without endpoints nothing is known."""
+        if name not in known and self._sites():
+            there = f"it has {', '.join(sorted(known))}" if known else "it has none"
+            raise MeshError(f"{self.host} has no {what}; {there}; sim.deploy(…) adds endpoints")
 
     def covers(self, host: str, subset: str | None, endpoint: str | None) -> bool:
         """Whether the part is within this one."""
@@ -136,32 +159,37 @@ class Upstream:
         )
 
     def respond(
-        self, status: int = 200, *, headers: Mapping[str, str] | None = None, body: Body = b"", **when: Any
+        self,
+        status: int = 200,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body = b"",
+        **when: Unpack[When],
     ) -> Self:
         """Answer with a status; a ``body`` that is neither bytes nor text is sent as JSON."""
         content, kind = _content(body)
         fields = {name.lower(): value for name, value in (headers or {}).items()}
         if kind:
             fields.setdefault("content-type", kind)
-        return self._add(reaction=Answer(status=status, headers=tuple(fields.items()), body=content), **when)
+        return self._add(Answer(status=status, headers=tuple(fields.items()), body=content), when)
 
-    def fail(self, way: Way = "connect", **when: Any) -> Self:
+    def fail(self, way: Way = "connect", **when: Unpack[When]) -> Self:
         """Fail without an answer. Raises ValueError for a way that does not exist."""
         if way not in FAILURES:
             raise ValueError(f"an upstream cannot fail by {way!r}; it can by {', '.join(FAILURES)}")
-        return self._add(reaction=Break(way), **when)
+        return self._add(Break(way), when)
 
-    def sequence(self, *reactions: Reaction, **when: Any) -> Self:
+    def sequence(self, *reactions: Reaction, **when: Unpack[When]) -> Self:
         """One reaction after another, each once; then the rules before this one go on."""
         for reaction in reversed(reactions):
-            self._add(reaction=answer_of(reaction), **{**when, "times": 1})
+            self._add(answer_of(reaction), {**when, "times": 1})
         return self
 
-    def handle(self, handler: Handler, **when: Any) -> Self:
+    def handle(self, handler: Handler, **when: Unpack[When]) -> Self:
         """Call a function, synchronous or not, with each :class:`UpstreamRequest`."""
-        return self._add(handler=handler, **when)
+        return self._add(handler, when)
 
-    def calls(self, *urls: str, method: str = "GET", required: bool = True, **when: Any) -> Self:
+    def calls(self, *urls: str, method: str = "GET", required: bool = True, **when: Unpack[When]) -> Self:
         """Call other services before it answers 200, as its own workload sees the configuration.
 
         With ``required`` an answer of 500 or more makes its own a 502.
@@ -202,21 +230,14 @@ class Upstream:
         in_subset = self._subset is None or (self.host, self._subset) in site.subsets
         return in_subset and self._endpoint in (None, site.key)
 
-    def _add(
-        self,
-        *,
-        reaction: Answer | Break | None = None,
-        handler: Handler | None = None,
-        times: int | None = None,
-        after: float = 0.0,
-        lasting: float = math.inf,
-        probability: float = 1.0,
-        latency: Latency | None = None,
-    ) -> Self:
-        start = self._clock.monotonic() + after
+    def _add(self, reaction: Answer | Break | Handler, when: When) -> Self:
+        if unknown := when.keys() - When.__annotations__.keys():
+            raise TypeError(f"a rule has no argument {min(unknown)!r}; it has {', '.join(When.__annotations__)}")
+        start = self._clock.monotonic() + when.get("after", 0.0)
         rule = Rule(
-            host=self.host, subset=self._subset, endpoint=self._endpoint, reaction=reaction, handler=handler,
-            left=times, start=start, end=start + lasting, probability=probability, latency=latency,
+            host=self.host, subset=self._subset, endpoint=self._endpoint, reaction=reaction, left=when.get("times"),
+            start=start, end=start + when.get("lasting", math.inf), probability=when.get("probability", 1.0),
+            latency=when.get("latency"),
         )  # fmt: skip
         self._scripts.add(rule)
         return self
@@ -242,6 +263,13 @@ class Plan:
         self.rule = rule
         self.latency = latency
         self.capacity = capacity
+
+    @property
+    def failure(self) -> Failure:
+        """The connection that was not made, where it :attr:`breaks_connection`."""
+        assert self.rule is not None
+        assert isinstance(self.rule.reaction, Break)
+        return self.rule.reaction.failure()
 
     @property
     def way(self) -> Way:
@@ -281,8 +309,8 @@ class Site:
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     received: Counter[str] = field(default_factory=Counter)
     app: App | None = None
-    is_known: bool = False
-    """Whether it is an endpoint of the configuration in force."""
+    hosts: set[str] = field(default_factory=set)
+    """Those of which it is an endpoint by the configuration in force; ``host`` is the first that it ever was of."""
     _known: dict[str, _Known] = field(default_factory=dict)
 
     def known(self, scripts: Scripts, host: str) -> _Known:
@@ -307,6 +335,18 @@ class Site:
             and (one.subset is None or (host, one.subset) in self.subsets)
         ]
         return max(found, key=lambda one: one[:3])[3] if found else default
+
+    def find_rule(self, known: _Known, now: float) -> Rule | None:
+        """The rule that takes a request; None: it is answered 200."""
+        for rule in known.rules:
+            if rule.takes(now, self.chance):
+                return rule
+        return None if self.hosts or self.app is not None or not _is_of_mesh(self.address) else self._nobody()
+
+    def _nobody(self) -> Rule:
+        """A name that only the mesh could know, and nobody has it: an omission in a test must not look like success."""
+        why = f"no service {self.key} in the simulation, see sim.deploy()"
+        return Rule(host=self.host, subset=None, endpoint=None, reaction=Break("connect", why))
 
     def draw(self, latency: Latency) -> float:
         """One duration."""
@@ -339,3 +379,8 @@ class Site:
                 turn.set_result(None)
                 return
         self.working -= 1
+
+
+def _is_of_mesh(address: str) -> bool:
+    """Whether it is a name without a dot, or a cluster's; neither an address nor a name of the internet."""
+    return address.endswith((".svc", ".svc.cluster.local")) or not ("." in address or ":" in address)

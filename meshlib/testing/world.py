@@ -29,7 +29,7 @@ from meshlib.testing.memory_loop import MemoryLoop
 from meshlib.testing.messages import Break, Handler, Reaction, UpstreamRequest, answer_of
 from meshlib.testing.service import Service
 from meshlib.testing.timeline import Timeline
-from meshlib.testing.tokens import Issuer
+from meshlib.testing.tokens import Issuer, Keys
 from meshlib.testing.transport import Answer
 from meshlib.testing.upstreams import Plan, Scripts, Site
 from meshlib.workload import Workload
@@ -55,6 +55,7 @@ class World:
         self.timeline = Timeline()
         self.coverage = Coverage()
         self.issuer = Issuer(self.clock, seed)
+        self.keys = Keys(self.issuer, self.clock)
         self.guards = Guards(self, enforce=enforce)
         self.faults: list[InjectedFault] = []
         self.services: dict[str, Service] = {}
@@ -89,7 +90,7 @@ class World:
         for service in self.services.values():
             service.runtime.publish(self.compile(service.workload))
         for site in self.scripts.sites.values():
-            site.is_known = False
+            site.hosts.clear()
             site.subsets.clear()
         for service in list(self.services.values()):
             self._find_sites(service.runtime.published.snapshot)
@@ -120,7 +121,7 @@ class World:
         runtime.originator = NoTls()
         runtime.observe(self.timeline.listener(label, self.clock.monotonic))
         runtime.observe(self.coverage.hear, EndpointEjected, RequestServed)
-        self.issuer.serve(runtime)
+        self.keys.serve(runtime)
         return service
 
     # -- places --------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class World:
         for cluster in snapshot.clusters.values():
             for endpoint in cluster.endpoints:
                 site = self.site(endpoint.key, endpoint.address, endpoint.port, cluster.host)
-                site.is_known = True
+                site.hosts.add(cluster.host)
                 site.labels, site.identity = endpoint.labels or site.labels, endpoint.identity or site.identity
                 if cluster.subset and (cluster.host, cluster.subset) not in site.subsets:
                     site.subsets.add((cluster.host, cluster.subset))
@@ -177,7 +178,7 @@ class World:
         if plan.breaks_connection:
             timeout = cluster.policy.connection_pool.connect_timeout
             await asyncio.sleep(timeout if plan.way == "unreachable" else 0)
-            return Break(plan.way).failure()
+            return plan.failure
         peer = self.peer(caller, cluster) if self.guards.has_rules or site.app is not None else ""
         answer = await self.answer(site, plan, request, peer)
         if isinstance(answer, Failure):
@@ -196,7 +197,7 @@ class World:
         site.received[host] += 1
         known = site.known(self.scripts, host)
         now = self.clock.monotonic()
-        rule = next((one for one in known.rules if one.takes(now, site.chance)), None)
+        rule = site.find_rule(known, now)
         latency = site.draw(known.latency if rule is None or rule.latency is None else rule.latency)
         return Plan(rule, latency, known.capacity)
 
@@ -229,10 +230,9 @@ class World:
     async def _work(self, site: Site, plan: Plan, request: UpstreamRequest) -> Answer | Failure:
         await asyncio.sleep(plan.latency)
         rule, reaction = plan.rule, _FINE
-        if rule is not None and rule.handler is not None:
-            reaction = await self._handle(rule.handler, request)
-        elif rule is not None and rule.reaction is not None:
-            reaction = rule.reaction
+        if rule is not None:
+            reacts = rule.reaction
+            reaction = reacts if isinstance(reacts, Answer | Break) else await self._handle(reacts, request)
         elif site.app is not None:
             reaction = await site.app.answer(request, site)
         if isinstance(reaction, Answer):

@@ -51,7 +51,7 @@ def test_plaintext_does_not_get_into_a_strict_namespace() -> None:
 
 
 def test_tokens_are_those_of_the_issuer_that_the_yaml_names() -> None:
-    """Good, absent, forged, expired, of another issuer; keys that rotate or cannot be read."""
+    """Good, absent, forged, expired, of another issuer."""
     with Simulation(TOKENS) as sim:
         sim.deploy("web")
 
@@ -65,13 +65,54 @@ def test_tokens_are_those_of_the_issuer_that_the_yaml_names() -> None:
         assert status(sim.token("https://other.example")) == 401
         sim.advance(3600 + 61)  # its hour, and the minute that Istio grants
         assert status(good) == 401
-        fresh = sim.token(ISSUER)
-        assert status(fresh) == 200
-        sim.rotate_keys()
-        assert status(fresh) == 401
         assert status(sim.token(ISSUER)) == 200
+
+
+def test_keys_are_read_again_on_virtual_time() -> None:
+    """Every twenty minutes; a key that is not known brings it forward, at most once a minute."""
+    with Simulation(TOKENS) as sim:
+        sim.deploy("web")
+
+        def status(token: str) -> int:
+            return sim.get("http://web/", headers={"authorization": f"Bearer {token}"}).status
+
+        old = sim.token(ISSUER)
+        sim.advance(60)
+        sim.rotate_keys()
+        assert status(old) == 200  # nobody knows yet
+        sim.advance(20 * 60 - 61)
+        assert status(old) == 200
+        sim.advance(1)
+        assert status(old) == 401
+        sim.advance(60)
+        before = sim.token(ISSUER)
+        sim.rotate_keys()
+        assert status(before) == 200
+        assert status(sim.token(ISSUER)) == 200  # a new key: they are read at once
+        assert status(before) == 401
+        sim.rotate_keys()
+        assert status(sim.token(ISSUER)) == 401  # but not twice in a minute
+        sim.advance(60)
+        assert status(sim.token(ISSUER)) == 200
+
+
+def test_keys_of_an_issuer_that_is_down_stay_in_use_for_a_day() -> None:
+    """And where there never were any, they are tried for until they come."""
+    with Simulation(TOKENS) as sim, sim.keys_unreachable():
+        sim.deploy("web")
+        headers = {"authorization": f"Bearer {sim.token(ISSUER, expires_in=1e6)}"}
+        assert sim.get("http://web/", headers=headers).text == "Jwks remote fetch is failed"
+    with Simulation(TOKENS) as sim:
+        sim.deploy("web")
+        headers = {"authorization": f"Bearer {sim.token(ISSUER, expires_in=1e6)}"}
+        assert sim.get("http://web/", headers=headers).status == 200
         with sim.keys_unreachable():
-            assert status(sim.token(ISSUER)) == 401
+            sim.advance(24 * 3600 - 60)
+            assert sim.get("http://web/", headers=headers).status == 200
+            sim.advance(3600)
+            assert sim.get("http://web/", headers=headers).status == 401
+        sim.advance(3600)
+        assert sim.get("http://web/", headers=headers).status == 200
 
 
 def test_a_token_is_the_same_text_in_every_run() -> None:
