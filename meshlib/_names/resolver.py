@@ -92,9 +92,13 @@ class Resolver:
             self._asked.update(due)
             waiting = [at for name, at in self._due.items() if name not in self._asked]
         for name in due:
-            threading.Thread(target=self._look_up, args=(name,), name=f"meshlib-names {name}", daemon=True).start()
+            self._begin(name)
         # A look-up that ends wakes the thread; so does a publish, after UNTOLD at the latest.
         return max(min(waiting, default=now + UNTOLD) - now, 0.01) if due or waiting else UNTOLD
+
+    def _begin(self, name: str) -> None:
+        """One thread for one name."""
+        threading.Thread(target=self._look_up, args=(name,), name=f"meshlib-names {name}", daemon=True).start()
 
     def _look_up(self, name: str) -> None:
         answer = self._answer(name)

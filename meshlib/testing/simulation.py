@@ -174,6 +174,14 @@ class Simulation:
         """
         return Upstream(self._world.scripts, self.clock, self._host(host))
 
+    def dns(self, name: str, *addresses: str, ttl: float = 30.0) -> None:
+        """What a name of a ServiceEntry with ``resolution: DNS`` resolves to from now on; without addresses to nothing.
+
+        The mesh notices when its last answer's ``ttl`` (seconds, at least one) is over. Names without an answer stay
+        names, which take requests as they are.
+        """
+        self._world.names.answer(name, addresses, ttl)
+
     def service(self, name: str | Workload, **labels: str) -> Service:
         """A workload, so as to make requests as it does: one behind a service, with these labels, or any other."""
         if isinstance(name, Workload):

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypedDict, Unpack
 
+from meshlib._compile.hosts import is_address
 from meshlib._http import Failure
 from meshlib.errors import MeshError
 from meshlib.testing.latency import Latency
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_LATENCY", "Body", "Capacity", "Plan", "Rule", "Scripts", "Site", "Upstream", "When"]
 
 DEFAULT_LATENCY: Final = 0.001
+_NAMED: Final = 10  # that an error names
 Capacity: TypeAlias = tuple[int, float, Answer | Break]
 """Requests at once, requests that wait, and what further ones get."""
 Body: TypeAlias = "bytes | str | Mapping[str, Any] | Sequence[Any]"
@@ -145,9 +147,14 @@ class Upstream:
         return [site for site in self._scripts.sites.values() if self.host in site.hosts]
 
     def _check(self, what: str, name: str, known: set[str]) -> None:
-        """A slip in a name must not make a test pass. Of hosts without endpoints nothing is known."""
-        if name not in known and self._sites():
-            there = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        """A slip in a name must not make a test pass. Of hosts without endpoints, or with names for them, who knows."""
+        sites = self._sites()
+        if name not in known and sites and all(is_address(site.address) for site in sites):
+            there = (
+                f"it has {', '.join(sorted(known)[:_NAMED])}{', …' if len(known) > _NAMED else ''}"
+                if known
+                else "it has none"
+            )
             raise MeshError(f"{self.host} has no {what}; {there}; sim.deploy(…) adds endpoints")
 
     def covers(self, host: str, subset: str | None, endpoint: str | None) -> bool:

@@ -27,6 +27,7 @@ from meshlib.testing.faults import InjectedFault, with_faults
 from meshlib.testing.guards import Guards, Passed
 from meshlib.testing.memory_loop import MemoryLoop
 from meshlib.testing.messages import Break, Handler, Reaction, UpstreamRequest, answer_of
+from meshlib.testing.names import ScriptedNames
 from meshlib.testing.service import Service
 from meshlib.testing.timeline import Timeline
 from meshlib.testing.tokens import Issuer, Keys
@@ -57,6 +58,7 @@ class World:
         self.issuer = Issuer(self.clock, seed)
         self.keys = Keys(self.issuer, self.clock)
         self.guards = Guards(self, enforce=enforce)
+        self.names = ScriptedNames(self._find_sites)
         self.faults: list[InjectedFault] = []
         self.services: dict[str, Service] = {}
         self.version = ""
@@ -93,6 +95,7 @@ class World:
             site.hosts.clear()
             site.subsets.clear()
         for service in list(self.services.values()):
+            self._find_sites(service.runtime.compiled)
             self._find_sites(service.runtime.published.snapshot)
         self.scripts.version += 1
 
@@ -122,6 +125,7 @@ class World:
         runtime.observe(self.timeline.listener(label, self.clock.monotonic))
         runtime.observe(self.coverage.hear, EndpointEjected, RequestServed)
         self.keys.serve(runtime)
+        self.names.serve(runtime)
         return service
 
     # -- places --------------------------------------------------------------------------------------

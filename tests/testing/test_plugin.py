@@ -11,6 +11,7 @@ import pytest
 
 import meshlib
 import meshlib.testing.memory_aiohttp
+import meshlib.testing.memory_requests
 import meshlib.testing.simulation  # here, since pytester forgets what is imported within it, and half of it would stay
 from meshlib._context import handed_on
 from tests.testing.meshes import RETRIES
@@ -186,3 +187,98 @@ def test_a_run_that_does_not_use_it_pays_nothing() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = result.stdout.strip()
     assert found == "['meshlib.testing', 'meshlib.testing.watching', 'meshlib.testing.plugin']"
+
+
+BOOKINFO = """
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: default}
+spec: {clusterIP: 10.255.0.7, ports: [{name: http, port: 80, targetPort: 9080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: reviews-1, namespace: default, labels: {kubernetes.io/service-name: reviews}}
+addressType: IPv4
+ports: [{name: http, port: 9080}]
+endpoints:
+"""
+ENDPOINTS = "".join(f"- addresses: [10.0.0.{number}]\n" for number in range(1, 11))
+
+
+def test_the_first_example_that_anybody_sees_runs_as_it_stands(project: pytest.Pytester) -> None:
+    """With YAML that has the service and its endpoints, as an export of a cluster would."""
+    (project.path / "mesh" / "services.yaml").write_text(BOOKINFO + ENDPOINTS)
+    project.makepyfile(
+        """
+def test_reviews_survives_one_bad_endpoint(mesh_sim):              # fixture of the shipped pytest plugin
+    sim = mesh_sim("mesh/", seed=7)                                 # production YAML (retryOn 5xx, eject after 7), virtual clock, no sockets
+    sim.upstream("reviews").endpoint("10.0.0.1:9080").respond(503)  # one of ten endpoints is broken from now on
+    calls = sim.send("GET", "http://reviews/", times=1000, every=0.1)
+    assert calls.statuses == {200: 1000} and calls.ejected == ["10.0.0.1:9080"]
+    sim.advance(30)                                                 # base ejection time
+"""  # noqa: E501 - verbatim
+    )
+    project.runpytest().assert_outcomes(passed=1)
+
+
+def test_a_coroutine_that_asks_for_a_simulation_runs_on_its_time(project: pytest.Pytester) -> None:
+    """Without the mark, and with what it gives to threads."""
+    project.makepyfile(
+        """
+import asyncio
+import time
+
+async def test_it(mesh_sim):
+    sim = mesh_sim("mesh/")
+    sim.deploy("reviews", port=9080)
+
+    def blocking(seconds):
+        time.sleep(seconds)
+        with sim.requests() as session:
+            return session.get("http://reviews:9080/").status_code
+
+    waits = (asyncio.to_thread(blocking, seconds) for seconds in (3, 1, 2))
+    assert await asyncio.gather(*waits) == [200, 200, 200]
+    assert 3 < sim.now < 3.1
+    assert (await sim.client.call("GET", "http://reviews:9080/")).status == 200
+"""
+    )
+    project.runpytest().assert_outcomes(passed=1)
+
+
+def test_slips_in_names_are_told_instead_of_ignored(project: pytest.Pytester) -> None:
+    """A script that nothing obeys would make a test pass."""
+    project.makepyfile(
+        PREAMBLE
+        + """
+import pytest
+from meshlib import MeshError
+
+def test_it(mesh_sim):
+    sim = deployed(mesh_sim("mesh/"))
+    reviews = sim.upstream("reviews")
+    with pytest.raises(MeshError, match=r"no endpoint '10.0.0.99:9080'; it has 10.0.0.10:9080, 10.0.0.1:9080"):
+        reviews.endpoint("10.0.0.99:9080")
+    with pytest.raises(MeshError, match="no subset 'v9'; it has none"):
+        reviews.subset("v9")
+    with pytest.raises(TypeError, match="no argument 'time'; it has times, after, lasting, probability, latency"):
+        reviews.respond(503, time=3)
+    nobody = sim.get("http://ratings:9080/")
+    assert nobody.status == 503
+    assert nobody.text.endswith("no service ratings:9080 in the simulation, see sim.deploy()")
+    assert sim.get("https://api.example.com/").status == 200
+"""
+    )
+    project.runpytest().assert_outcomes(passed=1)
+
+
+def test_nothing_but_the_plugin_needs_pytest() -> None:
+    """Those who use unittest have it all."""
+    code = (
+        "import sys; sys.modules['pytest'] = None\n"
+        "from meshlib.testing import *\n"
+        "with Simulation() as sim:\n"
+        "    sim.deploy('web')\n"
+        "    sim.send('GET', 'http://web/', times=3).check(statuses={200: 3})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -396,3 +396,34 @@ def test_coverage_tells_what_no_call_has_exercised(sim: Simulation) -> None:
     sim.get(URL)
     assert sim.coverage.percent == 100
     assert sim.coverage.from_json(sim.coverage.to_json()).counts == sim.coverage.counts
+
+
+NAMED = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: search, namespace: default}
+spec:
+  hosts: [search.example.com]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+"""
+
+
+def test_names_resolve_for_their_time_to_live() -> None:
+    """On virtual time; a look-up that fails takes nothing away."""
+    with Simulation(NAMED) as sim:
+        get = lambda: sim.get("http://search.example.com/").endpoint  # noqa: E731
+        assert get() == "search.example.com:80"
+        sim.dns("search.example.com", "192.0.2.1", ttl=20)
+        assert get() == "192.0.2.1:80"
+        sim.dns("search.example.com", "192.0.2.2", ttl=20)
+        sim.advance(19)
+        assert get() == "192.0.2.1:80"
+        sim.advance(1)
+        assert get() == "192.0.2.2:80"
+        sim.upstream("search.example.com").endpoint("192.0.2.2:80").respond(404)
+        sim.dns("search.example.com")
+        sim.advance(3600)
+        assert sim.get("http://search.example.com/").status == 404
+        sim.publish(NAMED.replace("name: http", "name: http-web"))
+        assert get() == "192.0.2.2:80"
