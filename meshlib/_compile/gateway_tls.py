@@ -1,4 +1,4 @@
-"""The TLS of a gateway's servers: certificates from Secrets or files, and what clients must show (semantics 5.5)."""
+"""TLS that servers of this process end: certificates from Secrets or files, and what clients must show (5.5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from meshlib.model.mesh_config import MeshConfig
 from meshlib.model.mesh_proxy import Topology
 from meshlib.model.server_tls import ServerTLSSettings
 
-__all__ = ["gateway_listeners"]
+__all__ = ["gateway_listeners", "ingress_tls"]
 
 _MODES: Final[Mapping[str | None, Mode]] = {
     "SIMPLE": "SIMPLE",
@@ -51,7 +51,8 @@ def gateway_listeners(
             if server.protocol in HTTP_KINDS:
                 plain.append(port)
             elif server.server.tls is not None and mode is not None and server.protocol == "HTTPS":
-                opened.append(_tls_server(server, server.server.tls, mode, secrets))
+                hosts = tuple(host.lower() for host in server.plain_hosts())
+                opened.append(_tls_server(hosts, server.origin, server.server.tls, mode, secrets))
             else:
                 what = "passes TLS on unopened" if server.passes_tls else f"speaks {server.protocol}"
                 findings.add("MESH191", server.origin, f"the server at port {port} {what}")
@@ -74,14 +75,26 @@ def _topology(index: Index) -> Topology:
     return found or Topology()
 
 
-def _tls_server(server: BoundServer, settings: ServerTLSSettings, mode: Mode, secrets: _Secrets) -> TlsServer:
+def ingress_tls(
+    settings: ServerTLSSettings, index: Index, namespace: str, origin: Origin, findings: Findings
+) -> tuple[TlsServer, ...]:
+    """The TLS of a Sidecar's ingress listener, for every name; empty where it ends none."""
+    mode = _MODES.get(settings.mode)
+    if mode is None:
+        return ()
+    return (_tls_server(("*",), origin, settings, mode, _Secrets(index, namespace, findings)),)
+
+
+def _tls_server(
+    hosts: tuple[str, ...], origin: Origin, settings: ServerTLSSettings, mode: Mode, secrets: _Secrets
+) -> TlsServer:
     pairs: tuple[KeyPair, ...] = ()
     roots: bytes | str | None = None
     if mode != "ISTIO_MUTUAL":  # the workload's own certificates do for that
-        pairs = _pairs(settings, secrets, server.origin)
-        roots = _roots(settings, secrets, server.origin) if mode != "SIMPLE" else None
+        pairs = _pairs(settings, secrets, origin)
+        roots = _roots(settings, secrets, origin) if mode != "SIMPLE" else None
     return TlsServer(
-        hosts=tuple(host.lower() for host in server.plain_hosts()),
+        hosts=hosts,
         mode=mode,
         pairs=pairs,
         roots=roots,
@@ -92,7 +105,7 @@ def _tls_server(server: BoundServer, settings: ServerTLSSettings, mode: Mode, se
         oldest=_version(settings.min_protocol_version, "TLSV1_2"),
         newest=_version(settings.max_protocol_version, "TLSV1_3"),
         ciphers=settings.cipher_suites,
-        origin=server.origin,
+        origin=origin,
     )
 
 

@@ -22,15 +22,16 @@ def own_services(index: Index, workload: Workload) -> dict[int, OwnService]:
         if service.meta.namespace != workload.namespace or not selector or not selector.items() <= labels:
             continue
         name, namespace = service.meta.name, service.meta.namespace
-        own = OwnService(service_host(name, namespace).lower(), name, namespace)
+        host = service_host(name, namespace).lower()
         for port in service.spec.ports or ():
-            found.setdefault(port.target_port if isinstance(port.target_port, int) else port.port, own)
+            number = port.target_port if isinstance(port.target_port, int) else port.port
+            found.setdefault(number, OwnService(host, name, namespace, port.port))
     for entry in index.of("ServiceEntry", ServiceEntrySpec):
         chosen = entry.spec.workload_selector
         if entry.meta.namespace != workload.namespace or chosen is None or not chosen.labels.items() <= labels:
             continue
         host = entry.spec.hosts[0].lower()
-        own = OwnService(host, host, entry.meta.namespace)
         for declared in entry.spec.ports:
+            own = OwnService(host, host, entry.meta.namespace, declared.number)
             found.setdefault(declared.target_port or declared.number, own)
     return found

@@ -14,6 +14,7 @@ from meshlib._compile.findings import Findings
 from meshlib._compile.gateway_tls import gateway_listeners
 from meshlib._compile.gateways import GatewayTables
 from meshlib._compile.host_tables import virtual_host
+from meshlib._compile.inbound_ports import inbound_ports, ingress_listeners
 from meshlib._compile.index import Index
 from meshlib._compile.mesh import mesh_settings
 from meshlib._compile.mtls import PeerModes
@@ -23,7 +24,7 @@ from meshlib._compile.tables import SidecarTables, as_written
 from meshlib._compile.telemetry import compile_telemetry
 from meshlib._compile.unknown import report_unknown
 from meshlib._compile.virtual_services import VirtualServices
-from meshlib._compile.visibility import View, gateway_view, sidecar_view
+from meshlib._compile.visibility import View, gateway_view, select_sidecar, sidecar_view
 from meshlib._snapshot.clusters import Cluster, Discovery, TrafficPolicy, UpstreamTls
 from meshlib._snapshot.matchers import RouteMatch
 from meshlib._snapshot.routes import (
@@ -103,6 +104,7 @@ class Config:
             catch_all=unlisted,
         ).build()
         report_unknown(tables, clusters, collected)
+        sidecar = select_sidecar(self.index, self.mesh, workload)
         return Snapshot(
             tables=tables,
             unlisted=RouteTable(catch_all=unlisted),
@@ -110,6 +112,8 @@ class Config:
             client_policies=self.client_policies.of(tables.values(), workload.namespace),
             security=security,
             telemetry=telemetry,
+            inbound=inbound_ports(sidecar, self.index, self.destination_rules, self.mesh, workload),
+            listeners=ingress_listeners(sidecar, self.index, workload, collected),
             dns_refresh_rate=self.mesh.dns_refresh_rate,
             version=version,
         )

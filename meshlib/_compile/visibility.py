@@ -21,7 +21,7 @@ from meshlib.model.destination import Destination
 from meshlib.model.sidecar import IstioEgressListener, SidecarSpec
 from meshlib.workload import Workload
 
-__all__ = ["EgressListener", "View", "gateway_view", "sidecar_view"]
+__all__ = ["EgressListener", "View", "gateway_view", "select_sidecar", "sidecar_view"]
 
 EVERYWHERE: Final = "*"
 

@@ -12,6 +12,7 @@ from meshlib._snapshot.routes import DirectResponse, Redirect
 
 __all__ = [
     "GRPC_STATUS_OF_HTTP",
+    "OVERFLOW_DETAILS",
     "configured_reply",
     "grpc_reply",
     "is_grpc",
@@ -19,6 +20,9 @@ __all__ = [
     "overflow_reply",
     "reset_reply",
 ]
+
+OVERFLOW_DETAILS: Final = "upstream_reset_before_response_started{overflow}"
+"""Envoy's response code detail of a request that a limit refuses."""
 
 # gRPC's HTTP to status mapping, as Envoy uses it for local replies to gRPC requests.
 GRPC_STATUS_OF_HTTP: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
@@ -115,5 +119,4 @@ def reset_reply(request: RequestHead, failure: Failure, *, retried: bool) -> tup
 def overflow_reply(request: RequestHead) -> LocalReply:
     """503 with ``x-envoy-overloaded``; never retried, ignored by outlier detection."""
     body = "upstream connect error or disconnect/reset before headers. reset reason: overflow"
-    details = "upstream_reset_before_response_started{overflow}"
-    return local_reply(request, 503, body, details, headers=(("x-envoy-overloaded", "true"),))
+    return local_reply(request, 503, body, OVERFLOW_DETAILS, headers=(("x-envoy-overloaded", "true"),))

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from contextvars import Token
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -21,7 +22,9 @@ from meshlib._context import carried_headers, deadline, handed_on
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
 from meshlib._engine.inbound import Decision, Inspection, inspect
 from meshlib._engine.jwt import TokenCache, authenticate
+from meshlib._engine.local_replies import overflow_reply
 from meshlib._engine.recording import Served
+from meshlib._engine.rooms import Seat
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.arrivals import (
     Admitted,
@@ -40,6 +43,7 @@ from meshlib._inbound.key_managers import _managers as _managers  # noqa: PLC041
 from meshlib._inbound.key_managers import key_manager
 from meshlib._inbound.keys import KeyManager
 from meshlib._inbound.reports import complete, request_served
+from meshlib._inbound.rooms import Rooms
 from meshlib._inbound.targets import problem_of
 from meshlib._runtime import Runtime
 from meshlib._snapshot.inbound import InboundRequest, parse_address
@@ -96,6 +100,7 @@ class Gate:
         self.keys.prepare(runtime.published.snapshot.security.authentication)
         self.dry_runs = dry_run_counts(runtime)
         self._tokens = TokenCache()
+        self.rooms = Rooms(runtime)
 
     def open(self) -> Passage:
         """The passage of one request; use it as a context around the application."""
@@ -120,19 +125,9 @@ class Passage:
     """One request on its way through the gate and the application. ``status`` is what the client saw."""
 
     __slots__ = (
-        "_deadline",
-        "_decision",
-        "_gate",
-        "_handed_on",
-        "_head",
-        "_inbound",
-        "_peer",
-        "_protocol",
-        "_served",
-        "_serving",
-        "_started",
-        "status",
-    )
+        "_deadline", "_decision", "_gate", "_handed_on", "_head", "_inbound", "_peer", "_protocol", "_seat", "_served",
+        "_serving", "_started", "status",
+    )  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -145,6 +140,7 @@ class Passage:
         self._serving: Token[Any] | None = None
         self._deadline: Token[Any] | None = None
         self._served: Served | None = None
+        self._seat: Seat | None = None
         self._started = gate.runtime.clock.monotonic()
         self.status = 0
 
@@ -161,6 +157,9 @@ class Passage:
         _reset(self._serving, serving)
         _reset(self._deadline, deadline)
         self._handed_on = self._serving = self._deadline = None
+        if self._seat is not None:
+            self._seat.leave()
+            self._seat = None
         self._report()
 
     # -- in -----------------------------------------------------------------------------------------
@@ -171,7 +170,12 @@ class Passage:
         if early is not None:
             return early
         decision = self._decide(arrival, request, read_body)
-        return self._conclude(arrival, request, decision)
+        verdict = self._conclude(arrival, request, decision)
+        if isinstance(verdict, Admitted) and (room := self._gate.rooms.find(arrival.head.port)):
+            self._seat = room.enter()
+            if self._seat is None or not self._gate.rooms.wait(self._seat):
+                return self._overflow()
+        return verdict
 
     async def admit_async(self, arrival: Arrival, read_body: ReadBodyAsync) -> Admitted | Refused:
         """As :meth:`admit`, for an event loop: whatever blocks runs in a thread."""
@@ -189,7 +193,12 @@ class Passage:
         if other is not None:
             second = await self._run_async(snapshot, other, read_body)
             decision = decision if second.allowed else second
-        return self._conclude(arrival, request, decision)
+        verdict = self._conclude(arrival, request, decision)
+        if isinstance(verdict, Admitted) and (room := self._gate.rooms.find(arrival.head.port)):
+            self._seat = room.enter()
+            if self._seat is None or not await self._gate.rooms.wait_async(self._seat):
+                return self._overflow()
+        return verdict
 
     def _begin(self, arrival: Arrival) -> tuple[InboundRequest, Admitted | Refused | None]:
         head, gate = arrival.head, self._gate
@@ -204,9 +213,10 @@ class Passage:
         peer = arrival.peer
         if is_proxied:
             peer = gate.proxies.identity(head.headers) or peer
+        inbound = gate.runtime.published.snapshot.inbound
         request = InboundRequest(
             head,
-            port=head.port,
+            port=head.port if inbound is None else inbound.port(head.port),
             peer=peer or "",
             source=source,
             remote=gate.proxies.client(head.headers, source) if is_proxied else source,
@@ -316,6 +326,15 @@ class Passage:
             )
         headers = (*headers, ("content-length", str(len(decision.body))))
         return Refused(status=decision.status, body=decision.body, headers=headers)
+
+    def _overflow(self) -> Refused:
+        """The application serves as many as it may, and as many wait as may."""
+        assert self._head is not None and self._decision is not None  # noqa: PT018 - it was let in
+        reply = overflow_reply(self._head)
+        self.status, self._decision = reply.status, replace(self._decision, details=reply.details)
+        if self._served is not None:
+            self._served.response_headers, self._served.sent = reply.headers, len(reply.body)
+        return Refused(status=reply.status, body=reply.body, headers=reply.headers)
 
     def watch_status(self, start_response: Callable[..., Any]) -> Callable[..., Any]:
         """WSGI's start_response that also tells the status."""

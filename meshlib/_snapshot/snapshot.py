@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from meshlib._http import RequestHead
 from meshlib._snapshot.client_policy import ClientPolicy
 from meshlib._snapshot.clusters import Cluster
+from meshlib._snapshot.inbound_ports import InboundPorts
 from meshlib._snapshot.listeners import NO_LISTENERS, Listeners
 from meshlib._snapshot.routes import RouteTable, ServerNameTable, VirtualHost
 from meshlib._snapshot.security import NO_SECURITY, Security
@@ -26,7 +27,8 @@ class Snapshot:
     (REGISTRY_ONLY); None at a gateway, where nothing listens. ``client_policies`` are
     by the name of their virtual host; ``security`` is what requests to the workload must pass,
     ``dns_refresh_rate`` the seconds after which a failed look-up is tried again,
-    ``listeners`` the TLS of a gateway's servers, ``telemetry`` what is measured, traced and logged.
+    ``listeners`` the TLS of a gateway's servers or a Sidecar's ingress, ``telemetry`` what is measured, traced
+    and logged, ``inbound`` the limits and listeners of the workload's own ports (None: nothing is said of them).
     """
 
     tables: dict[int, RouteTable] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Snapshot:
     security: Security = NO_SECURITY
     listeners: Listeners = NO_LISTENERS
     telemetry: Telemetry = NO_TELEMETRY
+    inbound: InboundPorts | None = None
     dns_refresh_rate: float = 60.0
     version: str = ""
 

@@ -83,11 +83,12 @@ class AccessLog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnService(msgspec.Struct, frozen=True):
-    """A service that leads to this workload."""
+    """A service that leads to this workload, by its ``port``."""
 
     host: str
     name: str
     namespace: str
+    port: int = 0
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True):

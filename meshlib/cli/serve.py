@@ -13,7 +13,7 @@ import click
 
 from meshlib.cli.inputs import workload_of
 from meshlib.cli.options import Inputs, UnreadableError, config_options
-from meshlib.errors import ConfigError, MissingExtraError, SourceError
+from meshlib.errors import ConfigError, MeshError, MissingExtraError, SourceError
 
 if TYPE_CHECKING:
     from meshlib.mesh import Mesh
@@ -24,8 +24,18 @@ __all__ = ["serve"]
 @click.command(short_help="Serve an ASGI application behind the mesh's policies.")
 @click.argument("app", metavar="MODULE:APP")
 @config_options
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option("--port", "-p", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Where to listen.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="Where to listen; default: bind of the Sidecar's ingress listener, else 127.0.0.1.",
+)
+@click.option(
+    "--port",
+    "-p",
+    type=click.IntRange(0, 65535),
+    metavar="NUMBER",
+    help="Where to listen; default: the first ingress listener of the Sidecar, else 8000.",
+)
 @click.option(
     "--certificates",
     type=click.Path(exists=True, file_okay=False),
@@ -37,8 +47,8 @@ __all__ = ["serve"]
 def serve(
     app: str,
     inputs: Inputs,
-    host: str,
-    port: int,
+    host: str | None,
+    port: int | None,
     certificates: str | None,
     trusted_proxy: tuple[str, ...],
     health_path: tuple[str, ...],
@@ -58,9 +68,10 @@ def serve(
 
     mesh = _load(inputs)
     governed = MeshMiddleware(_application(app), mesh, trusted_proxies=trusted_proxy, health_paths=health_path)
-    config = uvicorn.Config(governed, host=host, port=port, lifespan="auto")
+    address, number = _place(mesh, host, port)
+    config = uvicorn.Config(governed, host=address, port=number, lifespan="auto")
     config.load()
-    context = _context(mesh, certificates, port)
+    context = _context(mesh, certificates, number)
     if context is not None:
         config.ssl = context
     with mesh:
@@ -101,7 +112,25 @@ def _application(name: str) -> Any:
     return found
 
 
+def _place(mesh: Mesh, host: str | None, port: int | None) -> tuple[str, int]:
+    """Address and port to listen on: as asked for, else as the Sidecar of the workload says."""
+    inbound = mesh.snapshot.inbound
+    listeners = inbound.listeners if inbound is not None else ()
+    listener = next((one for one in listeners if port in (None, one.port)), None)
+    if listener is None:
+        return host or "127.0.0.1", 8000 if port is None else port
+    return host or listener.bind or "127.0.0.1", listener.port
+
+
 def _context(mesh: Mesh, certificates: str | None, port: int) -> ssl.SSLContext | None:
+    # As in Istio, an ingress listener ends TLS of its own only where the mesh has none.
+    if mesh.snapshot.listeners.tls.get(port) and mesh.snapshot.security.mode_of(port) == "DISABLE":
+        from meshlib.adapters.gateway import gateway_context
+
+        try:
+            return gateway_context(mesh.runtime, port, certificates=certificates)
+        except MeshError as error:
+            raise UnreadableError(str(error)) from error
     if certificates is None:
         return None
     from meshlib.security import server_context

@@ -29,6 +29,7 @@ _ATTRIBUTES: Final = "CEL without macros, over the attributes that a process kno
 _SPANS: Final = "switches tracing on; spans go where the process's OpenTelemetry SDK sends them"
 _TRACERS: Final = ("zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "opentelemetry")
 _FUNCTIONS: Final = "for functions (Mesh.call, Mesh.run; hedging for asynchronous ones), not for HTTP clients"
+_NO_HOP: Final = "without effect: the application is called directly, there is no connection in between"
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
@@ -130,10 +131,36 @@ _SERVICE_ENTRY: Final[tuple[Rule, ...]] = (
     ("spec.endpoints[].network", "refused", "there is no gateway between networks here"),
 )
 
+
+def _inbound_pool(pool: str) -> tuple[Rule, ...]:
+    """Rules of the limits of inbound requests."""
+    return (
+        (pool, "approximated", _NO_HOP),
+        (f"{pool}.http.http2MaxRequests", "honoured", ""),
+        (f"{pool}.http.http1MaxPendingRequests", "honoured", "requests above maxConnections wait"),
+        (f"{pool}.http.useClientProtocol", "honoured", "the application sees the protocol of its client"),
+        (f"{pool}.tcp.maxConnections", "approximated", "counts requests that are served at once"),
+    )
+
+
 _SIDECAR: Final[tuple[Rule, ...]] = (
     ("spec", "honoured", ""),
-    ("spec.ingress", "refused", "inbound ports belong to the application itself"),
-    ("spec.inboundConnectionPool", "refused", _PLANNED),
+    ("spec.ingress", "honoured", "`meshlib serve` listens there; policies know a server by the port of its listener"),
+    ("spec.ingress[].port.protocol", "approximated", "HTTP is served, whatever is written"),
+    ("spec.ingress[].port.targetPort", "refused", "ignored by Istio too"),
+    ("spec.ingress[].bind", "approximated", "by `meshlib serve`"),
+    ("spec.ingress[].captureMode", "refused", "nothing is captured: the server listens by itself"),
+    (
+        "spec.ingress[].defaultEndpoint",
+        "approximated",
+        "its port tells which listener a server stands behind; the application is this process",
+    ),
+    ("spec.ingress[].tls", "honoured", "by `meshlib serve`, where PeerAuthentication says DISABLE, as in Istio"),
+    ("spec.ingress[].tls.httpsRedirect", "refused", "for gateways"),
+    ("spec.ingress[].tls.ecdhCurves", "refused", "OpenSSL's are used"),
+    ("spec.ingress[].tls.insecureSkipVerify", "refused", "client certificates are always verified"),
+    *_inbound_pool("spec.ingress[].connectionPool"),
+    *_inbound_pool("spec.inboundConnectionPool"),
     ("spec.egress[].bind", "refused", "there is no listener to bind"),
     ("spec.egress[].captureMode", "refused", "nothing is captured: calls are made through meshlib"),
 )

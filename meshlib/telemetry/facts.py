@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from multidict import istr
 
-from meshlib._engine.local_replies import GRPC_STATUS_OF_HTTP, is_grpc
+from meshlib._engine.local_replies import GRPC_STATUS_OF_HTTP, OVERFLOW_DETAILS, is_grpc
 from meshlib._http import HeadersView, RequestHead
 from meshlib.telemetry.fields import NO_FIELDS, Fields, as_headers, body_length
 
@@ -140,6 +140,8 @@ def served_flags(served: Served) -> tuple[str, ...]:
     """Envoy's flags of a served request. Policies and tokens that refuse it set none (semantics 7.5)."""
     if served.details.startswith("ext_authz"):
         return ("UAEX",)
+    if served.details == OVERFLOW_DETAILS:
+        return ("UO",)
     return ("DC",) if served.status == 0 and served.decision != "deny" else ()
 
 

@@ -326,7 +326,7 @@ def test_a_port_without_any_certificate_is_one_clear_error() -> None:
     mesh = Mesh.load(servers("one.test {mode: SIMPLE, credentialName: one}"), workload=INGRESS)
     with pytest.raises(MeshError, match=r"port 443 cannot speak TLS: .*one\.test.*add the Secret"):
         gateway_context(mesh.runtime, 443)
-    with pytest.raises(MeshError, match="no Gateway of this workload has a server there"):
+    with pytest.raises(MeshError, match="no Gateway or Sidecar of this workload"):
         gateway_context(mesh.runtime, 80)
 
 

@@ -44,12 +44,12 @@ def free_port() -> int:
 
 
 def ask(port: int, path: str, certificates: Path) -> bytes:
-    """The answer, once the server is up; at most 20 s."""
+    """The answer, once the server is up; at most a minute."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(certificates / "root-cert.pem")
     context.load_cert_chain(certificates / "cert-chain.pem", certificates / "key.pem")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             raw = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -81,6 +81,60 @@ def test_an_application_is_served_with_mutual_tls_and_policies(tmp_path: Path) -
         assert ask(port, "/admin", tmp_path / "client").startswith(b"HTTP/1.1 403 ")
         server.send_signal(signal.SIGINT)
         assert server.wait(20) in (0, 1, -signal.SIGINT)
+    finally:
+        server.kill()
+        server.communicate()
+
+
+INGRESS = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default}
+spec:
+  egress: [{hosts: ["*/*"]}]
+  ingress:
+  - port: {number: %d, protocol: HTTPS, name: https}
+    bind: 127.0.0.1
+    defaultEndpoint: 127.0.0.1:9000
+    tls:
+      mode: MUTUAL
+      serverCertificate: web/cert-chain.pem
+      privateKey: web/key.pem
+      caCertificates: web/root-cert.pem
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default}
+spec:
+  selector: {matchLabels: {app: shop}}
+  mtls: {mode: STRICT}
+  portLevelMtls: {"%d": {mode: DISABLE}}
+"""
+
+
+def test_it_listens_as_the_sidecar_says(tmp_path: Path) -> None:
+    """Port, address and TLS of its ingress listener, where the mesh has none; nobody without a certificate."""
+    (tmp_path / "shop.py").write_text(APP)
+    ca = DevelopmentCA.create(tmp_path / "ca")
+    ca.issue(tmp_path / "web")
+    ca.issue(tmp_path / "client", service_account="client")
+    port = free_port()
+    (tmp_path / "mesh.yaml").write_text(INGRESS % (port, port))
+    command = [sys.executable, "-m", "meshlib", "serve", "-f", "mesh.yaml", "--label", "app=shop", "shop:app"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    server = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    try:
+        assert ask(port, "/", tmp_path / "client").startswith(b"HTTP/1.1 200 ")
+        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
+        with (
+            pytest.raises((ssl.SSLError, ConnectionError)),
+            socket.create_connection(("127.0.0.1", port), 10) as raw,
+            nobody.wrap_socket(raw) as connection,
+        ):
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            if not connection.recv(100):
+                raise ConnectionResetError
     finally:
         server.kill()
         server.communicate()

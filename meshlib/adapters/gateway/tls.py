@@ -101,7 +101,7 @@ class _Listener:
                 problems.append(f"{server.origin.resource} ({', '.join(server.hosts)}): {error}")
                 _log.warning("TLS on port %d is not served for %s", self._port, problems[-1])
         if strict and not loaded:
-            reason = "; ".join(problems) or "no Gateway of this workload has a server there that ends TLS"
+            reason = "; ".join(problems) or "no Gateway or Sidecar of this workload has a server there that ends TLS"
             raise MeshError(f"port {self._port} cannot speak TLS: {reason}; add the Secret or the files it names")
         return loaded
 
