@@ -9,10 +9,11 @@ import time
 from typing import Protocol
 
 from meshlib._engine.commands import Backoff, Command, Copy, Reply, Send, Steps, Wait
+from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._timers import Timers
 
-__all__ = ["AsyncTransport", "SyncTransport", "adrive", "drive", "take_turn"]
+__all__ = ["AsyncTransport", "SyncTransport", "adrive", "agovern", "drive", "take_turn"]
 
 
 class AsyncTransport(Protocol):
@@ -74,6 +75,36 @@ async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None 
     except BaseException:
         steps.close()
         raise
+
+
+async def agovern(exchange: Exchange, transport: AsyncTransport, timers: Timers) -> Reply:
+    """Run an exchange on the current event loop, as :func:`adrive` does; most need no generator for it."""
+    try:
+        start = exchange.start()
+        if start is None:
+            steps = exchange.steps()
+        elif isinstance(start, Send):
+            entry = timers.start(start.timeout) if start.timeout is not None else None
+            try:
+                outcome = await transport.send(start)
+            except BaseException as error:
+                is_late = entry is not None and timers.stop(entry)
+                if not (is_late and isinstance(error, asyncio.CancelledError)):
+                    raise
+                outcome = Failure(FailureKind.TIMEOUT, sent=True)
+            else:
+                if entry is not None:
+                    timers.stop(entry)
+            reply = exchange.settle(outcome)
+            if reply is not None:
+                return reply
+            steps = exchange.resume(outcome)
+        else:
+            return start
+    except BaseException:
+        exchange.abandon()
+        raise
+    return await adrive(steps, transport, timers)
 
 
 async def _send_in_time(send: Send, seconds: float, transport: AsyncTransport, timers: Timers) -> Outcome:

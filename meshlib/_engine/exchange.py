@@ -14,15 +14,16 @@ from msgspec.structs import replace
 
 from meshlib._engine.attempts import Attempts
 from meshlib._engine.callers import bounded
-from meshlib._engine.commands import Command, LocalReply, Reply, Steps
+from meshlib._engine.commands import Command, LocalReply, Reply, Send, Steps
 from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
+from meshlib._engine.plans import Plan, Target
 from meshlib._engine.recording import Recorder
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
-from meshlib._engine.request_headers import set_exchange_headers
+from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set_exchange_headers
 from meshlib._http import Headers, HeadersView, Outcome
 from meshlib._snapshot.routes import Forward
 from meshlib.events import ExchangeFinished
@@ -48,7 +49,9 @@ class Exchange(Attempts):
     responded: float
     received: int
 
-    __slots__ = ("received", "responded", "response_headers", "status")
+    __slots__ = ("_plan", "_target", "received", "responded", "response_headers", "status")
+    _plan: Plan
+    _target: Target
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -73,7 +76,11 @@ class Exchange(Attempts):
     @property
     def changes_response(self) -> bool:
         """Whether :meth:`mutate_response` would do anything."""
-        return bool(self.response_levels) or self.cors_fields is not None or bool(self.cookies)
+        return (
+            bool(self.response_levels)
+            or self.cors_fields is not None
+            or (self._hash is not None and bool(self.cookies))
+        )
 
     @property
     def cookies(self) -> tuple[str, ...]:
@@ -84,8 +91,10 @@ class Exchange(Attempts):
         """Run the exchange; returns the upstream's response or the mesh's own reply."""
         reply: Reply | None
         try:
-            set_exchange_headers(self.request, self.headers, self.published.request_ids)
-            reply = self._route()
+            reply = None
+            if self.route is None:  # else start() has found it, and no way to go on at one go
+                set_exchange_headers(self.request, self.headers, self.published.request_ids)
+                reply = self._route()
             if self.caller is not None and reply is None:
                 reply = yield from bounded(self, self.caller)
             if reply is None and (self.action.fault is not None or self.action.cors is not None):
@@ -95,8 +104,55 @@ class Exchange(Attempts):
             if reply is None:
                 reply = yield from self._forward()
         except BaseException:
-            self._abandon()
+            self.abandon()
             raise
+        return self._replied(reply)
+
+    def start(self) -> Send | Reply | None:
+        """Begin at one go, as far as the first attempt: its command, or a reply in its place.
+
+        None: something comes before it that has to be waited for, and :meth:`steps` goes
+        on from there. It does what ``steps`` does, without a generator: most exchanges
+        need none.
+        """
+        set_exchange_headers(self.request, self.headers, self.published.request_ids)
+        reply = self._route()
+        if reply is None:
+            plan = self._plan
+            if self.caller is not None or not plan.is_direct:
+                return None
+            if not plan.is_plain:
+                reply = self._mutate()
+            if reply is None:
+                reply = self._start_attempt()
+            if reply is None:
+                self.attempts = 1
+                self._cut_by_route = plan.is_cut_by_route
+                self.headers[ATTEMPT_COUNT] = "1"
+                if plan.timeout_text is not None:
+                    self.headers[EXPECTED_TIMEOUT] = plan.timeout_text
+                known = self._target.sends.get(self.endpoint) if self._path is None else None
+                return known or self._target.send(self.endpoint, self._path)
+        return self._replied(reply)
+
+    def settle(self, outcome: Outcome) -> Reply | None:
+        """What came back from the attempt of :meth:`start`; None: it is tried again, by :meth:`resume`."""
+        reply = self._end_attempt(outcome)
+        return None if reply is None else self._replied(reply)
+
+    def resume(self, outcome: Outcome) -> Steps:
+        """Go on after a first attempt that :meth:`settle` did not take for an answer."""
+        try:
+            reply: Reply | None = yield from self.back_off(outcome)
+            if reply is None:
+                reply = yield from self._forward()
+        except BaseException:
+            self.abandon()
+            raise
+        return self._replied(reply)
+
+    def _replied(self, reply: Reply) -> Reply:
+        """Tell of the reply, whichever way it came about."""
         if type(reply) is LocalReply:
             self.details = reply.details
             if self.changes_response:
@@ -104,16 +160,13 @@ class Exchange(Attempts):
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, reply.status))
         if self.recorder is not None:
-            self._answered(reply, self.recorder)
+            # What the recorder may want to know when the body is over; the mesh's own replies are over at once.
+            self.status, self.response_headers = reply.status, reply.headers
+            self.responded = self.published.clock.monotonic()
+            if type(reply) is LocalReply:
+                self.received = len(reply.body)
+                self._record(self.recorder)
         return reply
-
-    def _answered(self, reply: Reply, recorder: Recorder) -> None:
-        """Keep what the recorder may want to know when the body is over; the mesh's own replies are over at once."""
-        self.status, self.response_headers = reply.status, reply.headers
-        self.responded = self.published.clock.monotonic()
-        if type(reply) is LocalReply:
-            self.received = len(reply.body)
-            self._record(recorder)
 
     def routed(self) -> Steps:
         """The exchange after its route is found, for what a ClientPolicy puts around it."""
@@ -151,9 +204,10 @@ class Exchange(Attempts):
         """
         if self._is_counted:
             self._count_out()
-        if self.recorder is not None:
-            self.received = received
-            self._record(self.recorder)
+        recorder = self.recorder
+        if recorder is not None:
+            self.recorder, self.received = None, received
+            recorder.end(self)
 
     def _record(self, recorder: Recorder) -> None:
         """All is over; told once."""
@@ -177,8 +231,8 @@ class Exchange(Attempts):
         if self.recorder is not None:  # logs have what the caller gets
             self.response_headers = headers
 
-    def _abandon(self) -> None:
-        """The driver gave up: the caller went away, or raised."""
+    def abandon(self) -> None:
+        """The driver gives up: the caller went away, or raised. Steps that are closed do it themselves."""
         self._give_up()
         self.flag("DC")
         self.details = "downstream_remote_disconnect"
@@ -201,7 +255,7 @@ class Exchange(Attempts):
     def _route(self) -> LocalReply | None:
         """Find the route and draw its destination; a reply unless it forwards."""
         published, request = self.published, self.request
-        host = published.find_host(request)
+        host = published.hosts.get((request.port, request.authority, request.host)) or published.find_host(request)
         route = self.route = host.match(request) if host is not None else None
         if route is None:
             return self.refuse(404, "", "route_not_found", "NR")
@@ -212,13 +266,15 @@ class Exchange(Attempts):
             self.response_levels = action.response_levels
             return configured_reply(action, request)
         self.action = action
-        destination = action.destinations[0]
-        if len(action.destinations) > 1:
-            draw = published.chance.random() * action.sums[-1]
-            destination = action.destinations[bisect_right(action.sums, draw)]
-        self._destination = destination
+        plan = self._plan = published.plans.get(id(route)) or published.plan(route, action)
+        targets = plan.targets
+        target = targets[0]
+        if len(targets) > 1:
+            target = targets[bisect_right(action.sums, published.chance.random() * action.sums[-1])]
+        self._target = target
+        destination = self._destination = target.destination
         self.response_levels = destination.response_levels
-        self.live = published.clusters.get(destination.cluster)
+        self.live = target.live
         return None
 
     def _mutate(self) -> LocalReply | None:

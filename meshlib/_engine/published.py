@@ -7,11 +7,12 @@ from typing import Final, TypeAlias
 
 from meshlib._clock import Clock
 from meshlib._engine.callers import Caller
+from meshlib._engine.plans import Plan
 from meshlib._engine.request_headers import RequestIds
 from meshlib._engine.state import LiveCluster
 from meshlib._http import RequestHead
 from meshlib._random import Chance
-from meshlib._snapshot.routes import VirtualHost
+from meshlib._snapshot.routes import Forward, Route, VirtualHost
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import Event, Observer
 
@@ -28,11 +29,13 @@ class Published:
 
     ``callers`` are the ClientPolicies by the name of their virtual host. ``observers`` is
     shared by all publishes of a runtime; ``on_observer_error`` takes what an observer
-    raised, so that no call fails for its listener.
+    raised, so that no call fails for its listener. ``hosts`` and ``plans`` are what was
+    found before: look there, then ask :meth:`find_host` and :meth:`plan`.
     """
 
     __slots__ = (
-        "_hosts", "callers", "chance", "clock", "clusters", "observers", "on_observer_error", "request_ids", "snapshot"
+        "callers", "chance", "clock", "clusters", "hosts", "observers", "on_observer_error", "plans", "request_ids",
+        "snapshot",
     )  # fmt: skip
 
     def __init__(
@@ -54,12 +57,13 @@ class Published:
         self.observers = observers
         self.on_observer_error = on_observer_error
         self.callers = callers or {}
-        self._hosts: dict[tuple[int, str, str], VirtualHost | None] = {}
+        self.hosts: dict[tuple[int, str, str], VirtualHost | None] = {}
+        self.plans: dict[int, Plan] = {}  # by the identity of the route, which the plan keeps alive
 
     def find_host(self, request: RequestHead) -> VirtualHost | None:
         """The virtual host of a request; remembered, since an application calls few hosts often."""
         key = (request.port, request.authority, request.host)
-        hosts = self._hosts
+        hosts = self.hosts
         if key in hosts:
             return hosts[key]
         found = self.snapshot.find_host(request)
@@ -67,6 +71,13 @@ class Published:
             hosts.clear()
         hosts[key] = found
         return found
+
+    def plan(self, route: Route, action: Forward) -> Plan:
+        """The plan of a route, whose action it is."""
+        plan = self.plans.get(id(route))
+        if plan is None:
+            plan = self.plans[id(route)] = Plan(route, action, self.clusters)
+        return plan
 
     def notify(self, event: Event) -> None:
         """Hand an event to those who listen to its kind, in the order in which they subscribed."""

@@ -16,7 +16,7 @@ from meshlib._clock import Clock, SystemClock
 from meshlib._engine.balancing import Balancer, HashTable, TieredBalancer, make_pools
 from meshlib._engine.commands import Ticket
 from meshlib._random import Chance
-from meshlib._snapshot.clusters import UNLIMITED, Cluster, Discovery, Endpoint
+from meshlib._snapshot.clusters import UNLIMITED, Cluster, Discovery, Endpoint, Maglev, RingHash
 from meshlib._snapshot.snapshot import Snapshot
 
 __all__ = ["ClusterState", "EndpointState", "LiveCluster", "State"]
@@ -99,8 +99,8 @@ class LiveCluster:
     """A compiled cluster bound to its state, with the balancer over the endpoints that may be picked."""
 
     __slots__ = (
-        "_chance", "_clock", "balancer", "caps_connections", "cluster", "endpoints", "is_original", "judges_success",
-        "max_connections", "max_pending", "max_requests", "state", "table", "tiers",
+        "_chance", "_clock", "balancer", "caps_connections", "cluster", "endpoints", "is_hashing", "is_original",
+        "judges_success", "max_connections", "max_pending", "max_requests", "state", "table", "tiers",
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, state: ClusterState, chance: Chance, clock: Clock) -> None:
@@ -114,6 +114,7 @@ class LiveCluster:
         self.max_connections = pool.max_connections
         # HTTP/2 puts all its requests on one connection.
         self.caps_connections = pool.max_connections < UNLIMITED and not cluster.speaks_http2
+        self.is_hashing = isinstance(cluster.policy.balancer, RingHash | Maglev)
         # A list of error codes may hold codes that are successes otherwise.
         self.judges_success = cluster.policy.outlier is not None and bool(cluster.policy.outlier.error_codes)
         now = clock.monotonic()

@@ -36,7 +36,7 @@ __all__ = ["HTTP_METRICS", "IstioMetrics", "TooMany"]
 HTTP_METRICS: Final = ("requests_total", "request_duration_milliseconds", "request_bytes", "response_bytes")
 """The metrics of HTTP requests, without their prefix; in the order of :class:`Targets`."""
 
-_CONTENT_TYPE: Final = istr("content-type")
+_CONTENT_TYPE, _CONTENT_LENGTH = istr("content-type"), istr("content-length")
 _CACHED: Final = 20_000
 _LONGEST_LABEL: Final = 256
 _NO_TAGS: Final[tuple[str, ...]] = ()
@@ -176,27 +176,33 @@ class IstioMetrics:
         telemetry = exchange.published.snapshot.telemetry
         if shard.context is not telemetry:
             self._enter(shard, telemetry)
-        side: _Side = shard.prepared.client
-        live, headers, content_type = exchange.live, exchange.headers, exchange.headers.get(_CONTENT_TYPE)
-        is_rpc = content_type is not None and content_type.startswith("application/grpc")
-        key: tuple[object, ...]
-        if live is None or live.is_original or is_rpc or side.evaluate or exchange.has_flags:
-            key = self._rare_key(exchange, side, is_rpc=is_rpc)
-        else:
-            key = (live, exchange.endpoint, exchange.status)
-        targets: Targets | None = shard.cache.get(key)
+        live, headers, response = exchange.live, exchange.headers, exchange.response_headers
+        key: tuple[object, ...] = (live, exchange.endpoint, exchange.status)
+        targets: Targets | None = None
+        if not exchange.has_flags and _CONTENT_TYPE not in headers:
+            targets = shard.cache.get(key)
         if targets is None:
-            targets = self._client_targets(shard, key, exchange, side)
+            targets = self._find_targets(shard, key, exchange)
         if targets.attempts is not None:
             targets.attempts.value += exchange.attempts
             if targets.overflows is not None:
                 targets.overflows.value += 1
+        # Nobody has read the body of a request that was never sent.
+        sent = body_length(headers, 0) if _CONTENT_LENGTH in headers and exchange.attempts else 0
         received = exchange.received
-        if type(exchange.response_headers) is not tuple:
-            received = body_length(exchange.response_headers, received)
-        milliseconds = (self._now() - exchange.started) * 1000.0
-        sent = body_length(headers, 0) if exchange.attempts else 0  # nobody has read it otherwise
-        _count(targets, milliseconds, sent, received, self._instruments)
+        if type(response) is not tuple:
+            received = body_length(response, received)
+        _count(targets, (self._now() - exchange.started) * 1000.0, sent, received, self._instruments)
+
+    def _find_targets(self, shard: Shard, key: tuple[object, ...], exchange: Exchange) -> Targets:
+        """The targets of an exchange of which there may be more to tell than ``key`` does; made at the first such."""
+        side: _Side = shard.prepared.client
+        live, content_type = exchange.live, exchange.headers.get(_CONTENT_TYPE)
+        is_rpc = content_type is not None and content_type.startswith("application/grpc")
+        if live is None or live.is_original or is_rpc or side.evaluate or exchange.has_flags:
+            key = self._rare_key(exchange, side, is_rpc=is_rpc)
+        found: Targets | None = shard.cache.get(key)
+        return found or self._client_targets(shard, key, exchange, side)
 
     def _rare_key(self, exchange: Exchange, side: _Side, *, is_rpc: bool) -> tuple[object, ...]:
         """The key of an exchange that has more to tell than where it went and the status that came back."""

@@ -39,6 +39,9 @@ class SimulatedExchange(Exchange):
         self._service = service
         self.limit: float | None = None
 
+    def start(self) -> None:
+        """Nothing at one go: a simulation wants to see every step."""
+
     def steps(self) -> Steps:
         """The engine's, counted for the coverage report."""
         world = self._service.world

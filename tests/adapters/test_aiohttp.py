@@ -391,9 +391,36 @@ async def test_a_server_without_tls_gets_nothing_in_plaintext() -> None:
 async def test_a_request_cannot_leave_around_the_mesh() -> None:
     """A request object sent without the chain is stopped before a byte is written."""
     async with upstream() as server:
-        session = governed_session(runtime_for(server.port))
-        session._mesh = lambda request, handler: handler(request)  # type: ignore[attr-defined]
-        async with session:
+        async with governed_session(runtime_for(server.port)) as session:
             with pytest.raises(MeshError, match="without passing the mesh"):
-                await session.get(f"http://127.0.0.1:{server.port}/", middlewares=())
+                url = f"http://127.0.0.1:{server.port}/"
+                await aiohttp.ClientSession._request(session, "GET", url, middlewares=())
         assert server.seen == []
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["by the key", "by the URL"])
+async def test_both_ways_to_name_an_endpoint_look_the_same(own: bool) -> None:
+    """A connector of the user's knows only URLs; the mesh's own takes the endpoint from the connection key."""
+    async with upstream(200, 503, 200, name="one") as one, upstream(200, name="two") as two:
+        retry = RetryPolicy(attempts=3, conditions=frozenset({"5xx"}))
+        runtime = runtime_for(one.port, two.port, retry=retry)
+        connector = aiohttp.TCPConnector() if own else None
+        async with governed_session(runtime, connector=connector) as session:
+            for _ in range(6):
+                async with session.get("http://reviews:9080/a?b=c", headers={"x-mine": "1"}) as reply:
+                    assert (reply.status, str(reply.url)) == (200, "http://reviews:9080/a?b=c")
+                    assert str(reply.request_info.url) == str(reply.request_info.real_url) == str(reply.url)
+                    assert await reply.text()
+        assert one.seen
+        assert two.seen
+        assert {host for _, _, host, _ in [*one.seen, *two.seen]} == {"reviews:9080"}
+        assert counters(runtime) == AT_REST
+
+
+async def test_a_dead_endpoint_is_named_by_the_error_of_its_connection() -> None:
+    """The URL that was called stays that of the request; who wants to know where it went finds the endpoint."""
+    port = await closed_port()
+    async with governed_session(runtime_for(port), raise_on_refusal=True) as session:
+        with pytest.raises(aiohttp.ClientConnectionError) as caught:
+            await session.get("http://reviews:9080/")
+    assert f"127.0.0.1:{port}" in str(caught.value.__cause__)

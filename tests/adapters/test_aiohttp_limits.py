@@ -83,6 +83,7 @@ async def test_requests_beyond_the_connections_wait_and_then_overflow() -> None:
             tasks = [asyncio.ensure_future(get(session)) for _ in range(8)]
             await until(lambda: sum(task.done() for task in tasks) == 3)
             assert (state.active, state.connections, state.pending) == (2, 2, 3)
+            await until(lambda: server.inside == 2)
             server.open.set()
             answers = Counter(await asyncio.gather(*tasks))
         assert answers == {(200, ""): 5, (503, "true"): 3}

@@ -16,12 +16,16 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 
+from meshlib._engine.commands import Send
 from meshlib._engine.exchange import Exchange
 from meshlib._snapshot.clusters import ConnectionPool
 
-__all__ = ["Attempt", "Lifetimes", "MeshConnector", "PendingOverflowError"]
+__all__ = ["Attempt", "EndpointKeys", "Lifetimes", "MeshConnector", "PendingOverflowError"]
 
+_KEY: Final = ("host", "port", "is_ssl", "ssl", "proxy", "proxy_auth", "proxy_headers_hash", "server_hostname")
+_REMEMBERED: Final = 4096
 _OPTIONS: Final = ("TCP_KEEPCNT", "TCP_KEEPIDLE", "TCP_KEEPINTVL")
 
 
@@ -30,6 +34,10 @@ class Attempt(Protocol):
 
     exchange: Exchange
     pool: ConnectionPool
+
+    def aim(self, host: str, port: int, path: str | None) -> None:
+        """Set the URL of the request to an endpoint, for the one who makes a connection."""
+        ...
 
 
 class PendingOverflowError(aiohttp.ClientConnectionError):
@@ -83,17 +91,60 @@ class MeshConnector(aiohttp.TCPConnector):
         attempt: Attempt | None = getattr(req, "attempt", None)
         if attempt is None:
             return await super()._create_connection(req, *args, **kwargs)
-        exchange, pool = attempt.exchange, attempt.pool
+        exchange, pool, called = attempt.exchange, attempt.pool, req.url
         if not exchange.connecting():
             raise PendingOverflowError("too many requests wait for a connection")
+        key = req.connection_key
+        if key.host != called.raw_host or key.port != called.port:
+            attempt.aim(key.host, key.port or 0, None)  # the request names its endpoint by its key only
         try:
             async with asyncio.timeout(pool.connect_timeout):
                 protocol = await super()._create_connection(req, *args, **kwargs)
         finally:
+            req.url = called
             exchange.connected()
         if pool.tcp_keepalive is not None and protocol.transport is not None:
             _keep_alive(protocol.transport, pool.tcp_keepalive)
         return protocol
+
+
+class EndpointKeys:
+    """The connection keys of endpoints: what a request needs to get a connection to one, in place of its URL.
+
+    aiohttp asks a request for its key and, only if it has no connection with that, for
+    its URL. A URL made for each attempt costs more than everything that the mesh decides.
+
+    Only for what has been measured and tested: the connector of this module, keys as in
+    aiohttp 3.14, plain HTTP to an endpoint, no proxy, nothing rewritten. Anything else
+    has its URL set, which aiohttp documents.
+    """
+
+    __slots__ = ("_is_used", "known")
+
+    def __init__(self, connector: aiohttp.BaseConnector) -> None:
+        self._is_used = type(connector) is MeshConnector and ConnectionKey._fields == _KEY
+        self.known: dict[Send, ConnectionKey | None] = {}
+        """What was found before, for plain HTTP without a proxy."""
+
+    def find(self, send: Send) -> ConnectionKey | None:
+        """The key for an attempt; None: it needs a URL."""
+        if not self._is_used or send.attempt > 1 or send.path is not None:
+            return None
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
+        key = self.known[send] = _key(send)
+        return key
+
+
+def _key(send: Send) -> ConnectionKey | None:
+    endpoint, policy = send.endpoint, send.cluster.policy
+    if endpoint is None or send.authority is not None or policy.connection_pool.ends_connections:
+        return None
+    if policy.tls.mode != "DISABLE" and not (policy.tls.mode == "AUTO" and not endpoint.mesh_tls):
+        return None
+    return ConnectionKey(
+        endpoint.address, endpoint.port, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
+    )
 
 
 def _keep_alive(transport: asyncio.BaseTransport, settings: tuple[int | None, float | None, float | None]) -> None:

@@ -27,7 +27,6 @@ class MeshResponse(aiohttp.ClientResponse):
     """
 
     mesh: Exchange | None = None
-    _on_its_way = False
     _mesh_released: Callable[[], None] | None = None
     _mesh_deadline: asyncio.TimerHandle | None = None
     _mesh_headers: CIMultiDictProxy[str] | None = None
@@ -35,21 +34,28 @@ class MeshResponse(aiohttp.ClientResponse):
     def attach(self, exchange: Exchange, released: Callable[[], None] | None = None) -> None:
         """Bind the exchange whose reply this is; ``released`` is called when its connection is free again."""
         self.mesh = exchange
-        self._on_its_way = True
-        self._mesh_released = released
         if exchange.changes_response:
-            headers = CIMultiDict(self.headers)
-            exchange.mutate_response(headers)
-            self._mesh_headers = CIMultiDictProxy(headers)
-            if exchange.cookies:  # the session's cookie jar reads these
-                self._raw_cookie_headers = tuple(headers.getall("set-cookie", ()))
-        if self.status != 101:  # an upgraded connection is over when it is closed
-            self.content.on_eof(self._count_out)
-            if self._on_its_way and (left := exchange.time_left) is not None:
-                self._mesh_deadline = self._loop.call_later(left, self._time_out)
+            self._change(exchange)
+        connection = self.connection
+        if connection is None:  # the body came whole, together with the head
+            exchange.finish(self.content.total_bytes)
+            if released is not None:
+                released()
+            return
+        # Its end, its close or release, and the loss of the last reference to the response: all let the connection go.
+        self._mesh_released = released
+        connection.add_callback(self._count_out)
+        if self.status != 101 and (left := exchange.time_left) is not None:
+            self._mesh_deadline = self._loop.call_later(left, self._time_out)
+
+    def _change(self, exchange: Exchange) -> None:
+        headers = CIMultiDict(self.headers)
+        exchange.mutate_response(headers)
+        self._mesh_headers = CIMultiDictProxy(headers)
+        if exchange.cookies:  # the session's cookie jar reads these
+            self._raw_cookie_headers = tuple(headers.getall("set-cookie", ()))
 
     def _count_out(self) -> None:
-        self._on_its_way = False
         if self._mesh_deadline is not None:
             self._mesh_deadline.cancel()
         exchange = self.mesh
@@ -77,23 +83,6 @@ class MeshResponse(aiohttp.ClientResponse):
     def headers(self) -> CIMultiDictProxy[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The response's header fields, after the route's operations."""
         return self._headers if self._mesh_headers is None else self._mesh_headers
-
-    def close(self) -> None:
-        """Close the connection; the request is over."""
-        super().close()
-        if self._on_its_way:
-            self._count_out()
-
-    def release(self) -> Any:
-        """Give the connection back; the request is over."""
-        if self._on_its_way:
-            self._count_out()
-        return super().release()
-
-    def __del__(self, *arguments: Any) -> None:
-        if self._on_its_way:
-            self._count_out()
-        super().__del__(*arguments)
 
 
 def response_class(base: type[aiohttp.ClientResponse] | None) -> type[MeshResponse]:
