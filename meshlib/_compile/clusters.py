@@ -231,6 +231,7 @@ class Destinations:
             original_port=overridden_port(service, port) if discovery is Discovery.ORIGINAL else None,
             subset_labels=subset.labels if subset is not None else {},
             accounts=accounts,
+            service=service.name if service.kubernetes else "",
         )
 
     def _discovery(self, service: Service, policy: TrafficPolicy) -> Discovery:

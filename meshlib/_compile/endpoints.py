@@ -122,11 +122,14 @@ class EndpointSources:
             instances = self._workloads.selected(service.namespace, spec.workload_selector.labels)
             instances = [instance for instance in instances if by_name or is_address(instance.address)]
         elif spec.endpoints:
-            instances = [self._workloads.inline(entry, service.namespace) for entry in spec.endpoints]
+            instances = [
+                self._workloads.inline(entry, service.namespace, f"{service.name}-{number}")
+                for number, entry in enumerate(spec.endpoints)
+            ]
         elif by_name:
             for port in service.ports:
                 target = port.target if isinstance(port.target, int) else port.number
-                service.endpoints[port.number] = (Endpoint(address=service.host, port=target),)
+                service.endpoints[port.number] = (Endpoint(address=service.host, port=target, workload=service.name),)
             return
         else:
             return

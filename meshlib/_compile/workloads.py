@@ -22,6 +22,7 @@ REGION: Final = "topology.kubernetes.io/region"
 ZONE: Final = "topology.kubernetes.io/zone"
 SUBZONE: Final = "topology.istio.io/subzone"
 NETWORK: Final = "topology.istio.io/network"
+WORKLOAD_LABEL: Final = "service.istio.io/workload-name"
 HOSTNAME: Final = "kubernetes.io/hostname"
 HEALTH_CHECK: Final = "proxy.istio.io/health-checks-enabled"
 
@@ -30,7 +31,7 @@ NOWHERE: Final = Locality()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A pod or a workload entry. ``ports`` maps names to port numbers."""
+    """A pod or a workload entry. ``ports`` maps names to port numbers; ``workload`` is the name that metrics have."""
 
     address: str
     labels: Mapping[str, str]
@@ -41,6 +42,7 @@ class Instance:
     identity: str = ""
     mesh_tls: bool = False
     healthy: bool = True
+    workload: str = ""
 
     def target(self, port: ServicePort) -> int | None:
         """The port of a pod that a service port leads to; None if the pod has no port of that name."""
@@ -108,6 +110,7 @@ class Workloads:
             identity=self._identity(meta.namespace, template.service_account_name or "default"),
             mesh_tls=meta.labels.get(TLS_LABEL) == "istio",
             healthy=all(item.status == "True" for item in status.conditions or () if item.type == "Ready"),
+            workload=pod_workload(meta),
         )
         self._pods.add(meta.namespace, pod)
         self._named[meta.namespace, meta.name] = pod
@@ -130,6 +133,7 @@ class Workloads:
             identity=self._identity(meta.namespace, account) if account else "",
             mesh_tls=(labels[TLS_LABEL] == "istio") if TLS_LABEL in labels else bool(account),
             healthy=meta.annotations.get(HEALTH_CHECK, "").lower() not in ("1", "t", "true"),
+            workload=labels.get(WORKLOAD_LABEL) or meta.name,
         )
 
     def _identity(self, namespace: str, account: str) -> str:
@@ -149,9 +153,9 @@ class Workloads:
         """Pods and workload entries together, as a ServiceEntry selects them."""
         return self.pods(namespace, selector) + self.entries(namespace, selector)
 
-    def inline(self, spec: WorkloadTemplate, namespace: str) -> Instance:
-        """An endpoint written in a ServiceEntry."""
-        return self._entry(spec, Metadata(namespace=namespace), spec.labels, {})
+    def inline(self, spec: WorkloadTemplate, namespace: str, name: str) -> Instance:
+        """An endpoint written in a ServiceEntry; Istio names it after that, and numbers it."""
+        return self._entry(spec, Metadata(name=name, namespace=namespace), spec.labels, {})
 
     def pod(self, namespace: str, name: str, address: str) -> Instance | None:
         """The pod behind an address, by name or by the address itself."""
@@ -185,7 +189,19 @@ class Workloads:
             network=instance.network,
             identity=instance.identity,
             mesh_tls=instance.mesh_tls,
+            workload=instance.workload,
         )
+
+
+def pod_workload(meta: Metadata) -> str:
+    """What a pod belongs to, by the labels that Kubernetes' controllers give it and its name."""
+    labels, name = meta.labels, meta.name
+    if template := labels.get("pod-template-hash"):  # of a Deployment: its name, the hash, five letters
+        owner, found, _ = name.rpartition(f"-{template}-")
+        name = owner if found else name
+    elif "controller-revision-hash" in labels or "statefulset.kubernetes.io/pod-name" in labels:
+        name = name.rpartition("-")[0] or name
+    return labels.get(WORKLOAD_LABEL) or labels.get("batch.kubernetes.io/job-name") or name
 
 
 def topology_labels(labels: Mapping[str, str], locality: Locality, network: str, node: str | None) -> Mapping[str, str]:

@@ -59,7 +59,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``address`` is an IP address, a host name to resolve, or ``unix:///path``
     (then ``port`` is 0). ``identity`` is the SPIFFE id expected of it, if known;
-    ``mesh_tls`` whether it has a sidecar that speaks mesh mTLS.
+    ``mesh_tls`` whether it has a sidecar that speaks mesh mTLS. ``workload`` names what
+    runs there, if known.
     """
 
     address: str
@@ -72,6 +73,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     network: str = ""
     identity: str = ""
     mesh_tls: bool = False
+    workload: str = ""
 
     @property
     def key(self) -> str:
@@ -267,6 +269,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``origin`` names the DestinationRule behind the policy, if there is one. ``localities``
     are weighted against each other within their tier; empty where they do not count.
     ``accounts`` are the names that certificates of the destination carry, all subsets together.
+    ``service`` is the name of its Kubernetes Service; empty for other hosts.
     """
 
     name: str
@@ -284,6 +287,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     original_port: int | None = None
     subset_labels: Mapping[str, str] = {}
     accounts: tuple[str, ...] = ()
+    service: str = ""
 
     @property
     def speaks_http2(self) -> bool:

@@ -219,7 +219,7 @@ class IstioMetrics:
         cluster = live.cluster if live is not None else None
         route = exchange.route.name if exchange.route is not None else ""
         named, name, namespace = service(cluster, host, route)
-        peer = endpoint_peer(cluster, endpoint.endpoint if endpoint is not None else None, namespace)
+        peer = endpoint_peer(endpoint.endpoint if endpoint is not None else None, namespace, self._own.cluster)
         own = self._own
         if cluster is not None and is_mutual(cluster, endpoint.endpoint if endpoint is not None else None):
             own = own._replace(principal=self._identity)

@@ -18,18 +18,22 @@ def service(cluster: Cluster | None, host: str, route: str) -> tuple[str, str, s
         return host, "BlackHoleCluster" if route == "block_all" else UNKNOWN, UNKNOWN
     if not cluster.host:
         return host or UNKNOWN, cluster.name if cluster.name == "PassthroughCluster" else UNKNOWN, UNKNOWN
-    name = cluster.host.partition(".")[0] if ".svc." in cluster.host else cluster.host
-    return cluster.host, name, cluster.namespace or UNKNOWN
+    return cluster.host, cluster.service or cluster.host, cluster.namespace or UNKNOWN
 
 
-def endpoint_peer(cluster: Cluster | None, endpoint: Endpoint | None, namespace: str) -> Peer:
-    """What the configuration says of an endpoint; ``namespace`` is that of its service."""
-    if cluster is None or endpoint is None:
+def endpoint_peer(endpoint: Endpoint | None, namespace: str, here: str) -> Peer:
+    """What the configuration says of an endpoint, if it says what runs there.
+
+    ``namespace`` is that of its service, ``here`` the name of this cluster: the configuration is of no other.
+    """
+    if endpoint is None:
         return UNKNOWN_PEER
-    known = "" if namespace == UNKNOWN or cluster.external else namespace
-    if not endpoint.labels:
-        return UNKNOWN_PEER._replace(namespace=known or UNKNOWN)
-    return peer_of_labels(endpoint.labels, namespace=known, principal=endpoint.identity)
+    if not endpoint.workload:
+        return UNKNOWN_PEER._replace(cluster=here)
+    known = "" if namespace == UNKNOWN else namespace
+    return peer_of_labels(
+        endpoint.labels, workload=endpoint.workload, namespace=known, principal=endpoint.identity, cluster=here
+    )
 
 
 def is_mutual(cluster: Cluster, endpoint: Endpoint | None) -> bool:

@@ -67,7 +67,7 @@ class TcpMetrics:
         endpoint = found.endpoint if found is not None else None
         host = self._host_label(event.host) if cluster is None or not cluster.host else ""
         named, name, namespace = service(cluster, host, "")
-        peer, own = endpoint_peer(cluster, endpoint, namespace), self._own
+        peer, own = endpoint_peer(endpoint, namespace, self._own.cluster), self._own
         if cluster is not None and is_mutual(cluster, endpoint):
             own = own._replace(principal=self._identity)
         else:
