@@ -2,7 +2,8 @@
 
 Istio looks there too (pilot/pkg/credentials): ``tls.crt`` with ``tls.key``, or ``cert``
 with ``key``; the authority is in the same Secret or in ``<name>-cacert``, as ``ca.crt`` or
-``cacert``. ``configmap://namespace/name`` holds an authority alone.
+``cacert``. ``configmap://namespace/name`` holds an authority alone, which is no secret:
+it may be of another namespace, a Secret may not.
 """
 
 from __future__ import annotations
@@ -40,27 +41,31 @@ class ClientCredentials:
         """What ``tls.credential_name`` stands for; None, with a finding, if a part that the mode needs is not there."""
         scheme = next((scheme for scheme in _SCHEMES if tls.credential_name.startswith(scheme)), "")
         namespace, slash, name = tls.credential_name.removeprefix(scheme).rpartition("/")
+        is_map = scheme == "configmap://"
         place = (namespace if slash else self._namespace, name)
-        roots = next(self._roots(place, is_map=scheme == "configmap://"), b"")
+        if not is_map and place[0] != self._namespace:
+            self._lacks(origin, f"Secret {'/'.join(place)} is not of this workload's namespace {self._namespace}")
+            return None
+        roots = next(self._roots(place, is_map=is_map), b"")
         chain, key = self._pair(place) if tls.mode == "MUTUAL" else (b"", b"")
         lacks = [] if roots or tls.skip_verify else ["ca.crt"]
         if tls.mode == "MUTUAL" and not chain:
             lacks.append("tls.crt with tls.key")
         if not lacks:
             return Credential(roots=roots, chain=chain, key=key)
-        kind = "ConfigMap" if scheme == "configmap://" else "Secret"
-        self._findings.add(
-            "MESH120",
-            origin,
-            f"{kind} {'/'.join(place)} is not in the configuration with {' and '.join(lacks)}",
-            field="spec.trafficPolicy.tls.credentialName",
-        )
+        kind = "ConfigMap" if is_map else "Secret"
+        self._lacks(origin, f"{kind} {'/'.join(place)} is not in the configuration with {' and '.join(lacks)}")
         return None
+
+    def _lacks(self, origin: Origin, message: str) -> None:
+        self._findings.add("MESH120", origin, message, field="spec.trafficPolicy.tls.credentialName")
 
     def _pair(self, place: tuple[str, str]) -> tuple[bytes, bytes]:
         secret = self._secrets.get(place)
-        for chain_key, key_key in _PAIRS if secret is not None else ():
-            chain, key = (secret.value(name) if secret is not None else None for name in (chain_key, key_key))
+        if secret is None:
+            return b"", b""
+        for chain_key, key_key in _PAIRS:
+            chain, key = secret.value(chain_key), secret.value(key_key)
             if chain and key:
                 return chain, key
         return b"", b""

@@ -40,7 +40,8 @@ def compile_authentication(index: Index, workload: Workload, root_namespace: str
 
 def _rules(index: Index, workload: Workload, root_namespace: str) -> Iterator[JWTRule]:
     entries = index.of("RequestAuthentication", RequestAuthenticationSpec)
-    for entry in sorted(entries, key=lambda one: (one.meta.namespace != root_namespace, by_age(one))):
+    # Those of the workload's namespace first: it shows where two rules have the same issuer.
+    for entry in sorted(entries, key=lambda one: (one.meta.namespace == root_namespace, by_age(one))):
         spec = entry.spec
         if entry.meta.namespace not in (root_namespace, workload.namespace):
             continue

@@ -24,6 +24,8 @@ _log = logging.getLogger("meshlib.security")
 
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the files of a context."""
+_MOST: Final = 256
+"""Contexts that are kept; the oldest goes first, as of a Secret that was exchanged long ago."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +196,10 @@ class ContextStore:
         try:
             stamp = _stamp(credentials.files)
             if entry is None:
-                entry = self._entries[credentials] = _Entry(make_context(credentials), stamp, now)
+                entry = _Entry(make_context(credentials), stamp, now)
+                while len(self._entries) >= _MOST:
+                    del self._entries[next(iter(self._entries))]
+                self._entries[credentials] = entry
             elif stamp != entry.stamp:
                 entry.context, entry.stamp = make_context(credentials), stamp
         except (OSError, ssl.SSLError) as error:

@@ -42,7 +42,7 @@ ROWS = [
     ("DestinationRule", "spec.trafficPolicy.loadBalancer.backendUtilization.weightUpdatePeriod", "refused"),
     ("DestinationRule", "spec.subsets[].trafficPolicy.portLevelSettings[].loadBalancer.simple", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.tls.subjectAltNames", "honoured"),
-    ("DestinationRule", "spec.trafficPolicy.portLevelSettings[].tls.credentialName", "refused"),
+    ("DestinationRule", "spec.trafficPolicy.portLevelSettings[].tls.credentialName", "approximated"),
     ("EnvoyFilter", "spec.configPatches[].patch.value", "refused"),
     ("MeshConfig", "outboundTrafficPolicy.mode", "honoured"),
 ]
