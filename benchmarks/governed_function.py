@@ -3,13 +3,15 @@
 The governed function has a route with weights, two subsets, three endpoints, retries, a timeout and outlier
 detection, as in governed_call.py. By hand it has tenacity's decorator around pybreaker's ``calling()`` (its ``call()``
 would let one thread in at a time), and around ``asyncio.timeout`` where it is asynchronous. Refusals are those of the
-breaker of a ClientPolicy, with the raise.
+breaker of a ClientPolicy and of ``http2MaxRequests``, with the raise; what making and raising such an error costs by
+itself is measured too.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
 
 import pybreaker
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -17,11 +19,12 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from benchmarks.governed_call import CONFIG
 from benchmarks.harness import AsyncBody, Comparison, SyncBody, arguments, compare, compare_async, emit, emit_figure
 from meshlib import Mesh
-from meshlib.errors import BreakerOpenError
+from meshlib.errors import BreakerOpenError, RefusedError
 
 __all__ = ["main"]
 
-BARE, AGAIN, HAND_MADE, GOVERNED, REFUSED = "bare", "bare again", "hand-made", "meshlib", "meshlib, breaker open"
+BARE, AGAIN, HAND_MADE, GOVERNED = "bare", "bare again", "hand-made", "meshlib"
+REFUSED, OVERFLOWN, RAISED = "meshlib, breaker open", "meshlib, overflow", "the raise alone"
 POLICY = """
 ---
 apiVersion: meshlib.dev/v1alpha1
@@ -91,6 +94,23 @@ def refused() -> Callable[[int], int]:
     raise AssertionError("the breaker did not open")
 
 
+def full_host(full: ExitStack) -> Callable[[int], int]:
+    """A function of a host that is busy with its one request."""
+    mesh = Mesh.load(CONFIG.replace("http2MaxRequests: 1024", "http2MaxRequests: 1"))
+    for _ in range(2):  # one in each subset
+        with suppress(RefusedError):
+            while True:
+                full.enter_context(mesh.attempt("reviews"))
+    return mesh.call("reviews")(nothing)
+
+
+def raising(value: int) -> int:
+    """The raise."""
+    raise BreakerOpenError(
+        status=503, body="circuit breaker open", flags=("UO",), details="client_policy_breaker_open", host="reviews"
+    )
+
+
 def plainly(function: Callable[[int], int]) -> SyncBody:
     """A benchmark body."""
 
@@ -98,7 +118,7 @@ def plainly(function: Callable[[int], int]) -> SyncBody:
         for number in range(calls):
             try:  # noqa: SIM105 - suppress() would cost as much as what is measured
                 function(number)
-            except BreakerOpenError:
+            except RefusedError:
                 pass
 
     return body
@@ -118,14 +138,17 @@ def awaiting(function: Callable[[int], Awaitable[int]]) -> AsyncBody:
 def measure(*, rounds: int, calls: int) -> Comparison:
     """The plain functions."""
     governed = Mesh.load(CONFIG).call("reviews")(nothing)
-    variants = {
-        BARE: plainly(nothing),
-        AGAIN: plainly(nothing),
-        HAND_MADE: plainly(by_hand()),
-        GOVERNED: plainly(governed),
-        REFUSED: plainly(refused()),
-    }
-    return compare("governed_function", variants, rounds=rounds, calls=calls, again=AGAIN)
+    with ExitStack() as full:
+        variants = {
+            BARE: plainly(nothing),
+            AGAIN: plainly(nothing),
+            HAND_MADE: plainly(by_hand()),
+            GOVERNED: plainly(governed),
+            REFUSED: plainly(refused()),
+            OVERFLOWN: plainly(full_host(full)),
+            RAISED: plainly(raising),
+        }
+        return compare("governed_function", variants, rounds=rounds, calls=calls, again=AGAIN)
 
 
 async def measure_async(*, rounds: int, calls: int) -> Comparison:
@@ -146,7 +169,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     plain = measure(rounds=options.rounds, calls=options.calls)
     emit(plain)
     emit_figure("decorated call, plain: added", plain.added(GOVERNED), "µs", noise=plain.noise)
-    emit_figure("refusal by an open breaker: added", plain.added(REFUSED), "µs", noise=plain.noise)
+    refused, overflown = plain.added(REFUSED, over=RAISED), plain.added(OVERFLOWN, over=RAISED)
+    emit_figure("refusal by an open breaker: beyond the raise", refused, "µs", noise=plain.noise)
+    emit_figure("refusal by an overflow: beyond the raise", overflown, "µs", noise=plain.noise)
     awaited = asyncio.run(measure_async(rounds=options.rounds, calls=options.calls))
     emit(awaited)
     emit_figure("decorated call, async: added", awaited.added(GOVERNED), "µs", noise=awaited.noise)

@@ -75,6 +75,8 @@ async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None 
     except BaseException:
         steps.close()
         raise
+    finally:
+        del outcome  # the traceback of its error may lead back to this frame: no cycle
 
 
 async def agovern(exchange: Exchange, transport: AsyncTransport, timers: Timers) -> Reply:
@@ -164,3 +166,4 @@ def drive(steps: Steps, transport: SyncTransport) -> Reply:
         return reply
     finally:
         steps.close()
+        del outcome

@@ -11,28 +11,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Final
 
 __all__ = ["Timers"]
 
-_QUEUES = 64
+_QUEUES: Final = 64
+_FIRED: Final = float("inf")
 
 
 class _Entry:
-    """One attempt under a deadline. ``task`` is None once it does not need cutting any more."""
+    """One attempt under a deadline. ``task`` is None once it does not need cutting any more.
 
-    __slots__ = ("cancelling", "deadline", "expired", "task", "timer")
+    ``deadline`` is infinite once it has fired.
+    """
+
+    __slots__ = ("cancelling", "deadline", "task", "timer")
 
     def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
         self.task: asyncio.Task[object] | None = task
         self.deadline = deadline
         self.cancelling = task.cancelling()
-        self.expired = False
         self.timer: asyncio.TimerHandle | None = None
 
     def expire(self) -> None:
         task, self.task = self.task, None
         if task is not None:
-            self.expired = True
+            self.deadline = _FIRED
             task.cancel()
 
 
@@ -86,7 +90,7 @@ class Timers:
         entry.task = None
         if entry.timer is not None:
             entry.timer.cancel()
-        if not entry.expired:
+        if entry.deadline is not _FIRED:
             return False
         task = asyncio.current_task(self._loop)
         return task is not None and task.uncancel() <= entry.cancelling

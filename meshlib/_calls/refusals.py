@@ -10,14 +10,19 @@ from meshlib._engine.commands import LocalReply
 from meshlib._engine.exchange import Exchange
 from meshlib.errors import BreakerOpenError, CallTimeoutError, RefusedError
 
-__all__ = ["breaker_open", "refusal"]
+__all__ = ["breaker_open", "refusal", "refusal_of"]
 
 _BREAKER_OPEN: Final = "client_policy_breaker_open"
 
 
 def refusal(exchange: Exchange, reply: LocalReply) -> RefusedError:
     """The error for a reply of the mesh."""
-    flags, kind = exchange.flags, RefusedError
+    return refusal_of(reply, exchange.flags, exchange.request.authority)
+
+
+def refusal_of(reply: LocalReply, flags: tuple[str, ...], host: str) -> RefusedError:
+    """The same of an exchange that did not begin."""
+    kind = RefusedError
     if reply.details == _BREAKER_OPEN:
         kind = _open_error()
     elif "UT" in flags:
@@ -27,7 +32,7 @@ def refusal(exchange: Exchange, reply: LocalReply) -> RefusedError:
         body=reply.body.decode("utf-8", "replace"),
         flags=flags,
         details=reply.details,
-        host=exchange.request.authority,
+        host=host,
     )
 
 

@@ -1,28 +1,29 @@
 """Where the calls of a function go, and how they are made: one target for each decorated function.
 
-The policies are the engine's, the loops the drivers'. This file only translates: what a
-function returned or raised into an outcome, and a reply into a result or an exception.
+The policies are the engine's, the loops the drivers'. Here calls go the long way, as an
+:class:`Invocation`; decorator.py takes the short way where there is one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
-from meshlib._calls.classification import Classify, outcome_of_error, outcome_of_result
+from meshlib._calls.classification import Classify
 from meshlib._calls.fallbacks import Fallback, LastGood, Memory, key_of
+from meshlib._calls.invocation import AsyncInvocation, Invocation
 from meshlib._calls.pybreaker_gate import PybreakerGate
-from meshlib._calls.refusals import breaker_open, refusal
+from meshlib._calls.refusals import breaker_open, refusal_of
 from meshlib._calls.tenacity_rules import Retry, Stop, TenacityRules, Wait
 from meshlib._context import deadline
 from meshlib._drivers import adrive, drive
 from meshlib._engine.calls import CallExchange, Plan
-from meshlib._engine.commands import Copy, LocalReply, Reply, Send
-from meshlib._http import NO_HEADERS, Outcome, RequestHead, Response
+from meshlib._engine.commands import Reply
+from meshlib._engine.short_way import Refused, is_watched
+from meshlib._http import NO_HEADERS, RequestHead
 from meshlib._runtime import Runtime
 from meshlib._snapshot.routes import Forward, VirtualHost
 from meshlib._snapshot.snapshot import Snapshot
@@ -31,10 +32,9 @@ from meshlib._timers import Timers
 if TYPE_CHECKING:
     from meshlib._engine.hedges import Hedges
 
-__all__ = ["DEFAULT_METHOD", "Options", "Target"]
+__all__ = ["DEFAULT_METHOD", "Options", "Target", "awaited", "conclude_async"]
 
 DEFAULT_METHOD: Final = "CALL"
-_UNGOVERNED: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,34 +60,46 @@ class Options:
 class Target:
     """One host, called by one function. Shared by threads and loops."""
 
-    __slots__ = ("_memory", "_plan", "_request", "_timers", "host", "options", "runtime")
+    __slots__ = ("_memory", "_plan", "_timers", "has_memory", "host", "options", "runtime")
 
     def __init__(self, runtime: Runtime, host: str, options: Options) -> None:
         self.runtime = runtime
         self.host = host
         self.options = options
         self._memory = Memory()
+        self.has_memory = isinstance(options.fallback, LastGood)
         self._timers: tuple[asyncio.AbstractEventLoop, Timers] | None = None
-        self._request, self._plan = self._find(runtime)
+        self._plan = self._find()
 
     def begin(self, rules: TenacityRules | None = None) -> CallExchange:
         """Start an exchange on the snapshot in force."""
-        runtime = self.runtime
-        plan = self._plan
-        if plan.published is not runtime.published:
-            self._request, plan = self._request, self._plan = self._find(runtime)
-        exchange = CallExchange(plan, self._request, rules)
+        plan, recorder = self._plan, self.runtime.recorder
+        if plan.published is not self.runtime.published:
+            plan = self._plan = self._find()
+        exchange = CallExchange(plan, rules)
         if plan.caller is not None:
             exchange.deadline = deadline.get()
-        if runtime.recorder is not None:
-            runtime.recorder.begin(exchange)
+        if recorder is not None:
+            recorder.begin(exchange)
         return exchange
 
-    def _find(self, runtime: Runtime) -> tuple[RequestHead, Plan]:
-        published, options = runtime.published, self.options
+    def _find(self) -> Plan:
+        published, options = self.runtime.published, self.options
         port = _port(published.snapshot, self.host) if options.port is None else options.port
         request = RequestHead(options.method, "http", self.host, "/", NO_HEADERS, port=port)
-        return request, Plan(published, request, subset=options.subset, own_retries=options.has_rules)
+        may_be_short = options.gate is None and options.classify is None and not options.has_rules
+        return Plan(published, request, subset=options.subset, own_retries=options.has_rules, may_be_short=may_be_short)
+
+    def short_plan(self) -> Plan | None:
+        """The plan of the snapshot in force if the call may take its short way."""
+        plan, runtime = self._plan, self.runtime
+        published, recorder = runtime.published, runtime.recorder
+        if plan.published is not published:
+            plan = self._plan = self._find()
+        observers = published.observers
+        if plan.short is None or (observers and is_watched(observers)):
+            return None
+        return None if recorder is not None and recorder.wants_calls(published.snapshot) else plan
 
     def timers(self) -> Timers:
         """Those of the running loop."""
@@ -99,7 +111,7 @@ class Target:
     # -- synchronous -----------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a function on the current thread."""
+        """Call a function on the current thread, the long way."""
         gate = self.options.gate
         if gate is None:
             invocation = Invocation(self, function, args, kwargs)
@@ -122,25 +134,21 @@ class Target:
     async def acall(
         self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Await a function."""
+        """Await a function, the long way."""
         gate = self.options.gate
         if gate is None:
             invocation, reply = await self._arun(function, args, kwargs)
         else:
             is_probe = await gate.enter_async(function, args, kwargs)
             if is_probe is None:
-                refused = self._refused(gate, args, kwargs)
-                return (await refused) if isinstance(refused, Awaitable) else refused
+                return await awaited(self._refused(gate, args, kwargs))
             try:
                 invocation, reply = await self._arun(function, args, kwargs)
             except BaseException:
                 gate.give_up(is_probe=is_probe)
                 raise
             await gate.record_async(is_probe=is_probe, error=invocation.failure(reply))
-        result = invocation.conclude(reply)
-        if invocation.is_fallback and isinstance(result, Awaitable):
-            return await result
-        return result
+        return await conclude_async(invocation, reply)
 
     async def _arun(
         self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -183,6 +191,14 @@ class Target:
             raise breaker_open(self.host, gate.name)
         return instead()
 
+    def answer(self, refused: Refused, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a call gets that was refused on its short way."""
+        if plan.last_good is not None or self.options.fallback is not None:
+            instead = self.instead(args, kwargs, plan.last_good)
+            if instead is not None:
+                return instead()
+        raise refusal_of(refused.reply, refused.flags, self.host)
+
     def instead(self, args: tuple[Any, ...], kwargs: dict[str, Any], max_age: float | None) -> Callable[[], Any] | None:
         """What gives a result in place of a failure; ``max_age`` is the policy's for the last good one."""
         fallback = self.options.fallback
@@ -198,138 +214,27 @@ class Target:
         ask: Callable[..., Any] = fallback
         return lambda: ask(*args, **kwargs)
 
-    def keep(self, key: Hashable, result: object) -> None:
-        """Remember a good result."""
-        self._memory.keep(key, result, self.runtime.clock.monotonic())
+    def remember(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> None:
+        """Keep a good result if it may have to stand in for a failure."""
+        if plan.last_good is None and not self.has_memory:
+            return
+        key = key_of(args, kwargs)
+        if key is not None:
+            self._memory.keep(key, result, self.runtime.clock.monotonic())
 
     def __repr__(self) -> str:
         return f"<Target {self.host} {self._plan!r}>"
 
 
-class Invocation:
-    """One call of a function: the transport of its exchange."""
-
-    __slots__ = ("_args", "_error", "_function", "_kwargs", "_rules", "_target", "exchange", "is_fallback")
-
-    def __init__(
-        self, target: Target, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self._target = target
-        self._function = function
-        self._args = args
-        self._kwargs = kwargs
-        self._error: Exception | None = None
-        self._rules: TenacityRules | None = None
-        self.is_fallback = False
-        options = target.options
-        if options.has_rules:
-            clock = target.runtime.clock
-            self._rules = TenacityRules(
-                clock, function, args, kwargs, stop=options.stop, wait=options.wait, retry=options.retry
-            )
-        self.exchange = target.begin(self._rules)
-
-    def send(self, send: Send) -> Outcome:
-        """One attempt."""
-        try:
-            result = self._function(*self._args, **self._kwargs)
-        except Exception as error:  # noqa: BLE001 - that is what is classified
-            return self.raised(error, send)
-        if type(result) in _UNGOVERNED:
-            _refuse_lazy(result, self._function)
-        return self.returned(result, send)
-
-    def discard(self, response: Response) -> None:
-        """A result that will not be used needs nothing."""
-
-    def mirror(self, copy: Copy) -> None:
-        """A function is never mirrored: what it does cannot be done on the side."""
-
-    def returned(self, result: object, send: Send) -> Outcome:
-        """The outcome of an attempt that returned."""
-        self._error = None
-        if self._rules is not None:
-            self._rules.ended(send.attempt, result, None)
-        classify = self._target.options.classify
-        return Response(200, NO_HEADERS, result) if classify is None else outcome_of_result(result, classify)
-
-    def raised(self, error: Exception, send: Send) -> Outcome:
-        """The outcome of an attempt that raised."""
-        self._error = error
-        if self._rules is not None:
-            self._rules.ended(send.attempt, None, error)
-        return outcome_of_error(error, self._target.options.classify)
-
-    def failure(self, reply: Reply) -> BaseException | None:
-        """What a breaker of pybreaker gets to see; None: a success."""
-        if type(reply) is LocalReply:
-            return reply.error or self._error or refusal(self.exchange, reply)
-        if self._error is not None:
-            return self._error
-        return RuntimeError(f"the result counts as status {reply.status}") if reply.status >= 500 else None
-
-    def conclude(self, reply: Reply) -> Any:
-        """The result of the call: that of the function, of a fallback, or an exception."""
-        exchange = self.exchange
-        exchange.finish(0)
-        is_local = type(reply) is LocalReply
-        if not is_local and self._error is None and reply.status < 500:
-            result = reply.handle  # type: ignore[union-attr]
-            if exchange.plan.caller is not None or self._target.options.fallback is not None:
-                self._remember(result)
-            return result
-        if is_local or reply.status >= 500:
-            policy = exchange.plan.caller.policy if exchange.plan.caller is not None else None
-            instead = self._target.instead(self._args, self._kwargs, policy.last_good if policy is not None else None)
-            if instead is not None:
-                self.is_fallback = True
-                return instead()
-        return self._fail(reply)
-
-    def _fail(self, reply: Reply) -> Any:
-        error, self._error = self._error, None  # no cycle through the traceback is left behind
-        try:
-            if isinstance(reply, LocalReply) and (error is None or reply.error is not error):
-                raise refusal(self.exchange, reply) from error
-            if error is not None:
-                raise error
-        finally:
-            del error
-        assert isinstance(reply, Response)
-        return reply.handle
-
-    def _remember(self, result: object) -> None:
-        fallback, caller = self._target.options.fallback, self.exchange.plan.caller
-        if isinstance(fallback, LastGood) or (caller is not None and caller.policy.last_good is not None):
-            key = key_of(self._args, self._kwargs)
-            if key is not None:
-                self._target.keep(key, result)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._target.host} attempts={self.exchange.attempts}>"
+async def conclude_async(invocation: AsyncInvocation, reply: Reply) -> Any:
+    """The result of the call, an asynchronous fallback's too."""
+    result = invocation.conclude(reply)
+    return await awaited(result) if invocation.is_fallback else result
 
 
-class AsyncInvocation(Invocation):
-    """One call of an asynchronous function."""
-
-    __slots__ = ()
-
-    async def send(self, send: Send) -> Outcome:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One attempt."""
-        try:
-            result = await self._function(*self._args, **self._kwargs)
-        except Exception as error:  # noqa: BLE001 - that is what is classified
-            return self.raised(error, send)
-        return self.returned(result, send)
-
-    async def discard(self, response: Response) -> None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
-        """A result that will not be used needs nothing."""
-
-    def beside(self, *, elsewhere: bool) -> AsyncInvocation:
-        """A second attempt of the same call."""
-        second = AsyncInvocation(self._target, self._function, self._args, self._kwargs)
-        second.exchange.hedge(self.exchange.endpoint if elsewhere else None)
-        return second
+async def awaited(result: Any) -> Any:
+    """What a fallback gives, which may be asynchronous."""
+    return await result if isinstance(result, Awaitable) else result
 
 
 async def _first_good(tasks: list[asyncio.Task[Reply]]) -> asyncio.Task[Reply]:
@@ -368,15 +273,4 @@ def _leads_somewhere(host: VirtualHost, snapshot: Snapshot) -> bool:
         not isinstance(route.action, Forward)
         or any(one.cluster in snapshot.clusters for one in route.action.destinations)
         for route in host.routes
-    )
-
-
-def _refuse_lazy(result: Any, function: Callable[..., Any]) -> None:
-    """A call that has not happened yet cannot be governed."""
-    if isinstance(result, Coroutine | GeneratorType):
-        result.close()
-    name = getattr(function, "__qualname__", repr(function))
-    raise TypeError(
-        f"{name} is a plain function but returned a {type(result).__name__}, which runs later and ungoverned; "
-        "pass the asynchronous function itself, or collect the items before they are returned"
     )

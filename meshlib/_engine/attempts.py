@@ -14,7 +14,7 @@ from meshlib._engine.callers import Caller, may_be_replayed
 from meshlib._engine.commands import Backoff, LocalReply, Reply, Send, Steps, Ticket, Wait
 from meshlib._engine.filters import Waits
 from meshlib._engine.limits import connect_locked, leave_locked, retry_limit, take_locked, wait_locked, withdraw
-from meshlib._engine.local_replies import local_reply, overflow_reply, reset_reply
+from meshlib._engine.local_replies import local_reply, overflow_reply, reset_reply, unhealthy_reply
 from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.picks import named_endpoint, pick_locked
@@ -165,7 +165,7 @@ class Attempts:
             return None
         if host is None and not live.is_original:
             self.attempts += bool(self._tried)  # Envoy counts a retry that finds no endpoint
-            return self.refuse(503, "no healthy upstream", "no_healthy_upstream", "UH")
+            return self._refuse(unhealthy_reply(self.request), "UH")
         return self._overflow()
 
     def _enter_locked(self, live: LiveCluster, host: EndpointState | None) -> bool:
@@ -370,20 +370,20 @@ class Attempts:
         return reply
 
     def _overflow(self) -> LocalReply:
-        if self._is_counted_retry:
-            self._count_out_retry()
-        self.flag("UO")
-        return overflow_reply(self.request)
+        return self._refuse(overflow_reply(self.request), "UO")
 
     def _time_out(self) -> LocalReply:
         return self.refuse(504, "upstream request timeout", "response_timeout", "UT")
 
     def refuse(self, status: int, body: str, details: str, flag: str) -> LocalReply:
         """A reply of the mesh itself, with one of Envoy's response flags."""
+        return self._refuse(local_reply(self.request, status, body, details), flag)
+
+    def _refuse(self, reply: LocalReply, flag: str) -> LocalReply:
         if self._is_counted_retry:
             self._count_out_retry()
         self.flag(flag)
-        return local_reply(self.request, status, body, details)
+        return reply
 
     def flag(self, flag: str) -> None:
         """Set one of Envoy's response flags."""

@@ -17,7 +17,7 @@ from meshlib._snapshot.client_policy import ClientPolicy, Fallback
 if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
 
-__all__ = ["Caller", "bind_callers", "bounded", "may_be_replayed"]
+__all__ = ["Caller", "bind_callers", "bounded", "has_failed", "may_be_replayed", "open_reply"]
 
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
@@ -103,21 +103,24 @@ def _through_breaker(exchange: Exchange, breaker: Breaker | None) -> Steps:
     permit = breaker.enter(began)
     if permit is None:
         exchange.flag("UO")
-        overloaded = (("x-envoy-overloaded", "true"),)
-        return local_reply(
-            exchange.request, 503, "circuit breaker open", "client_policy_breaker_open", headers=overloaded
-        )
+        return open_reply(exchange.request)
     try:
         reply = yield from exchange.routed()
     except BaseException:
         breaker.give_up(permit)
         raise
     now = clock.monotonic()
-    breaker.record(permit, now, failed=_has_failed(reply), seconds=now - began)
+    breaker.record(permit, now, failed=has_failed(reply), seconds=now - began)
     return reply
 
 
-def _has_failed(reply: Reply) -> bool:
+def open_reply(request: RequestHead) -> LocalReply:
+    """503 of an open breaker."""
+    overloaded = (("x-envoy-overloaded", "true"),)
+    return local_reply(request, 503, "circuit breaker open", "client_policy_breaker_open", headers=overloaded)
+
+
+def has_failed(reply: Reply) -> bool:
     """A status from 500 on, whoever gave it."""
     return reply.status >= 500
 

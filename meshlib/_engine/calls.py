@@ -8,6 +8,7 @@ Rules:
   CORS and session cookies are left out. Faults, timeouts, retries, limits, outlier
   detection and the ClientPolicy of its host hold as for requests.
 * A subset in the call's own words replaces that of the route.
+* Most calls need no exchange of their own: see :mod:`meshlib._engine.short_way`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from meshlib._engine.callers import Caller
-from meshlib._engine.commands import LocalReply
+from meshlib._engine.callers import Caller, has_failed
+from meshlib._engine.commands import LocalReply, Steps
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.limits import retry_limit
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.published import Published
 from meshlib._engine.retries import backoff_seconds, retry_reason
+from meshlib._engine.short_way import Destinations, ShortWay, Started, find_short_way, first_timeout
 from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._http import Headers, Outcome, RequestHead, Response
 from meshlib._random import Chance
@@ -55,21 +57,28 @@ class RetryRules(Protocol):
 class Plan:
     """Where the calls of a function go under one publish: found once, looked up at each call."""
 
-    __slots__ = ("action", "caller", "destinations", "published", "route")
+    __slots__ = ("action", "caller", "destinations", "last_good", "published", "request", "route", "short")
 
-    def __init__(self, published: Published, request: RequestHead, *, subset: str, own_retries: bool) -> None:
+    def __init__(
+        self, published: Published, request: RequestHead, *, subset: str, own_retries: bool, may_be_short: bool
+    ) -> None:
         self.published = published
+        self.request = request
         host = published.find_host(request)
         self.route: Route | None = host.match(request) if host is not None else None
         self.action: Forward | None = None
-        self.destinations: tuple[tuple[WeightedDestination, LiveCluster | None], ...] = ()
+        self.destinations: Destinations = ()
         self.caller = _bare(published.callers.get(host.name)) if host is not None else None
+        self.last_good = self.caller.policy.last_good if self.caller is not None else None
         action = self.route.action if self.route is not None else None
         if isinstance(action, Forward):
             retry = action.retry or _ANY if own_retries else action.retry
             self.action = replace(action, mirrors=(), cors=None, rewrite=None, retry=retry)
             targets = [_subset(one, subset) if subset else one for one in action.destinations]
             self.destinations = tuple((one, published.clusters.get(one.cluster)) for one in targets)
+        self.short: ShortWay | None = None
+        if may_be_short:
+            self.short = find_short_way(published, request, self.action, self.destinations, self.caller)
 
     def __repr__(self) -> str:
         return f"<Plan {self.route.name if self.route is not None else 'no route'}>"
@@ -92,8 +101,8 @@ class CallExchange(Exchange):
 
     __slots__ = ("plan", "rules", "takes_retry")
 
-    def __init__(self, plan: Plan, request: RequestHead, rules: RetryRules | None = None) -> None:
-        super().__init__(plan.published, request, Headers(), _always)
+    def __init__(self, plan: Plan, rules: RetryRules | None = None) -> None:
+        super().__init__(plan.published, plan.request, Headers(), _always)
         self.plan = plan
         self.rules = rules
         self.takes_retry = False
@@ -108,6 +117,9 @@ class CallExchange(Exchange):
     def once(self) -> None:
         """Never follow an attempt by another."""
         self.can_replay = _never
+
+    def _identify(self) -> None:
+        """A function has no headers to carry an id."""
 
     def _route(self) -> LocalReply | None:
         plan = self.plan
@@ -125,6 +137,36 @@ class CallExchange(Exchange):
             number = bisect_right(action.sums, plan.published.chance.random() * action.sums[-1])
         self._destination, self.live = plan.destinations[number]
         return None
+
+    def go_on(self, started: Started, outcome: Outcome) -> Steps:
+        """Go on after a first attempt that took the short way and came back with ``outcome``."""
+        plan, (live, host, number, began, permit) = self.plan, started
+        assert plan.action is not None
+        self.route, self.action, self.caller, self.live, self.endpoint = (
+            plan.route, plan.action, plan.caller, live, host
+        )  # fmt: skip
+        self._destination = plan.destinations[number][0]
+        self.started = self.attempt_started = began
+        self.attempts, self._is_counted = 1, True
+        timeout, breaker = plan.action.timeout, plan.caller.breaker if plan.caller is not None else None
+        if timeout is not None:
+            self._cut_by_route = timeout == first_timeout(plan.action)
+            self._deadline = began + timeout
+        try:
+            reply = self._end_attempt(outcome)
+            if reply is None:
+                reply = yield from self.back_off(outcome)
+            if reply is None:
+                reply = yield from self._forward()
+        except BaseException:
+            if breaker is not None:
+                breaker.give_up(permit)
+            self.abandon()
+            raise
+        if breaker is not None:
+            now = plan.published.clock.monotonic()
+            breaker.record(permit, now, failed=has_failed(reply), seconds=now - began)
+        return self._replied(reply)
 
     def _mutate(self) -> LocalReply | None:
         if self.live is None:

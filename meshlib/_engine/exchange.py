@@ -93,7 +93,7 @@ class Exchange(Attempts):
         try:
             reply = None
             if self.route is None:  # else start() has found it, and no way to go on at one go
-                set_exchange_headers(self.request, self.headers, self.published.request_ids)
+                self._identify()
                 reply = self._route()
             if self.caller is not None and reply is None:
                 reply = yield from bounded(self, self.caller)
@@ -251,6 +251,10 @@ class Exchange(Attempts):
         return max(self._deadline - self.published.clock.monotonic(), 0.0)
 
     # -- route, fault, mutate --------------------------------------------------------------------
+
+    def _identify(self) -> None:
+        """Give the request its id, whether it will leave or not."""
+        set_exchange_headers(self.request, self.headers, self.published.request_ids)
 
     def _route(self) -> LocalReply | None:
         """Find the route and draw its destination; a reply unless it forwards."""

@@ -19,6 +19,7 @@ __all__ = [
     "local_reply",
     "overflow_reply",
     "reset_reply",
+    "unhealthy_reply",
 ]
 
 OVERFLOW_DETAILS: Final = "upstream_reset_before_response_started{overflow}"
@@ -120,3 +121,8 @@ def overflow_reply(request: RequestHead) -> LocalReply:
     """503 with ``x-envoy-overloaded``; never retried, ignored by outlier detection."""
     body = "upstream connect error or disconnect/reset before headers. reset reason: overflow"
     return local_reply(request, 503, body, OVERFLOW_DETAILS, headers=(("x-envoy-overloaded", "true"),))
+
+
+def unhealthy_reply(request: RequestHead) -> LocalReply:
+    """503 where no endpoint may be picked."""
+    return local_reply(request, 503, "no healthy upstream", "no_healthy_upstream")

@@ -33,6 +33,10 @@ class Trace(Protocol):
 class Recorder(Protocol):
     """Takes part in every exchange and every served request."""
 
+    def wants_calls(self, snapshot: Snapshot) -> bool:
+        """Whether it would take part in an exchange that starts now."""
+        ...
+
     def begin(self, exchange: Exchange) -> None:
         """An exchange starts; who wants its end sets ``exchange.recorder``."""
         ...

@@ -149,6 +149,10 @@ class _Tap:
         self.inner = inner
         self._own: set[int] = set()  # what arrived that only this recording wants to know of
 
+    def wants_calls(self, snapshot: Snapshot) -> bool:
+        """All of them."""
+        return True
+
     def begin(self, exchange: Exchange) -> None:
         """An exchange starts: what its rules look at is copied before they change it."""
         request, interests = exchange.request, self.interests
