@@ -14,7 +14,7 @@ from meshlib._analyze.messages import MESSAGES, render
 from meshlib._analyze.registry import ANALYZERS
 from meshlib._analyze.report import Reporter
 from meshlib._analyze.suppression import Suppression, is_annotated
-from meshlib._analyze.view import View, view_of
+from meshlib._analyze.view import Node, View, view_of
 from meshlib._config.decode import located
 from meshlib._config.document import Document
 from meshlib._config.header import Known, identify
@@ -86,9 +86,7 @@ def _run(
     for analyzer in ANALYZERS.values():
         analyzer(view, report)
     find_hazards(Scene(view, config.resources), settings, report)
-    told = (reading.replaced.get(id(entry), entry) for entry in config.findings)
-    judged = (_in_istios_words(entry) for entry in (*told, *reading.more) if not _is_about_order(entry))
-    found = [*judged, *(entry for _, entry in report.findings if entry.file)]
+    found = [*reading.told(config.findings), *(entry for _, entry in report.findings if entry.file)]
     kept = list(_wanted(found, view, suppressions))
     order = {name: number for number, name in enumerate(dict.fromkeys(entry.file for entry in found))}
     kept.sort(key=lambda entry: (order[entry.file], entry.line, entry.column, entry.code))
@@ -96,31 +94,61 @@ def _run(
 
 
 class _Reading:
-    """What Istio would read of each object, and say of it although the schema refuses it."""
+    """What Istio would read of each object, and say of it although the schema refuses it.
+
+    It knows nothing of an object that a later definition replaces: what is wrong there is said in our words.
+    """
 
     def __init__(self, namespace: str) -> None:
         self.documents: list[Document] = []
-        self.more: list[Finding] = []
-        self.replaced: dict[int, Finding] = {}
+        self._more: list[Finding] = []
+        self._replaced: dict[int, Finding] = {}
+        self._outdated: set[int] = set()
+        self._latest: dict[str, list[Finding]] = {}
         self._namespace = namespace
+
+    def told(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """The findings of reading, in Istio's words where its code says the same, and what its code says besides."""
+        for entry in (*findings, *self._more):
+            if _is_about_order(entry):
+                continue
+            yield entry if id(entry) in self._outdated else _in_istios_words(self._replaced.get(id(entry), entry))
 
     def observe(self, document: Document, found: list[Finding]) -> None:
         refused = [entry for entry in found if entry.code in _SCHEMA]
+        more: list[Finding] = []
         if any(entry.code in _UNREADABLE for entry in found):
             return
         if refused and isinstance(document.value, dict):
             header = identify(document.value)
             if isinstance(header, Known) and header.kind.treatment in ("applied", "modelled"):
                 try:
-                    self._judge(document, header.kind, refused)
+                    more = self._judge(document, header.kind, refused)
                 except UnreadableError:
                     return
         self.documents.append(document)
+        self._more += more
+        self._supersede(self._label(document), found + more)
 
-    def _judge(self, document: Document, kind: Kind, refused: list[Finding]) -> None:
+    def _supersede(self, label: str, told: list[Finding]) -> None:
+        if label and (label in self._latest or told):
+            self._outdated.update(map(id, self._latest.pop(label, ())))
+            self._latest[label] = told
+
+    def _label(self, document: Document) -> str:
+        """Kind, namespace and name; empty for what has no name, which nothing replaces."""
+        top = Node(document.value, ())
+        metadata = top.node("metadata")
+        name = metadata.text("name")
+        return f"{top.text('kind')} {metadata.text('namespace') or self._namespace}/{name}" if name else ""
+
+    def _judge(self, document: Document, kind: Kind, refused: list[Finding]) -> list[Finding]:
         metadata, problems = read_metadata(document.value.get("metadata"), kind.name)
         if problems:
             raise UnreadableError(dotted(problems[0].path))
+        for entry in refused:
+            if entry.field.startswith("status.") and entry.field.endswith("Time"):
+                raise UnreadableError(entry.field)
         if not metadata.namespace and kind.namespaced:
             metadata = msgspec.structs.replace(metadata, namespace=self._namespace)
         found = judge_leniently(kind, document.value.get("spec", {}), metadata)
@@ -128,9 +156,9 @@ class _Reading:
         for entry in refused:
             words = istios_words(kind.name, entry)
             if words and _beginning(words) not in said:
-                self.replaced[id(entry)] = replace(entry, code="MESH079", message=words)
+                self._replaced[id(entry)] = replace(entry, code="MESH079", message=words)
         label = refused[0].resource
-        self.more += [located(problem, document, label) for problem in found]
+        return [located(problem, document, label) for problem in found]
 
 
 def _beginning(text: str) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 Istio 1.31: analyzers/gateway (conflictinggateway). Selectors count as the same if they are
 equal, or if one is written within the other and a pod has the labels of both. Of several
-servers of a Gateway at one port, the last one is what others conflict with.
+servers of a Gateway at one port, the last one is what others conflict with; one that claims
+a host of one before it conflicts with every other Gateway at the port.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class _Selector:
 
     labels: Mapping[str, str]
     claims: dict[Claim, list[str]] = field(default_factory=dict)
+    ports: dict[int, list[str]] = field(default_factory=dict)
 
 
 def analyze_conflicts(view: View, report: Reporter) -> None:
@@ -43,8 +45,11 @@ def analyze_conflicts(view: View, report: Reporter) -> None:
         if text and not related[text]:
             report.add("IST0101", item, "selector", text, at=("spec", "selector", min(labels)))
             continue
+        claimed: set[Claim] = set()
         for server in item.spec.items("servers"):
-            _check_server(item, server, text, related[text], report)
+            claims = _claims(server)
+            _check_server(item, server, text, related[text], report, repeats=not claimed.isdisjoint(claims))
+            claimed.update(claims)
 
 
 def _selectors(view: View) -> dict[str, _Selector]:
@@ -55,6 +60,7 @@ def _selectors(view: View) -> dict[str, _Selector]:
         last = {server.node("port").number("number"): server for server in item.spec.items("servers")}
         for port, server in last.items():
             selector = found.setdefault(selector_text(labels), _Selector(labels))
+            selector.ports.setdefault(port, []).append(item.full_name)
             for host in dict.fromkeys(server.texts("hosts")):
                 selector.claims.setdefault((port, host, server.text("bind")), []).append(item.full_name)
     return found
@@ -69,15 +75,19 @@ def _by_pod(view: View, selectors: Mapping[str, _Selector]) -> dict[Name, list[s
     return found
 
 
-def _check_server(item: Item, server: Node, selector: str, related: list[_Selector], report: Reporter) -> None:
-    port, bind, hosts = server.node("port").number("number"), server.text("bind"), server.texts("hosts")
-    rivals = {
-        name
-        for candidate in related
-        for host in hosts
-        for name in candidate.claims.get((port, host, bind), ())
-        if name != item.full_name
-    }
+def _claims(server: Node) -> list[Claim]:
+    port, bind = server.node("port").number("number"), server.text("bind")
+    return [(port, host, bind) for host in dict.fromkeys(server.texts("hosts"))]
+
+
+def _check_server(
+    item: Item, server: Node, selector: str, related: list[_Selector], report: Reporter, *, repeats: bool
+) -> None:
+    port, hosts = server.node("port").number("number"), server.texts("hosts")
+    rivals = {name for candidate in related for claim in _claims(server) for name in candidate.claims.get(claim, ())}
+    if repeats:
+        rivals.update(name for candidate in related for name in candidate.ports.get(port, ()))
+    rivals.discard(item.full_name)
     if rivals:
         names = ",".join(sorted(rivals))
         report.add("IST0145", item, names, selector, port, ",".join(hosts), show=(*server.path, "hosts"))

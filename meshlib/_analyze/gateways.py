@@ -105,9 +105,9 @@ def analyze_credentials(view: View, report: Reporter) -> None:
     """Credentials that are missing, or that hold no valid certificate."""
     for item in view.all("Gateway"):
         selector = item.spec.labels("selector")
-        # As in istioctl analyze of all namespaces: a pod whose namespace nobody said comes first, and is
-        # taken for missing here, and only here.
-        pod = min(view.pods.matching(selector), key=lambda pod: pod.is_placed, default=None)
+        # The first pod decides, the one that is taken to be there is the last. As in istioctl analyze of all
+        # namespaces: a pod whose namespace nobody said is taken for missing here, and only here.
+        pod = min(view.pods.matching(selector), key=lambda pod: not pod.document.file, default=None)
         if pod is None or not pod.is_placed:
             report.add("IST0101", item, "selector", selector_text(selector), at=selector_place(selector))
             continue

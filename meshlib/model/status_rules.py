@@ -21,8 +21,10 @@ _DIALLED: Final = "not looked at: a host is dialled by its name"
 _EXTENSION: Final = "meshlib's own: Istio rejects the field; use VirtualService"
 _ZONES: Final = "regions are failover tiers; zones inside a region are not told apart: who the peers are is not known"
 _OWN_CONNECTIONS: Final = "in clients without a connector or transport of their own, which decides by itself"
+_NO_EFFECT: Final = "of no effect, as in Istio"
 _SECRETS: Final = "Secrets and ConfigMaps of the configuration; without workloadSelector a sidecar would send plaintext"
 _NO_HTTP2: Final = "client libraries speak HTTP/1.1 to the endpoints"
+_ONE_STREAM: Final = "a connection speaks HTTP/1.1 and carries one request at a time, which no limit forbids"
 _NOT_CLOSED: Final = "a client without mutual TLS gets a 403 where Istio closes the connection"
 _LOG_PATH: Final = "lines go through logging; the path decides where nobody has configured it"
 _ATTRIBUTES: Final = "CEL without macros, over the attributes that a process knows"
@@ -35,8 +37,8 @@ _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
 _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
     ("spec", "honoured", ""),
     ("spec.http[].match[].statPrefix", "refused", "names Envoy statistics, which do not exist here"),
-    ("spec.http[].fault.abort.http2Error", "refused", "Istio refuses it too: not supported yet"),
-    ("spec.http[].fault.delay.exponentialDelay", "refused", "Istio refuses it too: not supported yet"),
+    ("spec.http[].fault.abort.http2Error", "honoured", "refused by Istio's admission webhook, and here"),
+    ("spec.http[].fault.delay.exponentialDelay", "honoured", "refused by Istio's admission webhook, and here"),
     ("spec.tcp", "honoured", _CONNECTIONS),
     ("spec.tcp[].match[].destinationSubnets", "approximated", _DIALLED),
     ("spec.tcp[].match[].sourceSubnet", "approximated", "not looked at: the client is this process"),
@@ -97,7 +99,7 @@ def _connection_pool(pool: str) -> tuple[Rule, ...]:
         (f"{http}.idleTimeout", "approximated", f"{_OWN_CONNECTIONS}; it may end an idle connection earlier"),
         (f"{http}.useClientProtocol", "honoured", "every call keeps the protocol of its client library"),
         (f"{http}.h2UpgradePolicy", "refused", _NO_HTTP2),
-        (f"{http}.maxConcurrentStreams", "refused", _NO_HTTP2),
+        (f"{http}.maxConcurrentStreams", "approximated", _ONE_STREAM),
         (f"{http}.http2KeepAlive", "refused", _NO_HTTP2),
         (f"{tcp}.maxConnections", "approximated", "counts the connections in use, not the idle ones"),
         (f"{tcp}.connectTimeout", "approximated", _OWN_CONNECTIONS),
@@ -111,7 +113,7 @@ def _outlier_detection(outlier: str) -> tuple[Rule, ...]:
     """Rules of ejection."""
     return (
         (outlier, "honoured", ""),
-        (f"{outlier}.consecutiveErrors", "refused", "ignored by Istio too; use consecutive5xxErrors"),
+        (f"{outlier}.consecutiveErrors", "honoured", f"{_NO_EFFECT}; use consecutive5xxErrors"),
     )
 
 
@@ -177,8 +179,8 @@ _GATEWAY: Final[tuple[Rule, ...]] = (
     ("spec.servers[].tls.insecureSkipVerify", "refused", "client certificates are always verified"),
     ("spec.servers[].tls.httpsRedirect", "honoured", ""),
     ("spec.servers[].bind", "refused", "there is no listener to bind"),
-    ("spec.servers[].defaultEndpoint", "refused", "ignored by Istio too"),
-    ("spec.servers[].port.targetPort", "refused", "ignored by Istio too"),
+    ("spec.servers[].defaultEndpoint", "honoured", _NO_EFFECT),
+    ("spec.servers[].port.targetPort", "honoured", "refused by Istio's admission webhook, and here"),
 )
 
 _MESH_CONFIG: Final[tuple[Rule, ...]] = (
@@ -250,7 +252,10 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         ("spec", "honoured", ""),
         ("spec.network", "refused", "there is no gateway between networks here"),
     ),
-    "WorkloadGroup": (("spec", "refused", "instances register through a control plane; write WorkloadEntry"),),
+    "WorkloadGroup": (
+        ("spec", "approximated", "a template, of which no endpoint comes, as in Istio; instances do not register here"),
+        ("spec.probe", "refused", "instances are probed by the agent beside them"),
+    ),
     "Gateway": _GATEWAY,
     "Sidecar": _SIDECAR,
     "PeerAuthentication": (

@@ -80,3 +80,38 @@ spec:
 """
     assert "IST0101" not in {one.code for one in check(route.replace("NUMBER", "0"))}
     assert "IST0101" in {one.code for one in check(route.replace("NUMBER", "eighty"))}
+
+
+def test_istio_does_not_know_what_a_later_definition_replaces() -> None:
+    """There the last one is the only one; what is wrong with the one before has our code."""
+    head = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a, namespace: default}\nspec: "
+    bad = (
+        "{selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: X}, hosts: [a.com]}]}"
+    )
+    good = bad.replace("protocol: X", "protocol: HTTP")
+    assert [one.code for one in check(f"{head}{bad}\n---\n{head}{good}\n")] == ["MESH071"]
+    assert [one.code for one in check(f"{head}{good}\n---\n{head}{bad}\n")] == ["IST0106"]
+
+
+@pytest.mark.parametrize(
+    ("servers", "conflicts"),
+    [
+        (["x.com", "x.com"], ["x.com"]),
+        (["x.com", "x.com, z.com"], ["x.com,z.com"]),
+        (["x.com, z.com", "x.com"], ["x.com"]),
+        (["x.com, q.com", "x.com", "q.com"], ["x.com", "q.com"]),
+        (["x.com", "z.com"], []),
+    ],
+)
+def test_a_host_twice_at_a_port_conflicts_with_everybody(servers: list[str], conflicts: list[str]) -> None:
+    """As Istio 1.31 says of the later server, whatever the other Gateway listens for."""
+    head = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {}, namespace: default}}\nspec:\n"
+    text = ""
+    for name, hosts in (("a", servers), ("b", ["other.com"])):
+        text += head.format(name) + "  selector: {istio: ingressgateway}\n  servers:\n"
+        for number, host in enumerate(hosts):
+            text += f"  - {{port: {{number: 80, name: h{number}, protocol: HTTP}}, hosts: [{host}]}}\n"
+        text += "---\n"
+    found = [one for one in check(text) if one.code == "IST0145"]
+    assert [one.message.partition(", hosts ")[2] for one in found] == [f"{hosts})." for hosts in conflicts]
+    assert {one.resource for one in found} <= {"Gateway default/a"}
