@@ -28,6 +28,7 @@ BENCHMARKS = (
     "load",
     "analyze",
     "telemetry",
+    "cardinality",
     "simulation",
     "import_time",
 )
@@ -38,6 +39,7 @@ QUICK = {
     "load": ("--rounds", "1", "--calls", "2000"),
     "analyze": ("--rounds", "1", "--calls", "2000"),
     "telemetry": ("--rounds", "9"),
+    "cardinality": ("--calls", "10000"),
     "simulation": ("--rounds", "1", "--calls", "1000"),
     "import_time": ("--rounds", "5"),
 }

