@@ -9,11 +9,13 @@ from math import sqrt
 from typing import Final
 
 from meshlib.cli.demo.expectations import NO_FAULT, USERS, Expected, Promise
-from meshlib.cli.demo.ledger import EVERYONE, FORGED, JASON, NO_TOKEN, VALID, Ledger
+from meshlib.cli.demo.ledger import EVERYONE, FORGED, JASON, NO_TOKEN, PLAINTEXT, VALID, WRONG_ACCOUNT, Ledger
 from meshlib.cli.demo.servers import Server
 
 __all__ = ["Claim", "Verdict", "judge", "within_three_sigma"]
 
+_NOTICED: Final = 2.0
+"""Seconds within which clients look at their files, and make the next call."""
 FEWEST: Final = 20
 """Below this many requests a share says nothing."""
 
@@ -46,6 +48,7 @@ def judge(ledger: Ledger, expected: Expected, outages: Sequence[Server], *, is_w
     claims += _shares(ledger, expected)
     claims += _faults(ledger, expected)
     claims += _accounts(ledger)
+    claims += _identities(ledger, is_whole=is_whole)
     if outages:
         claims += _recovery(ledger, expected[outages[0].service, EVERYONE], outages, is_whole=is_whole)
     return claims
@@ -136,6 +139,32 @@ def _accounts(ledger: Ledger) -> Iterator[Claim]:
         if total:
             kept = ledger.accounts[kind, wanted]
             yield Claim(title, f"{wanted}", f"{kept} of {total}", _verdict(is_kept=kept == total))
+
+
+def _identities(ledger: Ledger, *, is_whole: bool) -> Iterator[Claim]:
+    """What PeerAuthentication and the policies about accounts promise; nothing before a server was called."""
+    total = ledger.peers.total()
+    if total:
+        known = sum(number for (account, _), number in ledger.peers.items() if account)
+        title = "every call is mutual TLS"
+        yield Claim(title, f"{total} calls", f"{known} calls", _verdict(is_kept=known == total))
+    for kind, title, wanted in (
+        (PLAINTEXT, "plaintext is refused", 0),
+        (WRONG_ACCOUNT, "only reviews may call ratings", 403),
+    ):
+        total = sum(number for (known_kind, _), number in ledger.strangers.items() if known_kind == kind)
+        if total:
+            kept = ledger.strangers[kind, wanted]
+            shown = f"{wanted}" if wanted else "closed"
+            yield Claim(title, shown, f"{kept} of {total}", _verdict(is_kept=kept == total))
+    if ledger.renewed:
+        shown_by: dict[str, set[str]] = {}
+        for account, number in ledger.peers:
+            shown_by.setdefault(account, set()).add(number)
+        most = max(map(len, shown_by.values()), default=0)
+        is_early = ledger.now() - ledger.renewed[-1] < _NOTICED
+        verdict = _verdict(is_kept=most == len(ledger.renewed) + 1, may_wait=is_early or not is_whole)
+        yield Claim("new certificates are shown", _times(len(ledger.renewed)), _times(most - 1), verdict)
 
 
 def _recovery(ledger: Ledger, promise: Promise, outages: Sequence[Server], *, is_whole: bool) -> Iterator[Claim]:

@@ -10,7 +10,19 @@ from typing import Any, Final
 
 from meshlib.events import EndpointEjected, EndpointUnejected, Event, FaultInjected, RetryScheduled
 
-__all__ = ["EVERYONE", "FORGED", "JASON", "NO_TOKEN", "VALID", "Call", "Ledger", "Note", "service_of"]
+__all__ = [
+    "EVERYONE",
+    "FORGED",
+    "JASON",
+    "NO_TOKEN",
+    "PLAINTEXT",
+    "VALID",
+    "WRONG_ACCOUNT",
+    "Call",
+    "Ledger",
+    "Note",
+    "service_of",
+]
 
 JASON: Final = "jason"
 """The one visitor who says who he is, in the header ``end-user``."""
@@ -19,6 +31,8 @@ EVERYONE: Final = "everyone"
 VALID: Final = "a valid token"
 FORGED: Final = "a forged token"
 NO_TOKEN: Final = "no token"  # noqa: S105 - a label
+PLAINTEXT: Final = "plaintext"
+WRONG_ACCOUNT: Final = "another account"
 _FEED_LENGTH: Final = 200
 
 
@@ -46,7 +60,10 @@ class Ledger:
     ``versions`` counts by user and version which reviews answered. ``aborts`` and
     ``delays`` count injected faults by service and route, ``injected_errors`` the aborts
     that look like errors, ``retries`` by service, ``accounts`` the answers to those who
-    ask for their account, by kind of token and status. ``ejected`` are the endpoints that are
+    ask for their account, by kind of token and status, ``strangers`` those to callers who
+    should not come in, by kind and status. ``peers`` counts the requests that servers got by
+    the certificate that the caller showed, its account and its number, empty without one;
+    ``renewed`` the times when all got new ones. ``ejected`` are the endpoints that are
     out now, with the earliest time of their return; ``moved`` is set when one goes or comes.
     ``notes`` are the latest lines of the event feed, ``noted`` their number since the start.
     ``name_of`` turns ``address:port`` into the name of a server, for the feed.
@@ -62,6 +79,9 @@ class Ledger:
         self.delays: Counter[tuple[str, str]] = Counter()
         self.retries: Counter[str] = Counter()
         self.accounts: Counter[tuple[str, int]] = Counter()
+        self.strangers: Counter[tuple[str, int]] = Counter()
+        self.peers: Counter[tuple[str, str]] = Counter()
+        self.renewed: list[float] = []
         self.injected_errors = 0
         self.ejected: dict[str, float] = {}
         self.ejections: list[str] = []
@@ -107,6 +127,18 @@ class Ledger:
         if not any(kind == known for known, _ in self.accounts):
             self.note(f"/account with {kind}: {status} {answer}", is_bad=status == 0)
         self.accounts[kind, status] += 1
+
+    def record_stranger(self, kind: str, status: int, answer: str) -> None:
+        """Count the answer to a caller who should not come in (0: the connection was closed); the first is told."""
+        if not any(kind == known for known, _ in self.strangers):
+            shown = f"{status} {answer}" if status else answer
+            self.note(f"ratings called with {kind}: {shown}", is_bad=status == 200)
+        self.strangers[kind, status] += 1
+
+    def record_renewal(self) -> None:
+        """All workloads have new certificates."""
+        self.renewed.append(self.now())
+        self.note("new certificates for all workloads: the next connections show them, none is dropped")
 
     def observe(self, event: Event) -> None:
         """Count an event of a mesh."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from meshlib.cli.demo.identities import account_of
 from meshlib.cli.demo.servers import Server
 
 __all__ = ["registry_yaml"]
@@ -29,9 +30,9 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: {name}
-  labels: {{app: {service}, version: {version}}}
+  labels: {{app: {service}, version: {version}, security.istio.io/tlsMode: istio}}
 spec:
-  serviceAccountName: bookinfo-{service}
+  serviceAccountName: {account}
 status:
   podIP: 127.0.0.1
   phase: Running
@@ -41,6 +42,12 @@ status:
 def registry_yaml(servers: Iterable[Server]) -> str:
     """YAML that says where the servers listen, as ordinary Kubernetes resources."""
     return "---\n".join(
-        _ENDPOINT.format(name=server.name, service=server.service, version=server.version, port=server.port)
+        _ENDPOINT.format(
+            name=server.name,
+            service=server.service,
+            version=server.version,
+            port=server.port,
+            account=account_of(server.service),
+        )
         for server in servers
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-__all__ = ["CALLERS", "BookinfoServers", "Guard", "Server", "Sessions"]
+__all__ = ["APPS", "CALLERS", "BookinfoServers", "Guard", "Server", "Sessions"]
 
 REPLICAS: Final = MappingProxyType(
     {
@@ -26,6 +27,9 @@ REPLICAS: Final = MappingProxyType(
     }
 )
 """How many servers each version of each service has."""
+
+APPS: Final = ("productpage", "details", "reviews", "ratings")
+"""The services, each a workload with an identity of its own."""
 
 CALLERS: Final = ("productpage", "reviews")
 """The services that call other services, and so need a governed session."""
@@ -71,10 +75,12 @@ class BookinfoServers:
 
     The services call each other through ``sessions``, and ``guards`` are asked before
     them. Both are set after the start, because their configuration names the ports of
-    the servers.
+    the servers. ``contexts`` are the TLS contexts by service; a service without one
+    speaks plaintext.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, contexts: Mapping[str, ssl.SSLContext] = MappingProxyType({})) -> None:
+        self._contexts = contexts
         self.servers: tuple[Server, ...] = tuple(
             Server(service=service, version=version, number=number)
             for (service, version), count in REPLICAS.items()
@@ -105,7 +111,7 @@ class BookinfoServers:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._contexts.get(server.service)).start()
         server.port = runner.addresses[0][1]
 
     def __repr__(self) -> str:

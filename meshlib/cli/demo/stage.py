@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from random import Random
 from typing import Final
 
+from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 
 from meshlib.adapters.aiohttp_web import mesh_middleware
@@ -16,12 +18,14 @@ from meshlib.admin import AdminApp
 from meshlib.admin.server import serve_admin
 from meshlib.cli.demo.claims import Claim, judge
 from meshlib.cli.demo.expectations import Expected, expect, reaches
+from meshlib.cli.demo.identities import Identities, account_of
 from meshlib.cli.demo.issuer import Issuer
 from meshlib.cli.demo.ledger import EVERYONE, Ledger
 from meshlib.cli.demo.members import ACCOUNT, Members
 from meshlib.cli.demo.outage import OutageDrill
 from meshlib.cli.demo.registry import registry_yaml
-from meshlib.cli.demo.servers import CALLERS, BookinfoServers, Server
+from meshlib.cli.demo.servers import APPS, CALLERS, BookinfoServers, Guard, Server
+from meshlib.cli.demo.strangers import Strangers
 from meshlib.cli.demo.visitors import Visitors
 from meshlib.events import EndpointEjected, EndpointUnejected, FaultInjected, RetryScheduled
 from meshlib.mesh import Mesh
@@ -35,6 +39,8 @@ CLIENT: Final = "client"
 _BOOKINFO: Final = Path(__file__).with_name("bookinfo")
 _DRAIN: Final = 10.0
 """Seconds that the last visitors may take to get their answer."""
+_RENEWAL: Final = 20.0
+"""Seconds between two renewals of the certificates in a run without end."""
 _GRACE: Final = 3.0
 """Seconds that the end of the run waits for an ejected server to come back."""
 
@@ -54,6 +60,7 @@ class Stage:
         self.seconds = seconds
         self._config = config
         self._seed = seed
+        self.identities = Identities((CLIENT, *APPS))
         self.bookinfo = BookinfoServers()
         self._issuer = Issuer()
         self._loop = asyncio.get_running_loop()
@@ -85,19 +92,50 @@ class Stage:
     async def run(self) -> None:
         """Start the servers, let the visitors come, and return when the last one has an answer."""
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.identities)
+            self.bookinfo = BookinfoServers({app: self.identities.context(app) for app in APPS})
             await stack.enter_async_context(self.bookinfo)
             self._names.update({server.address: server.name for server in self.servers})
             meshes = self._load_meshes()
             self.expected = expect({caller: mesh.snapshot for caller, mesh in meshes.items()})
-            sessions = {caller: await stack.enter_async_context(mesh.aiohttp()) for caller, mesh in meshes.items()}
+            sessions = {
+                caller: await stack.enter_async_context(meshes[caller].aiohttp()) for caller in (CLIENT, *CALLERS)
+            }
             self.bookinfo.sessions = sessions
-            self.bookinfo.guards = {caller: mesh_middleware(meshes[caller]) for caller in CALLERS}
+            self.bookinfo.guards = {app: self._watching(mesh_middleware(meshes[app])) for app in APPS}
             self.page = await stack.enter_async_context(serve_admin(AdminApp(meshes.values())))
             crowds = [Visitors(sessions[CLIENT], self.ledger, self._closing).run()]
             if reaches(meshes[CLIENT].snapshot, "productpage", ACCOUNT):
                 crowds.append(Members(sessions[CLIENT], self.ledger, self._closing, self._issuer).run())
+            ratings = next(server for server in self.servers if server.service == "ratings")
+            stranger = self.identities.client_context(CLIENT)
+            crowds.append(Strangers(self.ledger, self._closing, ratings, stranger).run())
+            crowds.append(self._renew())
             self._began = self._loop.time()
             await self._play(crowds)
+
+    def _watching(self, guard: Guard) -> Guard:
+        """A guard that also counts the certificates that callers show."""
+
+        async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+            tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+            shown = tls.getpeercert() if tls is not None else None
+            names = dict(shown["subjectAltName"]) if shown else {}
+            self.ledger.peers[names.get("URI", ""), shown["serialNumber"] if shown else ""] += 1
+            return await guard(request, handler)
+
+        return watch
+
+    async def _renew(self) -> None:
+        """Renew the certificates once in a run that ends, and now and then in one that does not."""
+        pause = self.seconds / 3 if self.seconds else _RENEWAL
+        while not self._closing.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), pause)
+                return
+            await self.identities.renew()
+            self.ledger.record_renewal()
+            pause = self.seconds or _RENEWAL
 
     def _load_meshes(self) -> Mapping[str, Mesh]:
         """One mesh for each workload, as each would have in its own process."""
@@ -110,9 +148,14 @@ class Stage:
             registry_yaml(self.servers),
         ]
         meshes = {}
-        for app in (CLIENT, *CALLERS):
-            workload = Workload(labels={"app": app, "version": "v1"}, service_account=f"bookinfo-{app}")
-            mesh = meshes[app] = Mesh.load(config, workload=workload, chance=Random(self._seed))
+        for app in (CLIENT, *APPS):
+            workload = Workload(labels={"app": app, "version": "v1"}, service_account=account_of(app))
+            mesh = meshes[app] = Mesh.load(
+                config,
+                workload=workload,
+                certificates=self.identities.directory(app),
+                chance=Random(self._seed),
+            )
             mesh.metrics(CollectorRegistry())  # for who scrapes the page's /stats/prometheus
             mesh.observe(self.ledger.observe, EndpointEjected, EndpointUnejected, FaultInjected, RetryScheduled)
         warnings = sum(finding.level == "warning" for finding in meshes[CLIENT].findings)

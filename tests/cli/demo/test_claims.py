@@ -11,7 +11,7 @@ from meshlib._snapshot.clusters import OutlierDetection
 from meshlib._snapshot.routes import Abort, Delay, Fault
 from meshlib.cli.demo.claims import Verdict, judge, within_three_sigma
 from meshlib.cli.demo.expectations import NO_FAULT, USERS, Expected, Promise, Share
-from meshlib.cli.demo.ledger import EVERYONE, FORGED, JASON, NO_TOKEN, VALID, Call, Ledger
+from meshlib.cli.demo.ledger import EVERYONE, FORGED, JASON, NO_TOKEN, PLAINTEXT, VALID, WRONG_ACCOUNT, Call, Ledger
 from meshlib.cli.demo.servers import Server
 
 BROKEN_SERVER = Server(service="reviews", version="v1", number=1, port=1, refused=5)
@@ -233,3 +233,50 @@ def test_without_those_who_ask_nothing_is_claimed_of_tokens() -> None:
     """Rules that do not lead to the account make no claim about it."""
     titles = {claim.title for claim in judge(make_ledger(), make_expected(), [], is_whole=True)}
     assert "a valid token is accepted" not in titles
+
+
+def identities(ledger: Ledger, *, is_whole: bool = True) -> dict[str, Verdict]:
+    claims = judge(ledger, make_expected(), [], is_whole=is_whole)
+    return {claim.title: claim.verdict for claim in claims}
+
+
+def test_one_call_without_an_identity_breaks_the_claim() -> None:
+    """Mutual TLS is for all of them or it is not."""
+    ledger = make_ledger()
+    ledger.peers["spiffe://cluster.local/ns/default/sa/bookinfo-client", "1"] = 40
+    assert identities(ledger)["every call is mutual TLS"] is Verdict.KEPT
+    ledger.peers["", ""] = 1
+    assert identities(ledger)["every call is mutual TLS"] is Verdict.BROKEN
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong", "title"),
+    [
+        (PLAINTEXT, 0, 200, "plaintext is refused"),
+        (PLAINTEXT, 0, 403, "plaintext is refused"),
+        (WRONG_ACCOUNT, 403, 200, "only reviews may call ratings"),
+        (WRONG_ACCOUNT, 403, 0, "only reviews may call ratings"),
+    ],
+)
+def test_one_stranger_who_comes_in_breaks_the_claim(kind: str, right: int, wrong: int, title: str) -> None:
+    """Plaintext is closed, not answered; another account is answered, and not with the ratings."""
+    ledger = make_ledger()
+    ledger.record_stranger(kind, right, "")
+    assert identities(ledger)[title] is Verdict.KEPT
+    ledger.record_stranger(kind, wrong, "")
+    assert identities(ledger)[title] is Verdict.BROKEN
+
+
+def test_renewed_certificates_must_be_shown() -> None:
+    """Soon after the renewal nothing is said yet; later some account must have shown a second one."""
+    ledger = make_ledger()
+    account = "spiffe://cluster.local/ns/default/sa/bookinfo-client"
+    ledger.peers[account, "1"] = 5
+    assert "new certificates are shown" not in identities(ledger)
+    ledger.record_renewal()
+    assert identities(ledger)["new certificates are shown"] is Verdict.OPEN
+    ledger.renewed[0] -= 10
+    assert identities(ledger)["new certificates are shown"] is Verdict.BROKEN
+    assert identities(ledger, is_whole=False)["new certificates are shown"] is Verdict.OPEN
+    ledger.peers[account, "2"] = 1
+    assert identities(ledger)["new certificates are shown"] is Verdict.KEPT

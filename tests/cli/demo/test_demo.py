@@ -37,6 +37,12 @@ spec:
 
 
 TOKENS = ("a valid token is accepted", "a forged token is refused", "no token, no account")
+IDENTITIES = (
+    "every call is mutual TLS",
+    "plaintext is refused",
+    "only reviews may call ratings",
+    "new certificates are shown",
+)
 
 
 def test_the_demo_keeps_its_claims() -> None:
@@ -46,7 +52,8 @@ def test_the_demo_keeps_its_claims() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\nok: " in done.stdout
-    assert "kept   reviews-v1-1 comes back" in done.stdout
+    for claim in ("reviews-v1-1 comes back", *TOKENS, *IDENTITIES):
+        assert f"kept   {claim}" in done.stdout
     assert done.stderr == ""
 
 
@@ -78,6 +85,7 @@ def test_other_rules_make_other_claims(tmp_path: Path) -> None:
         "errors only where injected",
         "reviews v2 for everyone",
         *TOKENS,
+        *IDENTITIES,
     ]
 
 
