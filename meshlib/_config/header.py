@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeGuard
 
+from meshlib._config.old_names import old_kind
 from meshlib._config.suggest import nearest
 from meshlib.model.kinds import KINDS, Kind, kind_named
 
@@ -71,6 +72,8 @@ def _identify(api_version: str, name: str) -> Known | Foreign | Mistake:
     if not version or (not slash and "." in api_version):
         hint = "write group/version, such as networking.istio.io/v1"
         return Mistake("MESH021", "apiVersion", f"{api_version!r} names no version", hint)
+    if (successor := old_kind(group, name)) is not None:
+        return Foreign(f"a kind of old versions of Istio; write {successor}")
     return _wrong_group(group, name) or Foreign(_reason(group))
 
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+from meshlib._config.old_names import old_field
 from meshlib.model.kinds import KINDS, spec_class
 from meshlib.model.shapes import shape_of, walk
 
@@ -25,8 +26,10 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
 
 
 def field_hint(name: str, known: Iterable[str], kind: str) -> str:
-    """The remedy for an unknown field: nearly that name here, that name elsewhere, or a name near to it."""
+    """The remedy for an unknown field: what replaced it, nearly that name here or elsewhere, or a name near to it."""
     names = sorted(known)
+    if (successor := old_field(kind, name, names)) is not None:
+        return successor
     if (meant := nearest(name, names, _NEARLY_THE_SAME)) is not None:
         return f"did you mean {meant}?"
     if (place := elsewhere(name, kind)) is not None:
