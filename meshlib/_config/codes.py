@@ -221,6 +221,12 @@ _DECODING: dict[str, CodeInfo] = {
         "correct the first ones and try again",
         without_example="it would have more than 200 mistakes in one document",
     ),
+    "MESH037": row(
+        "warning",
+        "field without effect, in Istio too",
+        "Istio takes the field and passes it over, and so does meshlib.",
+        "remove it, or use what its message names",
+    ),
 }
 
 _COMPILING: dict[str, CodeInfo] = {

@@ -24,7 +24,7 @@ from meshlib._config.mesh_text import (
     without_header,
 )
 from meshlib._config.metadata import read_metadata
-from meshlib._config.refusals import refusal
+from meshlib._config.refusals import refusal, void
 from meshlib._config.rules import judge
 from meshlib._config.suggest import field_hint
 from meshlib._config.written import dotted, refused_in
@@ -232,7 +232,10 @@ class _Decoding:
         for written in refused_in(raw, resource.kind):
             note, path = written.status.note, written.path
             place = self.document.locate_key(path)
-            self.findings.append(refusal(resource, dotted(path), note, "warning", place))
+            if written.status.is_void:
+                self.findings.append(void(resource, dotted(path), note, place))
+            else:
+                self.findings.append(refusal(resource, dotted(path), note, "warning", place))
         if resource.kind == "DestinationRule":
             for path, remedy in extensions(cast("DestinationRuleSpec", resource.spec)):
                 message = "Istio rejects this field; meshlib honours it as a default of routes to this host"

@@ -1,4 +1,4 @@
-"""The finding for a field that is written and has no effect here."""
+"""The findings for fields that are written and have no effect, here or anywhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ from meshlib._config.codes import finding
 from meshlib.diagnostics import Finding, Level
 from meshlib.model.resource import Resource
 
-__all__ = ["refusal"]
+__all__ = ["refusal", "void"]
+
+
+def void(resource: Resource, path: str, note: str, place: tuple[int, int]) -> Finding:
+    """The finding for a field that has no effect in Istio either."""
+    line, column = place
+    return finding(
+        "MESH037",
+        f"the field is {note}",
+        file=resource.file,
+        line=line,
+        column=column,
+        resource=str(resource),
+        field=path,
+    )
 
 
 def refusal(resource: Resource, path: str, note: str, level: Level, place: tuple[int, int] | None = None) -> Finding:

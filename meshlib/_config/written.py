@@ -61,11 +61,14 @@ def refused_fields(resource: Resource) -> Iterator[Written]:
     """The fields that are written and refused; of a refused message only the message itself."""
     root, plan = _plans(resource.kind).refused
     if plan is not None:
-        yield from _visit(resource.spec, plan, root)
+        yield from (one for one in _visit(resource.spec, plan, root) if not one.status.is_void)
 
 
 def refused_in(value: Any, kind: str) -> Iterator[Written]:
-    """As :func:`refused_fields`, of a spec that is not decoded: cheap enough for every document that is loaded."""
+    """As :func:`refused_fields`, and those without effect in Istio either, of a spec that is not decoded.
+
+    Cheap enough for every document that is loaded.
+    """
     root, plan = _plans(kind).refused
     return iter(()) if plan is None or not _finds(value, plan) else _visit_value(value, plan, root)
 
@@ -160,7 +163,7 @@ def _step(entry: Field, path: str, statuses: Mapping[str, FieldStatus], *, refus
     status = statuses[path]
     if not refused:
         return _Step(entry.attribute, status, _plan(entry.shape, path, statuses, refused=False))
-    if status.status == "refused":
+    if status.status == "refused" or status.is_void:
         return _Step(entry.attribute, status, None)
     below = _plan(entry.shape, path, statuses, refused=True)
     return None if below is None else _Step(entry.attribute, None, below)

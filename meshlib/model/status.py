@@ -10,7 +10,7 @@ from typing import Final
 from meshlib.model.kinds import kind_named, spec_class
 from meshlib.model.object_status import ObjectStatus
 from meshlib.model.shapes import shape_of, walk
-from meshlib.model.status_rules import RULES, StatusName
+from meshlib.model.status_rules import RULES, VOID, StatusName
 
 __all__ = ["IN_PART", "FieldStatus", "field_status"]
 
@@ -21,6 +21,11 @@ class FieldStatus:
 
     status: StatusName
     note: str = ""
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it has no effect in Istio either: honoured, but said when it is written."""
+        return self.note.startswith(VOID)
 
 
 _STATUS: Final = FieldStatus("honoured", "of no effect on requests, as in Istio; analysis reads its conditions")

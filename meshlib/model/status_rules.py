@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["RULES", "Rule", "StatusName"]
+__all__ = ["RULES", "VOID", "Rule", "StatusName"]
 
 StatusName: TypeAlias = Literal["honoured", "approximated", "refused"]
 Rule: TypeAlias = tuple[str, StatusName, str]
+
+VOID: Final = "of no effect, as in Istio 1.31"
+"""How the note of a field begins that Istio takes and passes over: it is honoured by doing nothing."""
 
 _PLANNED: Final = "not implemented yet"
 _CONNECTIONS: Final = "for mesh.open_connection and mesh.create_connection; other sockets are not seen"
@@ -21,7 +24,6 @@ _DIALLED: Final = "not looked at: a host is dialled by its name"
 _EXTENSION: Final = "meshlib's own: Istio rejects the field; use VirtualService"
 _ZONES: Final = "regions are failover tiers; zones inside a region are not told apart: who the peers are is not known"
 _OWN_CONNECTIONS: Final = "in clients without a connector or transport of their own, which decides by itself"
-_NO_EFFECT: Final = "of no effect, as in Istio"
 _SECRETS: Final = "Secrets and ConfigMaps of the configuration; without workloadSelector a sidecar would send plaintext"
 _NO_HTTP2: Final = "client libraries speak HTTP/1.1 to the endpoints"
 _ONE_STREAM: Final = "a connection speaks HTTP/1.1 and carries one request at a time, which no limit forbids"
@@ -76,7 +78,7 @@ def _port_policy(prefix: str) -> tuple[Rule, ...]:
         (f"{balancer}.localityLbSetting", "honoured", ""),
         (f"{balancer}.warmup", "honoured", "for ROUND_ROBIN and LEAST_REQUEST"),
         (f"{balancer}.warmupDurationSecs", "honoured", "for ROUND_ROBIN and LEAST_REQUEST"),
-        (f"{balancer}.backendUtilization", "refused", "endpoints would have to report their load (ORCA)"),
+        (f"{balancer}.backendUtilization", "honoured", f"{VOID}: it balances by LEAST_REQUEST"),
         (f"{balancer}.zoneAwareLbSetting", "approximated", _ZONES),
         (f"{balancer}.zoneAwareLbSetting.minClusterSize", "refused", _ZONES),
         (f"{balancer}.consistentHash.useSourceIp", "refused", "calls of this process have no downstream address"),
@@ -113,7 +115,7 @@ def _outlier_detection(outlier: str) -> tuple[Rule, ...]:
     """Rules of ejection."""
     return (
         (outlier, "honoured", ""),
-        (f"{outlier}.consecutiveErrors", "honoured", f"{_NO_EFFECT}; use consecutive5xxErrors"),
+        (f"{outlier}.consecutiveErrors", "honoured", f"{VOID}; use consecutive5xxErrors"),
     )
 
 
@@ -149,7 +151,7 @@ _SIDECAR: Final[tuple[Rule, ...]] = (
     ("spec", "honoured", ""),
     ("spec.ingress", "honoured", "`meshlib serve` listens there; policies know a server by the port of its listener"),
     ("spec.ingress[].port.protocol", "approximated", "HTTP is served, whatever is written"),
-    ("spec.ingress[].port.targetPort", "refused", "ignored by Istio too"),
+    ("spec.ingress[].port.targetPort", "honoured", VOID),
     ("spec.ingress[].bind", "approximated", "by `meshlib serve`"),
     ("spec.ingress[].captureMode", "refused", "nothing is captured: the server listens by itself"),
     (
@@ -179,7 +181,7 @@ _GATEWAY: Final[tuple[Rule, ...]] = (
     ("spec.servers[].tls.insecureSkipVerify", "refused", "client certificates are always verified"),
     ("spec.servers[].tls.httpsRedirect", "honoured", ""),
     ("spec.servers[].bind", "refused", "there is no listener to bind"),
-    ("spec.servers[].defaultEndpoint", "honoured", _NO_EFFECT),
+    ("spec.servers[].defaultEndpoint", "honoured", VOID),
     ("spec.servers[].port.targetPort", "honoured", "refused by Istio's admission webhook, and here"),
 )
 
@@ -265,7 +267,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     ),
     "RequestAuthentication": (
         ("spec", "honoured", ""),
-        ("spec.jwtRules[].presence", "refused", "Istio 1.31 passes it over; require a token by AuthorizationPolicy"),
+        ("spec.jwtRules[].presence", "honoured", f"{VOID}; require a token by AuthorizationPolicy"),
     ),
     "AuthorizationPolicy": (("spec", "honoured", ""),),
     "Telemetry": _TELEMETRY,

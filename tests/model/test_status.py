@@ -39,7 +39,7 @@ ROWS = [
     ("DestinationRule", "spec.trafficPolicy.outlierDetection", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection.interval", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.outlierDetection.minHealthPercent", "honoured"),
-    ("DestinationRule", "spec.trafficPolicy.loadBalancer.backendUtilization.weightUpdatePeriod", "refused"),
+    ("DestinationRule", "spec.trafficPolicy.loadBalancer.backendUtilization.weightUpdatePeriod", "honoured"),
     ("DestinationRule", "spec.subsets[].trafficPolicy.portLevelSettings[].loadBalancer.simple", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.tls.subjectAltNames", "honoured"),
     ("DestinationRule", "spec.trafficPolicy.portLevelSettings[].tls.credentialName", "approximated"),
