@@ -9,29 +9,28 @@ from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._explain.explanation import Json
 from meshlib._snapshot.clusters import UNLIMITED, Endpoint
 from meshlib.admin.member import Member
+from meshlib.admin.messages import Streamed
 from meshlib.admin.tally import Calls, Counts
 
 __all__ = ["clusters_view", "socket_address"]
 
 
-def clusters_view(members: Iterable[Member], *, wanted: str = "", most: int) -> dict[str, Json]:
+def clusters_view(members: Iterable[Member], *, wanted: str = "", most: int) -> dict[str, Streamed]:
     """``cluster_statuses``, at most ``most``, of clusters whose name has ``wanted`` in it; ``total`` are all such."""
-    statuses: list[Json] = []
     total = 0
+    shown: list[tuple[Member, Counts, list[LiveCluster]]] = []
     for member in members:
-        counts = member.tally.read()
-        for name, live in member.runtime.published.clusters.items():
-            if wanted not in name:
-                continue
-            total += 1
-            if len(statuses) < most:
-                statuses.append({"member": member.name, **_status(live, counts)})
+        found = [live for name, live in member.runtime.published.clusters.items() if wanted in name]
+        shown.append((member, member.tally.read(), found[: max(most - total, 0)]))
+        total += len(found)
+    statuses = (_status(member, live, counts) for member, counts, found in shown for live in found)
     return {"cluster_statuses": statuses, "total": total}
 
 
-def _status(live: LiveCluster, counts: Counts) -> dict[str, Json]:
+def _status(member: Member, live: LiveCluster, counts: Counts) -> dict[str, Json]:
     cluster = live.cluster
     return {
+        "member": member.name,
         "name": cluster.name,
         "added_via_api": True,
         "observability_name": cluster.name,

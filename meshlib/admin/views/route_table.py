@@ -11,6 +11,7 @@ from meshlib._snapshot.routes import DirectResponse, Forward, Origin, Redirect, 
 from meshlib._snapshot.snapshot import Snapshot, bare_host
 from meshlib.admin.faults import RouteId
 from meshlib.admin.member import Member
+from meshlib.admin.messages import Streamed
 from meshlib.admin.tally import CallKey, Calls, Counts
 
 __all__ = ["origin_json", "routes_view", "virtual_hosts"]
@@ -25,21 +26,19 @@ class Row(NamedTuple):
     domains: tuple[str, ...]
 
 
-def routes_view(members: Iterable[Member], *, wanted: str = "", most: int) -> dict[str, Json]:
+def routes_view(members: Iterable[Member], *, wanted: str = "", most: int) -> dict[str, Streamed]:
     """At most ``most`` routes whose host, name, resource or cluster has ``wanted`` in it; ``total`` are all such."""
-    found: list[Json] = []
     total = 0
+    shown: list[tuple[Member, Counts, list[Row]]] = []
     for member in members:
-        counts, by_hand = member.tally.read(), member.faults.set_by_hand
-        for row in rows(member.runtime.published.snapshot):
-            if wanted and not _speaks_of(row, wanted):
-                continue
-            total += 1
-            if len(found) < most:
-                entry = {"member": member.name, **row_json(row, counts)}
-                entry["fault_by_hand"] = row.id in by_hand
-                found.append(entry)
-    return {"routes": found, "total": total}
+        found = [row for row in rows(member.runtime.published.snapshot) if not wanted or _speaks_of(row, wanted)]
+        shown.append((member, member.tally.read(), found[: max(most - total, 0)]))
+        total += len(found)
+    return {"routes": (_entry(member, row, counts) for member, counts, found in shown for row in found), "total": total}
+
+
+def _entry(member: Member, row: Row, counts: Counts) -> dict[str, Json]:
+    return {"member": member.name, **row_json(row, counts), "fault_by_hand": row.id in member.faults.set_by_hand}
 
 
 def virtual_hosts(table: RouteTable) -> list[tuple[VirtualHost, tuple[str, ...]]]:
