@@ -24,6 +24,32 @@ TEXTS: Final = ("", "v", "v1", "v12", "x", "V1")
 PATTERNS: Final = ("/a.*", "/(a|b)", "/a/b/?", ".*c", "v[0-9]+", "v?")
 HEADERS: Final = ("x-one", "x-two")
 METHODS: Final = ("GET", "POST", "PUT")
+AUTHORITIES: Final = ("a.example.com", "A.example.com", "a.example.com:80", "a.example.com:8080")
+PORTS: Final = (80, 8080)
+CLIENTS: Final = (
+    Workload(namespace="default", labels={"app": "web"}),
+    Workload(namespace="other", labels={"app": "web", "version": "v1"}),
+    Workload(namespace="default", labels={"istio": "ingress"}, gateway=True),
+)
+GATEWAY: Final = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "Gateway",
+    "metadata": {"name": "gw", "namespace": "default"},
+    "spec": {
+        "selector": {"istio": "ingress"},
+        "servers": [{"port": {"number": n, "name": f"p{n}", "protocol": "HTTP"}, "hosts": ["*"]} for n in PORTS],
+    },
+}
+SERVICE: Final = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "ServiceEntry",
+    "metadata": {"name": "a", "namespace": "default"},
+    "spec": {
+        "hosts": ["a.example.com"],
+        "resolution": "NONE",
+        "ports": [{"number": n, "name": f"p{n}", "protocol": "HTTP"} for n in PORTS],
+    },
+}
 
 
 def pattern(value: str) -> dict[str, str]:
@@ -49,7 +75,13 @@ MATCH = st.fixed_dictionaries(
         "method": st.sampled_from(METHODS).map(lambda value: {"exact": value}),
         "headers": st.dictionaries(st.sampled_from(HEADERS), TEXT, max_size=2),
         "withoutHeaders": st.dictionaries(st.sampled_from(HEADERS), TEXT, max_size=1),
-        "queryParams": st.dictionaries(st.sampled_from(("q", "r")), TEXT.filter(bool), max_size=1),
+        "queryParams": st.dictionaries(st.sampled_from(("q", "r")), TEXT, max_size=1),
+        "scheme": st.sampled_from(({"exact": "http"}, {"prefix": "https"}, {"regex": "HTTP|https?"})),
+        "authority": st.sampled_from(({"exact": "a.example.com"}, {"prefix": "A"}, {"regex": ".*:[0-9]+"})),
+        "port": st.sampled_from(PORTS),
+        "sourceLabels": st.sampled_from(({"app": "web"}, {"app": "web", "version": "v1"}, {"istio": "ingress"})),
+        "sourceNamespace": st.sampled_from(("default", "other")),
+        "gateways": st.sampled_from((["mesh"], ["gw"], ["default/gw", "mesh"], ["other/gw"])),
     },
 )
 RULES = st.lists(st.lists(MATCH, max_size=3), min_size=1, max_size=30)
@@ -68,12 +100,34 @@ def holds(condition: dict[str, str], text: str, *, ignore_case: bool = False) ->
     return text == value if "exact" in condition else text.startswith(value)
 
 
+def is_for(match: dict[str, Any], client: Workload, port: int) -> bool:
+    """Port, gateways and source; a match that names gateways asks nothing of the source."""
+    if match.get("port", port) != port:
+        return False
+    if "gateways" in match:
+        return ("default/gw" if client.gateway else "mesh") in [
+            name if "/" in name or name == "mesh" else f"default/{name}" for name in match["gateways"]
+        ]
+    return (
+        match.get("sourceLabels", {}).items() <= client.labels.items()
+        and match.get("sourceNamespace", client.namespace) == client.namespace
+    )
+
+
+def is_everything(match: dict[str, Any]) -> bool:
+    """What a gateway asks after all else: any path, and nothing else of the request."""
+    asked = match.keys() & {"headers", "withoutHeaders", "queryParams", "method", "scheme", "authority"}
+    return match.get("uri", {"prefix": "/"}) == {"prefix": "/"} and not any(match[name] for name in asked)
+
+
 def matches(match: dict[str, Any], request: RequestHead) -> bool:
     path, _, query = request.path.partition("?")
     parameters = [item.partition("=")[::2] for item in query.split("&") if query]
     return (
         ("uri" not in match or holds(match["uri"], path, ignore_case=match.get("ignoreUriCase", False)))
         and ("method" not in match or holds(match["method"], request.method))
+        and ("scheme" not in match or holds(match["scheme"], request.scheme))
+        and ("authority" not in match or holds(match["authority"], request.authority))
         and all(has_header(request, name, one) for name, one in match.get("headers", {}).items())
         and not any(has_unwanted(request, name, one) for name, one in match.get("withoutHeaders", {}).items())
         and all(has_parameter(parameters, name, one) for name, one in match.get("queryParams", {}).items())
@@ -95,51 +149,61 @@ def has_parameter(parameters: list[tuple[str, str]], name: str, condition: dict[
     return next((holds(condition, value) for key, value in parameters if key == name), False)
 
 
-def naive(rules: list[list[dict[str, Any]]], request: RequestHead) -> str | None:
+def naive(rules: list[list[dict[str, Any]]], request: RequestHead, client: Workload) -> str | None:
+    """The name of the first rule one of whose matches holds; ``default`` if none is for this client and port."""
+    candidates: list[tuple[int, dict[str, Any]]] = []
     for number, rule in enumerate(rules):
-        if not rule or any(matches(match, request) for match in rule):
-            return f"r{number}"
-    return None
+        own = [(number, match) for match in rule or [{}] if is_for(match, client, request.port)]
+        candidates += own
+        if any(is_everything(match) for _, match in own):
+            break  # nothing behind it is ever asked
+    if not candidates:
+        return None if client.gateway else "default"
+    found = next((number for number, match in candidates if matches(match, request)), None)
+    return None if found is None else f"r{found}"
 
 
 # -- the comparison ------------------------------------------------------------------------------------------
 
 
-def virtual_service(rules: list[list[dict[str, Any]]]) -> str:
-    """A VirtualService whose rules answer themselves, each with its number as its name."""
+def configuration(rules: list[list[dict[str, Any]]]) -> str:
+    """A VirtualService whose rules answer themselves, each with its number as its name, for mesh and gateway."""
     http = [
         {"name": f"r{number}", "match": rule, "directResponse": {"status": 200}} for number, rule in enumerate(rules)
     ]
-    return json.dumps(
-        {
-            "apiVersion": "networking.istio.io/v1",
-            "kind": "VirtualService",
-            "metadata": {"name": "a", "namespace": "default"},
-            "spec": {"hosts": ["a.example.com"], "http": http},
-        }
-    )
+    rule = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "a", "namespace": "default"},
+        "spec": {"hosts": ["a.example.com"], "gateways": ["mesh", "gw"], "http": http},
+    }
+    return "\n---\n".join(map(json.dumps, (rule, GATEWAY, SERVICE)))
 
 
 def random_request(chance: random.Random) -> RequestHead:
     headers = CIMultiDict((chance.choice(HEADERS), chance.choice(TEXTS)) for _ in range(chance.randrange(4)))
     query = "&".join(f"{chance.choice('qr')}={chance.choice(TEXTS)}" for _ in range(chance.randrange(3)))
     path = (chance.choice(PATHS) or "/") + (f"?{query}" if query else "")
-    return RequestHead(chance.choice(METHODS), "http", "a.example.com", path, headers, port=80)
+    authority = chance.choice(AUTHORITIES)
+    scheme = chance.choice(("http", "https"))
+    return RequestHead(chance.choice(METHODS), scheme, authority, path, headers, port=chance.choice(PORTS))
 
 
 @settings(max_examples=200, deadline=None)
-@given(RULES, st.integers(0, 2**32))
-def test_the_first_match_is_that_of_a_naive_scan(rules: list[list[dict[str, Any]]], seed: int) -> None:
+@given(RULES, st.sampled_from(CLIENTS), st.integers(0, 2**32))
+def test_the_first_match_is_that_of_a_naive_scan(
+    rules: list[list[dict[str, Any]]], client: Workload, seed: int
+) -> None:
     """200 configurations of up to 90 matches, 500 requests each; short ones are scanned, long ones indexed."""
-    config = load([SourceText("a", virtual_service(rules))])
+    config = load([SourceText("a", configuration(rules))])
     assert not [one for one in config.findings if one.level == "error"]
-    snapshot = Config(config.resources).compile(Workload(namespace="default"))
+    snapshot = Config(config.resources).compile(client)
     chance = random.Random(seed)
     for _ in range(REQUESTS):
         request = random_request(chance)
         host = snapshot.find_host(request)
         route = host.match(request) if host is not None else None
-        assert (route.name if route is not None else None) == naive(rules, request), request.path
+        assert (route.name if route is not None else None) == naive(rules, request, client), request
 
 
 LABELS: Final = ("a", "b", "com", "shop")
