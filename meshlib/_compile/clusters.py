@@ -12,7 +12,6 @@ from meshlib._compile.context import ClusterKeys, DestinationDefaults
 from meshlib._compile.credentials import ClientCredentials
 from meshlib._compile.destination_rules import DestinationRules, MergedRule
 from meshlib._compile.findings import Findings
-from meshlib._compile.hosts import is_address
 from meshlib._compile.localities import arrange, viewpoint
 from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.mtls import PeerModes
@@ -205,9 +204,6 @@ class Destinations:
         if policy.outlier is not None and policy.outlier.min_health_percent:
             # Below that share of healthy endpoints all of them are used: so none may be there that is not ready.
             endpoints = tuple(endpoint for endpoint in endpoints if endpoint.healthy)
-        if discovery is Discovery.STATIC and service.resolution is Resolution.NONE:
-            # Names that another ServiceEntry has for the host are for a cluster that resolves them.
-            endpoints = tuple(endpoint for endpoint in endpoints if is_address(endpoint.address))
         if not service.known and discovery is not Discovery.ORIGINAL:
             discovery, endpoints = self._unknown(service, port, subset)
         if discovery in (Discovery.DNS, Discovery.LOGICAL_DNS) and not endpoints:

@@ -73,12 +73,12 @@ class BoundServer:
 
 @dataclass(slots=True)
 class Collected:
-    """The routes gathered for one host of a port."""
+    """The routes gathered for one host of a port; ``redirects`` is the server that answers plain HTTP with HTTPS."""
 
     routes: list[Route] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     origin: Origin = Origin("default")
-    redirects: bool = False
+    redirects: Origin | None = None
 
 
 class GatewayTables:
@@ -150,11 +150,12 @@ class GatewayTables:
                     compiled[key] = compile_rules(rule, self._scoped(server, server.server.port.number, rule))
                 routes, dropped = compiled[key]
                 if routes:
-                    collect(collected, shared, routes, dropped, rule.origin, redirects=server.redirects)
+                    redirects = server.origin if server.redirects else None
+                    collect(collected, shared, routes, dropped, rule.origin, redirects=redirects)
             for host in server.hosts if server.redirects else ():
                 # Hosts with a namespace are redirected only where a VirtualService serves them: so does Istio.
                 if "/" not in host:
-                    collected.setdefault(host.lower(), Collected(origin=server.origin)).redirects = True
+                    collected.setdefault(host.lower(), Collected(origin=server.origin)).redirects = server.origin
         claims: DomainClaims[VirtualHost] = DomainClaims()
         for host, found in collected.items():
             claims.claim(host, finished(host, found))
@@ -281,7 +282,7 @@ def collect(
     dropped: list[Dropped],
     origin: Origin,
     *,
-    redirects: bool,
+    redirects: Origin | None,
 ) -> None:
     """Append the routes of a VirtualService to its hosts."""
     for host in hosts:
@@ -295,7 +296,7 @@ def finished(host: str, found: Collected) -> VirtualHost:
     """The virtual host of gathered routes: what takes every request goes to the end."""
     ordinary = [route for route in found.routes if not is_catch_all_route(route.match)]
     last = [route for route in found.routes if is_catch_all_route(route.match)]
-    first = [Route(match=PLAINTEXT, action=REDIRECT, origin=found.origin)] if found.redirects else []
+    first = [Route(match=PLAINTEXT, action=REDIRECT, origin=found.redirects)] if found.redirects is not None else []
     return virtual_host(host, (host,), first + ordinary + last, found.origin, found.dropped)
 
 

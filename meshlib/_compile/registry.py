@@ -21,6 +21,7 @@ __all__ = ["Registry"]
 EXPORT_ANNOTATION: Final = "networking.istio.io/exportTo"
 DISTRIBUTION_ANNOTATION: Final = "networking.istio.io/traffic-distribution"
 PREFERENCES: Final = {"preferclose": "zone", "prefersamezone": "zone", "prefersamenode": "node"}
+NAMED: Final = (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
 RESOLUTIONS: Final = {
     "NONE": Resolution.NONE,
     "STATIC": Resolution.STATIC,
@@ -157,8 +158,16 @@ def single_address(address: str) -> str:
     return plain
 
 
+def is_name(address: str) -> bool:
+    """True for an endpoint that has to be looked up."""
+    return not address.startswith("unix://") and not is_address(address)
+
+
 def unite_endpoints(services: list[Service]) -> None:
-    """Several ServiceEntries for one host in one namespace share all endpoints, those of the oldest first."""
+    """Several ServiceEntries for one host in one namespace share all endpoints, those of the oldest first.
+
+    Names are resolved only if the oldest asks for it: a cluster of addresses takes none (Istio 1.31).
+    """
     first: dict[tuple[str, str], Service] = {}
     for service in services:
         if service.kubernetes:
@@ -166,8 +175,10 @@ def unite_endpoints(services: list[Service]) -> None:
         owner = first.setdefault((service.host, service.namespace), service)
         if owner is service:
             continue
-        for port, endpoints in service.endpoints.items():
+        takes_names = owner.resolution in NAMED
+        for port, more in service.endpoints.items():
             known = owner.endpoints.get(port, ())
+            endpoints = more if takes_names else tuple(one for one in more if not is_name(one.address))
             single = service.resolution is Resolution.DNS_ROUND_ROBIN and known
             owner.endpoints[port] = known if single else known + endpoints
         service.endpoints = owner.endpoints

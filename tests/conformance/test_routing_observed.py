@@ -170,6 +170,37 @@ def test_explain_looks_at_the_path_that_clients_send() -> None:
     assert found.request.endswith("/x/../a/%62?q=%62")
 
 
+STATIC = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: one, namespace: default, creationTimestamp: "2026-01-01T00:00:00Z"}
+spec:
+  hosts: [api.example.com]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: two, namespace: default, creationTimestamp: "2026-01-02T00:00:00Z"}
+spec:
+  hosts: [api.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.2}, {address: name.example.net}]
+"""
+
+
+def test_names_of_another_entry_are_not_for_a_cluster_of_addresses() -> None:
+    """Of the DNS entry for the same host, only the address counts; the other way round both do."""
+    name = "outbound|80||api.example.com"
+    found = Mesh.load(STATIC).snapshot.clusters[name].endpoints
+    assert [one.address for one in found] == ["10.0.0.1", "10.0.0.2"]
+    younger = STATIC.replace("2026-01-01", "2026-01-03")
+    found = Mesh.load(younger).snapshot.clusters[name].endpoints
+    assert [one.address for one in found] == ["10.0.0.2", "name.example.net", "10.0.0.1"]
+
+
 SERVICE = """
 apiVersion: v1
 kind: Service
