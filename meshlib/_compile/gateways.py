@@ -34,11 +34,15 @@ PLAINTEXT: Final = RouteMatch((PseudoMatch("scheme", Exact("http")),))
 
 @dataclass(frozen=True, slots=True)
 class BoundServer:
-    """One server of a Gateway that this workload runs. ``hosts`` are ``namespace/host`` or plain."""
+    """One server of a Gateway that this workload runs. ``hosts`` are ``namespace/host`` or plain.
+
+    ``written`` is how Istio compares the hosts of servers: with their namespaces, ``*`` among them.
+    """
 
     server: Server
     gateway: str
     hosts: tuple[str, ...]
+    written: tuple[str, ...]
     origin: Origin
 
     @property
@@ -236,7 +240,9 @@ def bound_servers(index: Index, workload: Workload) -> list[BoundServer]:
             line = lines[number] if number < len(lines) else resource.line
             origin = Origin(str(resource), f"spec.servers[{number}]", resource.file, line)
             hosts = tuple(server_host(host, meta.namespace) for host in server.hosts)
-            servers.append(BoundServer(server, f"{meta.namespace}/{meta.name}", hosts, origin))
+            own = f"{meta.namespace}/"
+            written = tuple(own + host[2:] if host.startswith("./") else host for host in server.hosts)
+            servers.append(BoundServer(server, own + meta.name, hosts, written, origin))
     return servers
 
 
@@ -260,9 +266,9 @@ def accepted_servers(servers: Iterable[BoundServer]) -> dict[int, list[BoundServ
         others = accepted.setdefault(port, [])
         taken = names.setdefault(port, set())
         if server.server.tls is not None:
-            if taken.intersection(server.hosts):
+            if taken.intersection(server.written):
                 continue
-            taken.update(server.hosts)
+            taken.update(server.written)
         if not others or may_share(others[0], server):
             others.append(server)
     return accepted

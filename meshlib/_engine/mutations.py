@@ -147,13 +147,15 @@ def redirect_path(redirect: Redirect, path: str) -> str:
 def is_preflight(request: RequestHead) -> bool:
     """True for a CORS preflight request."""
     headers = request.headers
-    return request.method == "OPTIONS" and "origin" in headers and bool(headers.get("access-control-request-method"))
+    if request.method != "OPTIONS":
+        return False
+    return bool(headers.get("origin")) and bool(headers.get("access-control-request-method"))
 
 
 def cors_allows(cors: Cors, request: RequestHead) -> bool:
-    """True if the policy allows the Origin of the request; without an Origin there is nothing to allow."""
-    origin = request.headers.get("origin")
-    return origin is not None and any(text.matches(origin) for text in cors.origins)
+    """True if the policy allows the Origin of the request; without one, or with an empty one, there is none."""
+    origin = request.headers.get("origin", "")
+    return origin != "" and any(text.matches(origin) for text in cors.origins)
 
 
 def cors_headers(cors: Cors, request: RequestHead) -> Headers:

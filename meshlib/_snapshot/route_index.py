@@ -1,17 +1,17 @@
 """First match among many routes, without trying them all.
 
 Routes are kept by what their path condition asks for, in one dict for exact paths and
-one for prefixes. A path asks for itself and for its beginnings, of which only those are
-tried that are as long as a prefix is; where prefixes have many lengths, the sorted
-prefixes are asked instead, each linked to the longest other prefix within it. Of the
-routes found there the first one that matches is the answer, unless a route without such
-a path condition stands before it.
+one for prefixes, each of which is linked to the longest other prefix within it. A path
+asks for itself and for its longest prefix: its beginnings are tried that are as long as
+a prefix is, the longest first; where prefixes have many lengths, they are searched in
+sorted order instead. Of the routes found there the first one that matches is the
+answer, unless a route without such a path condition stands before it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from meshlib._http import RequestHead
@@ -37,7 +37,7 @@ R = TypeVar("R", bound=Matching)
 class RouteIndex(Generic[R]):
     """The routes of one virtual host by their paths. Immutable."""
 
-    __slots__ = ("_exact", "_lengths", "_numbers", "_others", "_parents", "_prefixes", "_routes", "_sorted")
+    __slots__ = ("_exact", "_lengths", "_numbers", "_others", "_parents", "_places", "_routes", "_sorted")
 
     def __init__(self, routes: Sequence[R]) -> None:
         self._routes = tuple(routes)
@@ -53,19 +53,29 @@ class RouteIndex(Generic[R]):
             else:
                 others.append(number)
         self._exact = {path: tuple(numbers) for path, numbers in exact.items()}
-        self._prefixes = {prefix: tuple(numbers) for prefix, numbers in prefixes.items()}
         self._others = tuple(others)
-        lengths = sorted({len(prefix) for prefix in prefixes}, reverse=True)
-        self._lengths = tuple(lengths) if len(lengths) <= FEW else ()
-        self._sorted = [] if self._lengths else sorted(prefixes)
-        self._numbers = [self._prefixes[prefix] for prefix in self._sorted]
+        self._sorted = sorted(prefixes)
+        self._numbers = [tuple(prefixes[prefix]) for prefix in self._sorted]
         self._parents = parents(self._sorted)
+        lengths = sorted({len(prefix) for prefix in prefixes}, reverse=True)
+        self._lengths = tuple(lengths) if len(lengths) <= FEW else None
+        self._places = {} if self._lengths is None else {prefix: place for place, prefix in enumerate(self._sorted)}
 
     def first(self, request: RequestHead) -> R | None:
         """The first route that matches the request."""
-        routes = self._routes
+        routes, path, place = self._routes, request.path_only, -1
+        found: Sequence[int] = self._exact.get(path, ())
+        if self._lengths is None:
+            place = self._longest(path)
+        else:
+            size, get = len(path), self._places.get
+            for length in self._lengths:
+                if length <= size and (place := get(path[:length], -1)) >= 0:
+                    break
+        if place >= 0:
+            found = self._with_prefixes(found, place) if found or self._parents[place] >= 0 else self._numbers[place]
         best = len(routes)
-        for number in self._by_path(request.path_only):
+        for number in found:
             # The path is known to fit.
             predicates = routes[number].match.predicates
             if not predicates or all(predicate.matches(request) for predicate in predicates):
@@ -79,28 +89,20 @@ class RouteIndex(Generic[R]):
                 break
         return routes[best] if best < len(routes) else None
 
-    def _by_path(self, path: str) -> Sequence[int]:
-        """The routes whose exact path or prefix fits, in order."""
-        found = self._exact.get(path, ())
-        is_sorted, size = True, len(path)
-        get = self._prefixes.get
-        for length in self._lengths:
-            if length <= size and (numbers := get(path[:length])) is not None:
-                is_sorted = not found
-                found = found + numbers if found else numbers
-        for numbers in self._by_prefix(path) if self._sorted else ():
-            is_sorted = not found
-            found = found + numbers if found else numbers
-        return found if is_sorted else sorted(found)
-
-    def _by_prefix(self, path: str) -> Iterator[tuple[int, ...]]:
+    def _longest(self, path: str) -> int:
         # All prefixes of the path are among the one sorted right before it and the prefixes of that one.
         place = bisect_right(self._sorted, path) - 1
         while place >= 0 and not path.startswith(self._sorted[place]):
             place = self._parents[place]
+        return place
+
+    def _with_prefixes(self, found: Sequence[int], place: int) -> list[int]:
+        """The routes of a prefix and of all prefixes within it, among those found before, in order."""
+        numbers = [*found]
         while place >= 0:
-            yield self._numbers[place]
+            numbers += self._numbers[place]
             place = self._parents[place]
+        return sorted(numbers)
 
 
 def parents(prefixes: Sequence[str]) -> list[int]:

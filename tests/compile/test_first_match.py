@@ -14,7 +14,9 @@ from multidict import CIMultiDict
 from meshlib._compile import Config
 from meshlib._config.load import load
 from meshlib._http import RequestHead
-from meshlib._snapshot.routes import HostTable
+from meshlib._snapshot.matchers import Exact, Prefix, RouteMatch, UriMatch
+from meshlib._snapshot.route_index import RouteIndex
+from meshlib._snapshot.routes import DirectResponse, HostTable, Route
 from meshlib.sources.static import SourceText
 from meshlib.workload import Workload
 
@@ -204,6 +206,24 @@ def test_the_first_match_is_that_of_a_naive_scan(
         host = snapshot.find_host(request)
         route = host.match(request) if host is not None else None
         assert (route.name if route is not None else None) == naive(rules, request, client), request
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.text("/ab", max_size=14)), max_size=60), st.integers(0, 2**32))
+def test_nested_prefixes_of_many_lengths(paths: list[tuple[bool, str]], seed: int) -> None:
+    """Few lengths are tried one by one, many are searched in sorted order: the same first route."""
+    routes = [
+        Route(
+            match=RouteMatch(uri=UriMatch(Exact(path) if is_exact else Prefix(path))), action=DirectResponse(status=200)
+        )
+        for is_exact, path in paths
+    ]
+    index, chance = RouteIndex(routes), random.Random(seed)
+    for _ in range(100):
+        path = "".join(chance.choices("/ab", k=chance.randrange(1, 16)))
+        request = RequestHead("GET", "http", "a.example.com", path, CIMultiDict(), port=80)
+        expected = next((route for route in routes if route.match.matches(request)), None)
+        assert index.first(request) is expected
 
 
 LABELS: Final = ("a", "b", "com", "shop")

@@ -93,6 +93,12 @@ OBSERVED = [
         headers=FOREIGN,
     ),
     observed(
+        "an empty Origin is none",
+        rule(f"corsPolicy: {{allowOrigins: [{{exact: '*'}}], allowCredentials: true}}, {TO_A}"),
+        {"status": 200, "headers_absent": ["access-control-allow-origin", "access-control-allow-credentials"]},
+        headers={"origin": ""},
+    ),
+    observed(
         "a direct response without content keeps its type only",
         rule("directResponse: {status: 204, body: {string: hi}}"),
         {"status": 204, "body": "", "headers": {"content-type": "text/plain"}},
@@ -270,3 +276,38 @@ def test_mutual_tls_to_dialled_addresses_is_for_all_of_them(config: str, mode: s
     mesh = Mesh.load(config, workload=Workload(namespace="shop"))
     (target,) = mesh.explain("GET", "http://cart/").targets
     assert target.policy["tls.mode"] == mode
+
+
+GATEWAYS = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: one, namespace: shop}
+spec:
+  selector: {istio: ingress}
+  servers:
+  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.example.com], tls: {mode: SIMPLE, credentialName: c}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: two, namespace: shop}
+spec:
+  selector: {istio: ingress}
+  servers:
+  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: [HOSTS], tls: {mode: SIMPLE, credentialName: c}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("hosts", "outcome"),
+    [
+        ("a.example.com, b.example.com", "no_listener"),  # the whole server is left out
+        ("'*/a.example.com', b.example.com", "not_found"),  # another spelling is another host
+    ],
+)
+def test_servers_of_a_gateway_collide_by_what_is_written(hosts: str, outcome: str) -> None:
+    """Istio compares the hosts of servers with their namespaces."""
+    mesh = Mesh.load(
+        GATEWAYS.replace("HOSTS", hosts),
+        workload=Workload(namespace="shop", labels={"istio": "ingress"}, gateway=True),
+    )
+    assert mesh.explain("GET", "https://b.example.com/").outcome == outcome
