@@ -104,13 +104,14 @@ class _Reading:
         self._more: list[Finding] = []
         self._replaced: dict[int, Finding] = {}
         self._outdated: set[int] = set()
+        self._repeated: set[int] = set()
         self._latest: dict[str, list[Finding]] = {}
         self._namespace = namespace
 
     def told(self, findings: Iterable[Finding]) -> Iterator[Finding]:
         """The findings of reading, in Istio's words where its code says the same, and what its code says besides."""
         for entry in (*findings, *self._more):
-            if _is_about_order(entry):
+            if _is_about_order(entry) or id(entry) in self._repeated:
                 continue
             yield entry if id(entry) in self._outdated else _in_istios_words(self._replaced.get(id(entry), entry))
 
@@ -126,6 +127,7 @@ class _Reading:
                     more = self._judge(document, header.kind, refused)
                 except UnreadableError:
                     return
+                self._repeated.update(id(entry) for entry in found if entry.code in _WEBHOOK)
         self.documents.append(document)
         self._more += more
         self._supersede(self._label(document), found + more)

@@ -15,6 +15,7 @@ from meshlib._config.check import Path, Problem, check
 from meshlib._config.codes import finding
 from meshlib._config.document import Document
 from meshlib._config.header import Foreign, Known, Mistake, identify
+from meshlib._config.lenient import UnreadableError, judge_leniently
 from meshlib._config.mesh_text import (
     Located,
     embedded_mesh_config,
@@ -45,6 +46,7 @@ __all__ = ["decode", "located"]
 _ISTIO_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _USUAL: Final = frozenset(_ISTIO_FIELDS)
 _MAX_PROBLEMS: Final = 200
+_UNREADABLE_PARTS: Final = frozenset({"MESH024", "MESH026", "MESH027"})
 _MESH: Final = KINDS["", "MeshConfig"]
 
 
@@ -123,6 +125,9 @@ class _Decoding:
                 self._note(problem)
             if len(problems) >= _MAX_PROBLEMS:
                 self._note(Problem("MESH036", (), f"more than {_MAX_PROBLEMS} errors; the rest is not listed"))
+            elif kind.treatment != "discovery":
+                for problem in _further(kind, raw, metadata, problems):
+                    self._note(problem)
             return None
         if not metadata.name and kind.treatment != "mesh" and not self._is_named_later():
             self._note(Problem("MESH033", ("metadata",), "metadata.name is missing"))
@@ -259,6 +264,48 @@ def located(problem: Problem, document: Located, label: str) -> Finding:
         field=dotted(problem.path),
         hint=problem.hint,
     )
+
+
+def _further(kind: Kind, raw: Any, metadata: Metadata, problems: list[Problem]) -> Iterator[Problem]:
+    """What Istio's own rules refuse in the parts of an object that its schema does not."""
+    root: Path = () if kind.treatment == "mesh" else ("spec",)
+    wrong = [problem.path[len(root) :] for problem in problems if problem.code in _UNREADABLE_PARTS]
+    try:
+        found = judge_leniently(kind, _without(raw, wrong), metadata, root)
+    except UnreadableError:
+        return
+    for problem in found:
+        # A rule about the whole of what lacks a part, or has a part by a wrong name, would often say the same again.
+        is_told = any(_holds(one.path, problem.path) or _holds(problem.path, one.path) for one in problems)
+        if problem.code != "MESH085" and not is_told:
+            yield problem
+
+
+def _without(value: Any, paths: list[Path]) -> Any:
+    """A value without the parts at some paths; items of lists become null, so that the others keep their places."""
+    here = {path[0] for path in paths if len(path) == 1}
+    if not paths:
+        return value
+    match value:
+        case dict():
+            return {
+                name: _without(part, [path[1:] for path in paths if len(path) > 1 and path[0] == name])
+                for name, part in value.items()
+                if name not in here
+            }
+        case list():
+            return [
+                None
+                if index in here
+                else _without(part, [path[1:] for path in paths if len(path) > 1 and path[0] == index])
+                for index, part in enumerate(value)
+            ]
+        case _:
+            return value
+
+
+def _holds(path: Path, other: Path) -> bool:
+    return other[: len(path)] == path
 
 
 def extensions(spec: DestinationRuleSpec) -> Iterator[tuple[Path, str]]:

@@ -51,14 +51,14 @@ class UnreadableError(ValueError):
     """No protocol buffer can hold the value."""
 
 
-def judge_leniently(kind: Kind, raw: Any, metadata: Metadata) -> list[Problem]:
+def judge_leniently(kind: Kind, raw: Any, metadata: Metadata, root: Path = ("spec",)) -> list[Problem]:
     """The problems that Istio's rules find. Raises UnreadableError for what Istio cannot read.
 
     What the schema has refused and Istio's code would refuse too is not among them:
     see :func:`meshlib._config.lenient_words.istios_words`.
     """
     building = _Building()
-    spec = cast("Spec", building.message(raw, shape_of(spec_class(kind)), ("spec",)))
+    spec = cast("Spec", building.message(raw, shape_of(spec_class(kind)), root))
     absent = building.absent
     found = [problem for problem in judge(kind.name, spec, metadata) if not _is_below(problem.path, absent)]
     messages = _MISSING.get(kind.name, {})

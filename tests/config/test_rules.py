@@ -256,3 +256,34 @@ def test_the_status_of_an_object(status: str, field: str) -> None:
     """As the schema of the API server has it: closed inside, open at its top."""
     found = errors(load_text(f"{STATUS}status: {status}\n"))
     assert [one.field for one in found] == ([field] if field else [])
+
+
+def test_the_rules_are_tried_beside_errors_of_the_schema() -> None:
+    """What is wrong by itself is left out, and the rest judged, but not the whole of which it is a part."""
+    text = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: b}
+spec:
+  hosts: [a_b, a.com]
+  http:
+  - {route: [{destination: {host: c}}], redirect: {uri: /}, retires: {}}
+  - {retries: {attempts: two, retryOn: foo}, route: [{destination: {host: c, subset: v 1}}], timeout: soon}
+  - {route: [{destination: {}}]}
+"""
+    found = [(one.code, one.field.removeprefix("spec.")) for one in errors(load_text(text))]
+    assert sorted(found, key=lambda one: one[1]) == [
+        ("MESH070", "hosts[0]"),
+        ("MESH023", "http[0].retires"),
+        ("MESH024", "http[1].retries.attempts"),
+        ("MESH073", "http[1].retries.retryOn"),
+        ("MESH077", "http[1].route[0].destination.subset"),
+        ("MESH026", "http[1].timeout"),
+        ("MESH025", "http[2].route[0].destination"),
+    ]
+
+
+def test_the_rules_of_the_mesh_are_tried_beside_errors_of_its_schema() -> None:
+    """The mesh configuration too, which is a text in a ConfigMap."""
+    text = 'trustDomain: "a b"\naccessLogFile: 5\ndefaultConfig: {}\n'
+    assert sorted(one.code for one in errors(load_text(text))) == ["MESH024", "MESH070"]
