@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meshlib._compile.authorization import compile_policies, selects
@@ -12,8 +12,9 @@ from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.order import by_age
 from meshlib._compile.request_authentication import compile_authentication
 from meshlib._compile.visibility import View
+from meshlib._snapshot.conditions import HeaderCondition, Not
 from meshlib._snapshot.routes import Origin
-from meshlib._snapshot.security import Authorizer, Normalization, PeerMode, Security
+from meshlib._snapshot.security import Authorizer, Normalization, PeerMode, Policy, Security
 from meshlib.model.mesh_config import MeshConfig
 from meshlib.model.mesh_providers import EnvoyExternalAuthorizationHttpProvider
 from meshlib.model.peer_authentication import MutualTLS, PeerAuthenticationSpec
@@ -51,7 +52,20 @@ def compile_security(index: Index, mesh: MeshSettings, view: View, workload: Wor
         allow=policies.allow,
         shadow_deny=policies.shadow_deny,
         shadow_allow=policies.shadow_allow,
+        read_headers=frozenset(
+            _read_headers(
+                *policies.audit, *policies.deny, *policies.allow, *policies.shadow_deny, *policies.shadow_allow
+            )
+        ),
     )
+
+
+def _read_headers(*policies: Policy) -> Iterator[str]:
+    """The headers that the conditions of policies look at."""
+    for condition in (one for policy in policies for rule in policy.rules for one in rule.when):
+        inner = condition.condition if isinstance(condition, Not) else condition
+        if isinstance(inner, HeaderCondition):
+            yield inner.header
 
 
 # -- PeerAuthentication (semantics 6.1) ----------------------------------------------------------------
@@ -104,7 +118,7 @@ def _authorizer(providers: tuple[str, ...], config: MeshConfig, view: View, find
     if len(providers) > 1:
         findings.add("MESH091", origin, f"a workload can have one authorizer, not {', '.join(providers)}")
         return None
-    name = providers[0]
+    name = next(iter(providers))
     provider = next((one for one in config.extension_providers if one.name == name), None)
     if provider is not None and provider.envoy_ext_authz_http is not None:
         return _http_authorizer(name, provider.envoy_ext_authz_http, view, findings)

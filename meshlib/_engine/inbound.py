@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply, DryRun, Verdict, consult, decide
 from meshlib._engine.jwt import Authenticated, Unauthorized
 from meshlib._engine.path_normalization import BadPathError, normalize_path
-from meshlib._http import Headers, RequestHead
+from meshlib._http import Headers, HeadersView, RequestHead
 from meshlib._snapshot.authentication import KeyOrigin
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Security
@@ -119,9 +119,31 @@ def _decide_locally(
             return _unauthorized(answer)
         token = answer
         request.claims = token.claims if token.has_token else None
+        if security.read_headers:
+            request.head = _after_token(request.head, token, security.read_headers)
         if token.path is not None:
             path = token.path
     return _decision(decide(security, request), request, path, token, reply)
+
+
+def _after_token(head: RequestHead, token: Authenticated, names: frozenset[str]) -> RequestHead:
+    """The request as policies see it that look at these headers.
+
+    Envoy's jwt_authn comes before its rbac: what clients say in a header for claims is
+    gone by then, and what the token says stands there; a token that is not passed on is
+    gone too (observed on Envoy 1.39).
+    """
+    headers = head.headers
+    removed = [name for name in token.remove_headers if name in names and name in headers]
+    given = [(name, value) for name, value in token.set_headers if name in names]
+    if not removed and not given:
+        return head
+    fields = Headers(headers)
+    for name in removed:
+        fields.popall(name, None)
+    for name, value in given:
+        fields[name] = value
+    return _with_headers(head, fields, head.path)
 
 
 def _refuse_peer(security: Security, request: InboundRequest) -> Decision | None:
@@ -168,7 +190,10 @@ def _changed(
         fields = Headers(fields)
         for name, value in headers:
             fields[name] = value
-    path = head.path if path is None else path
+    return _with_headers(head, fields, head.path if path is None else path)
+
+
+def _with_headers(head: RequestHead, fields: HeadersView, path: str) -> RequestHead:
     changed = RequestHead(head.method, head.scheme, head.authority, path, fields, port=head.port, host=head.host)
     changed.claims = head.claims
     return changed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from meshlib._engine.jwt_parts import ALGORITHMS, Token, TokenError
@@ -20,6 +21,13 @@ _generations = itertools.count(1)
 
 class KeySetError(ValueError):
     """A text that is no key set, or one without a usable key."""
+
+
+@cache
+def _algorithms() -> Mapping[str, Any]:
+    from jwt.algorithms import get_default_algorithms
+
+    return get_default_algorithms()
 
 
 class _Key:
@@ -42,14 +50,10 @@ class _Key:
 
     def verifies(self, token: Token) -> bool:
         """Whether the signature is that of this key, and of its kind."""
-        from jwt.algorithms import get_default_algorithms
-
         if ALGORITHMS[token.algorithm] != self.kind:
             return False
-
-        algorithm = get_default_algorithms()[token.algorithm]
         try:
-            return bool(algorithm.verify(token.signed, self._prepared, token.signature))
+            return bool(_algorithms()[token.algorithm].verify(token.signed, self._prepared, token.signature))
         except Exception:  # noqa: BLE001 - whatever a hostile signature makes the library raise, it is not verified
             return False
 

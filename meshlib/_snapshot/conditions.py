@@ -54,13 +54,13 @@ class TextSet(msgspec.Struct, frozen=True, gc=False):
 
     def matches(self, text: str) -> bool:
         """Whether one of the forms fits the whole text."""
-        return (
-            text in self.exact
-            or (self.has_any and bool(text))
-            or text.startswith(self.prefixes)
-            or text.endswith(self.suffixes)
-            or any(program.matches(text) for program in self.programs)
-        )
+        if text in self.exact or (self.has_any and text):
+            return True
+        if self.prefixes and text.startswith(self.prefixes):
+            return True
+        if self.suffixes and text.endswith(self.suffixes):
+            return True
+        return bool(self.programs) and any(program.matches(text) for program in self.programs)
 
     def describe(self) -> str:
         return f"[{', '.join(self.written)}]"

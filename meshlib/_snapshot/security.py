@@ -118,7 +118,8 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``trust_domains`` are those whose peers are let in; empty: all. ``authentication``
     are the token rules. ``authorizer`` None with ``custom`` policies: their provider
     cannot be asked, so what they match is denied. Shadow policies are evaluated and
-    reported, and decide nothing (``istio.io/dry-run``).
+    reported, and decide nothing (``istio.io/dry-run``). ``read_headers`` are the headers
+    that policies look at after the token, in lower case.
     """
 
     mode: PeerMode = "PERMISSIVE"
@@ -133,6 +134,7 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     allow: tuple[Policy, ...] = ()
     shadow_deny: tuple[Policy, ...] = ()
     shadow_allow: tuple[Policy, ...] = ()
+    read_headers: frozenset[str] = frozenset()
 
     def mode_of(self, port: int) -> PeerMode:
         """The peer mode of a port of the workload."""

@@ -56,6 +56,10 @@ spec:
     from:
     - source: {{notIpBlocks: [10.9.0.0/16]}}
   - to:
+    - operation: {{paths: [/club*]}}
+    when:
+    - {{key: "request.headers[x-user]", notValues: [ann]}}
+  - to:
     - operation: {{methods: [DELETE]}}
   - to:
     - operation: {{hosts: [admin.test, "admin.test:*"]}}

@@ -50,6 +50,16 @@ SPOOFED = {
 }
 
 
+def test_a_policy_sees_the_claim_and_not_who_claims_it(target: Target) -> None:
+    """A condition on a claim header: what the client wrote there is gone before any policy looks."""
+    assert target.get("/club")[0] == 403
+    for name in ("x-user", "X-USER", "x_user"):
+        assert target.get("/club", (name, "ann"))[0] == 403
+        assert target.get("/club", (name, "ann"), ("authorization", f"Bearer {good(sub='bob')}"))[0] == 403
+    assert target.get("/club", ("authorization", f"Bearer {good()}"))[0] == 200
+    assert target.get("/club", ("x-user", "bob"), ("authorization", f"Bearer {good()}"))[0] == 200
+
+
 @pytest.mark.parametrize("name", SPOOFED)
 def test_a_spoofed_header_opens_nothing(target: Target, name: str) -> None:
     """Guarded paths stay guarded, and the application sees nobody, from where it really is."""
