@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
@@ -15,6 +16,7 @@ __all__ = [
     "Outcome",
     "RequestHead",
     "Response",
+    "grpc_code",
 ]
 
 Headers: TypeAlias = CIMultiDict[str]
@@ -130,6 +132,17 @@ class Failure:
 
     def __repr__(self) -> str:
         return f"<Failure {self.kind.value} sent={self.sent}>"
+
+
+_GRPC_CODE: Final = re.compile(r"\s*\+?0*([0-9]{1,19})\s*", re.ASCII)
+
+
+def grpc_code(text: str) -> int | None:
+    """What a ``grpc-status`` says, read as Envoy does: any spelling of a number; -1 for what is none, None if empty."""
+    if not text:
+        return None
+    found = _GRPC_CODE.fullmatch(text)
+    return int(found[1]) if found is not None else -1
 
 
 Outcome: TypeAlias = Response | Failure

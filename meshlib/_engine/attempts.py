@@ -14,7 +14,7 @@ from meshlib._engine.callers import Caller, may_be_replayed
 from meshlib._engine.commands import Backoff, LocalReply, Reply, Send, Steps, Ticket, Wait
 from meshlib._engine.filters import Waits
 from meshlib._engine.limits import connect_locked, leave_locked, retry_limit, take_locked, wait_locked, withdraw
-from meshlib._engine.local_replies import local_reply, overflow_reply, reset_reply, unhealthy_reply
+from meshlib._engine.local_replies import is_grpc, local_reply, overflow_reply, reset_reply, unhealthy_reply
 from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.picks import named_endpoint, pick_locked
@@ -273,7 +273,8 @@ class Attempts:
         """Tell outlier detection."""
         if live.cluster.policy.outlier is not None:
             with live.state.lock:
-                event = record_locked(live, host, outcome, self.published.clock.monotonic())
+                now = self.published.clock.monotonic()
+                event = record_locked(live, host, outcome, now, is_grpc=is_grpc(self.request))
             if event is not None:
                 self.published.notify(event)
 

@@ -20,37 +20,42 @@ from __future__ import annotations
 from typing import Final
 
 from meshlib._engine.state import EndpointState, LiveCluster
-from meshlib._http import Failure, FailureKind, Outcome, Response
+from meshlib._http import Failure, FailureKind, Outcome, Response, grpc_code
 from meshlib._snapshot.clusters import OutlierDetection
 from meshlib.events import EndpointEjected, EndpointUnejected, Event
 
 __all__ = ["record_locked", "sweep_locked"]
 
 HTTP_OF_GRPC_STATUS: Final = {
-    "0": 200, "1": 499, "2": 500, "3": 400, "4": 504, "5": 404, "6": 409, "7": 403, "8": 429,
-    "9": 400, "10": 409, "11": 400, "12": 501, "13": 500, "14": 503, "15": 500, "16": 401,
+    0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429,
+    9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401,
 }  # fmt: skip
 
 
-def record_locked(live: LiveCluster, host: EndpointState, outcome: Outcome, now: float) -> Event | None:
-    """Judge one finished attempt; the event if the endpoint was ejected by it."""
+def record_locked(
+    live: LiveCluster, host: EndpointState, outcome: Outcome, now: float, *, is_grpc: bool = False
+) -> Event | None:
+    """Judge one finished attempt; the event if the endpoint was ejected by it. ``is_grpc``: that of a gRPC request."""
     detection = live.cluster.policy.outlier
     if detection is None:
         return None
     if type(outcome) is Response:
-        reason = _record_response(detection, host, outcome)
+        reason = _record_response(detection, host, outcome, is_grpc=is_grpc)
     else:
         assert isinstance(outcome, Failure)
         reason = _record_failure(detection, host, outcome)
     return _try_eject(live, detection, host, reason, now) if reason else None
 
 
-def _record_response(detection: OutlierDetection, host: EndpointState, response: Response) -> str | None:
+def _record_response(
+    detection: OutlierDetection, host: EndpointState, response: Response, *, is_grpc: bool
+) -> str | None:
     if detection.split_local:
         host.consecutive_local = 0
     status = response.status
-    if status == 200 and "grpc-status" in response.headers:
-        status = HTTP_OF_GRPC_STATUS.get(response.headers["grpc-status"], 500)
+    code = grpc_code(response.headers.get("grpc-status", "")) if is_grpc else None
+    if code is not None:  # whatever the HTTP status is
+        status = HTTP_OF_GRPC_STATUS.get(code, 500)
     if detection.error_codes:
         # Listed codes are failures in place of 5xx; a failure counts as a plain 500.
         status = 500 if status in detection.error_codes else 200

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshlib._http import Failure, FailureKind, Outcome, Response
+from meshlib._http import Failure, FailureKind, Outcome, Response, grpc_code
 from meshlib._random import Chance
 from meshlib._snapshot.routes import RetryPolicy
 
 __all__ = ["backoff_seconds", "retry_reason"]
 
 GRPC_CONDITIONS: Final = {
-    "1": "cancelled",
-    "4": "deadline-exceeded",
-    "8": "resource-exhausted",
-    "13": "internal",
-    "14": "unavailable",
+    1: "cancelled",
+    4: "deadline-exceeded",
+    8: "resource-exhausted",
+    13: "internal",
+    14: "unavailable",
 }
 
 _CONNECT = (FailureKind.CONNECT_FAILURE, FailureKind.CONNECT_TIMEOUT)
@@ -50,7 +50,8 @@ def _response_reason(policy: RetryPolicy, response: Response) -> str | None:
         return "retriable-4xx"
     if status in policy.status_codes:
         return "retriable-status-codes"
-    token = GRPC_CONDITIONS.get(response.headers.get("grpc-status", ""))
+    code = grpc_code(response.headers.get("grpc-status", ""))
+    token = GRPC_CONDITIONS.get(code) if code is not None else None
     return token if token in conditions else None
 
 

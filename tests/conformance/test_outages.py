@@ -1,4 +1,4 @@
-"""What a real Envoy made of 220 outages and of 42 of our own: same status, body, flags and attempts."""
+"""What a real Envoy made of 220 outages and of 153 of our own: same status, body, flags and attempts."""
 
 from __future__ import annotations
 

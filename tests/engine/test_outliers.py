@@ -136,3 +136,31 @@ def test_state_survives_a_publish() -> None:
     assert ejected(after) == [1, 0]
     assert after is not before[NAME]
     assert set(after.state.endpoints) == {"127.0.0.1:0", "127.0.0.1:1", "127.0.0.1:5"}
+
+
+@pytest.mark.parametrize(
+    ("status", "grpc_status", "is_bad"),
+    [
+        (200, "14", True),
+        (200, "0014", True),
+        (200, "+2", True),
+        (200, "x", True),
+        (200, "-1", True),
+        (200, "99", True),
+        (200, "9" * 5000, True),
+        (200, "5", False),
+        (200, "+5", False),
+        (200, "", False),
+        (404, "14", True),
+        (202, "13", True),
+        (503, "0", False),
+        (503, "", True),
+    ],
+)
+def test_the_status_of_grpc_counts_in_place_of_that_of_http(status: int, grpc_status: str, is_bad: bool) -> None:
+    """For gRPC requests alone, in any spelling of a number (Envoy 1.39.3)."""
+    response = Response(status, Headers({"grpc-status": grpc_status}))
+    for is_grpc in (True, False):
+        live = live_cluster(1, consecutive_5xx=1, max_ejection_percent=100)
+        record_locked(live, live.endpoints[0], response, 1.0, is_grpc=is_grpc)
+        assert bool(ejected(live)) is (is_bad if is_grpc else status >= 500)
