@@ -58,12 +58,13 @@ class ScriptedServer:
 async def scripted_server(script: list[Any]) -> AsyncIterator[ScriptedServer]:
     """Running on a loopback port; with the script ``["connect-failure"]`` nothing listens there."""
     server = ScriptedServer(script)
+    if script == ["connect-failure"]:
+        with socket.socket() as reserved:  # bound, so that nobody else gets the port, and does not listen
+            reserved.bind(("127.0.0.1", 0))
+            server.port = reserved.getsockname()[1]
+            yield server
+        return
     listening = await asyncio.start_server(server.talk, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
-    if script == ["connect-failure"]:
-        listening.close()
-        await listening.wait_closed()
-        yield server
-        return
     async with listening:
         yield server
