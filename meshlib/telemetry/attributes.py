@@ -6,12 +6,19 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from meshlib._http import Headers
 from meshlib.telemetry.fields import head_size
 
 if TYPE_CHECKING:
     from meshlib.telemetry.facts import Facts
 
 __all__ = ["ATTRIBUTES", "MAPS", "ExpressionError"]
+
+
+_FLAGS: Final = (
+    "LH UH UT LR UR UF UC UO NR DI FI RL UAEX RLSE DC URX SI IH DPE UMSDR RFCF NFCF DT UPE NC OM DF DO"
+).split()
+"""Envoy's response flags by the number of their bit."""
 
 
 class ExpressionError(Exception):
@@ -34,6 +41,36 @@ def _header(name: str) -> Callable[[Facts], Any]:
     return _known(lambda facts: facts.headers.get(name))
 
 
+def _upstream(read: Callable[[Facts], Any]) -> Callable[[Facts], Any]:
+    """What there is as soon as an endpoint was asked."""
+
+    def found(facts: Facts) -> Any:
+        if not facts.attempts:
+            raise ExpressionError("the request did not leave")
+        return read(facts)
+
+    return found
+
+
+def _request_headers(facts: Facts) -> Headers:
+    """As HTTP/2 has them, and Envoy: method, path and authority are fields like others; Host is another name of it."""
+    head, found = facts.head, Headers(facts.headers)
+    found["host"] = facts.authority
+    for name, value in (("method", head.method), ("path", facts.path), ("authority", facts.authority)):
+        found[f":{name}"] = value
+    found[":scheme"] = found.get("x-forwarded-proto") or head.scheme
+    return found
+
+
+def _flags(facts: Facts) -> int:
+    """The sum of Envoy's numbers of the response flags."""
+    return sum(1 << _FLAGS.index(flag) for flag in facts.flags)
+
+
+def _backend_latency(facts: Facts) -> timedelta | None:
+    return None if facts.upstream_duration is None else timedelta(seconds=facts.upstream_duration)
+
+
 def _address(facts: Facts) -> str:
     return facts.upstream if facts.is_outbound else facts.local
 
@@ -49,7 +86,7 @@ ATTRIBUTES: Final[Mapping[str, Callable[[Facts], Any]]] = {
     "request.host": lambda facts: facts.head.authority,
     "request.scheme": lambda facts: facts.head.scheme,
     "request.method": lambda facts: facts.head.method,
-    "request.headers": lambda facts: facts.headers,
+    "request.headers": _request_headers,
     "request.referer": _header("referer"),
     "request.useragent": _header("user-agent"),
     "request.id": _known(lambda facts: facts.request_id),
@@ -63,6 +100,8 @@ ATTRIBUTES: Final[Mapping[str, Callable[[Facts], Any]]] = {
     "response.code_details": _known(lambda facts: facts.details),
     "response.grpc_status": _known(lambda facts: int(facts.grpc_status) if facts.grpc_status else None),
     "response.headers": lambda facts: facts.response_headers,
+    "response.flags": _flags,
+    "response.backend_latency": _known(_backend_latency),
     "response.size": lambda facts: facts.sent,
     "response.total_size": lambda facts: facts.sent + head_size(facts.response_headers),
     "source.address": _known(lambda facts: facts.remote),
@@ -71,10 +110,11 @@ ATTRIBUTES: Final[Mapping[str, Callable[[Facts], Any]]] = {
     "destination.port": _known(lambda facts: _port(_address(facts)) or facts.head.port or None),
     "connection.mtls": lambda facts: bool(facts.peer),
     "connection.requested_server_name": _known(lambda facts: facts.server_name),
+    "connection.termination_details": _known(lambda _facts: None),
     "connection.uri_san_peer_certificate": _known(lambda facts: facts.peer),
     "upstream.address": _known(lambda facts: facts.upstream),
     "upstream.port": _known(lambda facts: _port(facts.upstream)),
-    "upstream.transport_failure_reason": _known(lambda facts: facts.failure),
+    "upstream.transport_failure_reason": _upstream(lambda facts: "_".join(facts.failure.split())),
     "upstream.request_attempt_count": lambda facts: facts.attempts,
     "xds.cluster_name": _known(lambda facts: facts.cluster),
     "xds.route_name": _known(lambda facts: facts.route),
