@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -151,9 +151,20 @@ class _Judge:
         if self._before is not None:
             old = decided_outbound(self._before, request_from_json(asked, self._before))
         new = decided_outbound(self._after, request_from_json(asked, self._after))
+        reason = self._absent(old["destinations"])
         for what in _ASPECTS:
             if old[what] != new[what]:
-                yield Change(line=number, kind="outbound", request=shown, what=what, before=old[what], after=new[what])
+                yield Change(
+                    line=number, kind="outbound", request=shown, what=what, before=old[what], after=new[what],
+                    reason=reason,
+                )  # fmt: skip
+                reason = ""
+
+    def _absent(self, destinations: Iterable[Sequence[Any]]) -> str:
+        """That the YAML lacks a service: mostly since it was exported without the Services."""
+        here = {cluster.host for cluster in self._after.clusters.values()}
+        gone = {cluster.rpartition("|")[2] for cluster, _ in destinations} - here
+        return f"the YAML has no service {', '.join(sorted(gone))}" if gone else ""
 
     def _judge_inbound(self, entry: Mapping[str, Any], number: int, shown: str) -> Iterator[Change]:
         is_invalid = entry["decided"]["token"] == "invalid"  # noqa: S105 - a state, no token

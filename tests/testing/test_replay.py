@@ -98,6 +98,14 @@ def test_other_weights_and_routes_are_reported(recorded: Path) -> None:
     assert str(result.changes[1]) == "GET reviews:9080/: route for-jason → split"
 
 
+def test_a_service_that_the_yaml_lacks_is_named(recorded: Path) -> None:
+    """Once for each request: nothing of its route is comparable then."""
+    with recorded.open(encoding="utf-8") as lines:
+        found = replay(lines, _config(CANARY))
+    reasons = [change.reason for change in found.changes if change.reason]
+    assert reasons == ["the YAML has no service reviews.default.svc.cluster.local"] * 3
+
+
 def test_access_that_would_be_lost_is_reported(tmp_path: Path) -> None:
     """Requests that were served are judged by the other policies; what is not recorded is not guessed at."""
     path = tmp_path / "decisions.jsonl"
