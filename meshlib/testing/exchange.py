@@ -23,9 +23,13 @@ _SEND_COPIES: Final = ("meshlib.adapters.httpx", "meshlib.adapters.urllib3")
 
 
 class SimulatedExchange(Exchange):
-    """Tells the world of the simulation what it did, and waits on its clock. ``limit`` is the attempt's timeout."""
+    """Tells the world of the simulation what it did, and waits on its clock.
 
-    __slots__ = ("_service", "limit")
+    ``limit`` is the attempt's timeout. ``is_clients``: a real client drives it; who drives it on the simulation's own
+    loop, and takes note of it, says so.
+    """
+
+    __slots__ = ("_service", "is_clients", "limit")
 
     def __init__(
         self,
@@ -38,12 +42,17 @@ class SimulatedExchange(Exchange):
         super().__init__(published, request, headers, can_replay)
         self._service = service
         self.limit: float | None = None
+        self.is_clients = True
 
-    def start(self) -> None:
-        """Nothing at one go: a simulation wants to see every step."""
+    def start(self) -> Send | Reply | None:
+        """As the engine does; nothing at one go for real clients, of which the simulation wants to see every step."""
+        return None if self.is_clients else super().start()
 
     def steps(self) -> Steps:
-        """The engine's, counted for the coverage report."""
+        """As the engine does; for real clients counted for the coverage report."""
+        return self._clients_steps() if self.is_clients else super().steps()
+
+    def _clients_steps(self) -> Steps:
         world = self._service.world
         steps = super().steps()
         try:

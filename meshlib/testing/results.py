@@ -12,6 +12,7 @@ from meshlib._explain import Explanation
 from meshlib.events import EndpointEjected
 
 if TYPE_CHECKING:
+    from meshlib.testing.service import Service
     from meshlib.testing.timeline import Timeline
 
 __all__ = ["Attempt", "Call", "Calls"]
@@ -43,16 +44,16 @@ class Call:
     """
 
     __slots__ = (
-        "_explain", "attempts", "body", "destination", "details", "flags", "headers", "latency", "method", "number",
-        "route", "started", "status", "url", "workload",
+        "_given", "_service", "attempts", "body", "destination", "details", "flags", "headers", "latency", "method",
+        "number", "route", "started", "status", "url",
     )  # fmt: skip
 
-    def __init__(self, number: int, method: str, url: str, workload: str, explain: Callable[[], Explanation]) -> None:
+    def __init__(self, number: int, method: str, url: str, service: Service, given: Mapping[str, str]) -> None:
         self.number = number
         self.method = method
         self.url = url
-        self.workload = workload
-        self._explain = explain
+        self._service = service
+        self._given = given
         self.started = 0.0
         self.latency = 0.0
         self.status = 0
@@ -63,6 +64,11 @@ class Call:
         self.details = ""
         self.route = ""
         self.destination = ""
+
+    @property
+    def workload(self) -> str:
+        """Who made it."""
+        return self._service.name
 
     @property
     def endpoint(self) -> str:
@@ -85,7 +91,7 @@ class Call:
 
     def explain(self) -> Explanation:
         """Every rule that was tried for it, and why (not), by the configuration as it is now."""
-        return self._explain()
+        return self._service.explain(self.method, self.url, headers=self._given)
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; equal in every run with the same seed."""

@@ -6,15 +6,15 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from meshlib._drivers import adrive
+from meshlib._drivers import agovern
 from meshlib._engine.commands import Copy, LocalReply, Send
 from meshlib._explain import Explanation, explain
 from meshlib._http import Failure, Headers, Outcome, RequestHead, Response
 from meshlib._runtime import Runtime
 from meshlib.mesh import request_head
+from meshlib.testing.exchange import SimulatedExchange
 from meshlib.testing.loads import Every, Load, Users, launch, one_by_one, run_users
 from meshlib.testing.messages import UpstreamRequest
 from meshlib.testing.results import Attempt, Call, Calls
@@ -55,13 +55,18 @@ class Service:
         """Make one request; for code that runs in the simulation, such as a handler. Redirects are not followed."""
         given = headers or _NO_HEADERS
         world = self.world
-        call = Call(number, method, url, self.name, partial(self.explain, method, url, headers=given))
+        call = Call(number, method, url, self, given)
         head, fields = self._head(method, url, given)
         exchange = self.runtime.begin(head, fields, _always)
         transport = _Transport(world, self, head, fields, _content(body, fields))
         call.attempts = transport.attempts
         call.started = exchange.started
-        reply = await adrive(exchange.steps(), transport, world.timers)
+        assert isinstance(exchange, SimulatedExchange)
+        exchange.is_clients = False
+        try:
+            reply = await agovern(exchange, transport, world.timers)
+        finally:
+            world.coverage.note(exchange)
         if isinstance(reply, LocalReply):
             call.body, call.headers = reply.body, Headers(reply.headers)
         else:

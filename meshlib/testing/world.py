@@ -210,7 +210,7 @@ class World:
         request.endpoint, request.world, request.site = site.key, self, site
         request.principal = peer.removeprefix("spiffe://")
         if not self.guards.has_rules or site.app is not None:
-            return await self._in_turn(site, plan, request)
+            return await (self._work if plan.capacity is None else self._in_turn)(site, plan, request)
         passed = self.guards.pass_through(site, request, peer)
         if not isinstance(passed, Passed):
             await asyncio.sleep(0)
