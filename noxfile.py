@@ -111,7 +111,7 @@ def page(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks: one interleaved run, medians, ratios with their own noise."""
-    install(session)
+    install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

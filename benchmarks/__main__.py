@@ -24,8 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = (
     "governed_call",
     "governed_function",
+    "loopback",
+    "hops",
     "decision",
     "load",
+    "reload",
     "analyze",
     "telemetry",
     "cardinality",
@@ -35,8 +38,11 @@ BENCHMARKS = (
 QUICK = {
     "governed_call": ("--rounds", "21"),
     "governed_function": ("--rounds", "11"),
+    "loopback": ("--rounds", "11"),
+    "hops": ("--rounds", "11"),
     "decision": ("--rounds", "5", "--calls", "64"),
     "load": ("--rounds", "1", "--calls", "2000"),
+    "reload": ("--rounds", "3", "--calls", "2000"),
     "analyze": ("--rounds", "1", "--calls", "2000"),
     "telemetry": ("--rounds", "9"),
     "cardinality": ("--calls", "10000"),

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from meshlib._clients import Clients
 from meshlib._clock import SystemClock
 from meshlib._compile import compile_snapshot
-from meshlib._config.load import ConfigSet, Skipped, load, no_collection
+from meshlib._config.known import KnownPieces
+from meshlib._config.load import ConfigSet, Skipped, load, no_collection, unobtrusive
 from meshlib._config.report import Report, report
 from meshlib._context import deadline as caller_deadline
 from meshlib._explain import Explanation, explain
@@ -59,6 +60,7 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
         self._config = config
         self._strict = strict
         self._lock = threading.Lock()
+        self._known = KnownPieces()  # filled by the first reload: who never reloads pays no memory for it
         self._watch: _Watch | None = None
         self.workload = workload
         self.runtime = runtime
@@ -132,7 +134,8 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
         """
         with self._lock:
             try:
-                loaded = _load(config, self.workload, None, strict=self._strict)
+                with unobtrusive():
+                    loaded = _load(config, self.workload, None, strict=self._strict, known=self._known)
             except ConfigError as error:
                 self.runtime.notify(ConfigRejected(findings=error.findings, reason=str(error)))
                 raise
@@ -294,11 +297,18 @@ def _as_bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
-def _load(config: ConfigInput, workload: Workload, progress: Progress | None, *, strict: bool) -> _Loaded:
+def _load(
+    config: ConfigInput,
+    workload: Workload,
+    progress: Progress | None,
+    *,
+    strict: bool,
+    known: KnownPieces | None = None,
+) -> _Loaded:
     looks = fingerprint(config)  # before reading: a change meanwhile is then a change, not missed
     texts = expand(config)
     with no_collection():
-        loaded = load(texts, default_namespace=workload.namespace, progress=progress)
+        loaded = load(texts, default_namespace=workload.namespace, progress=progress, known=known)
         findings = list(loaded.findings)
         if strict:
             findings = _strictly(loaded)  # and go on: one error shall tell everything

@@ -254,3 +254,27 @@ async def test_a_rewrite_changes_the_path_and_the_host_for_the_upstream_only() -
         assert (facts["path"], facts["host"]) == ("/v2/items?a=1", "other.example.com")
         assert facts["headers"]["x-envoy-original-path"] == "/v1/items?a=1"
         assert str(reply.url) == f"{URL}v1/items?a=1"
+
+
+def test_a_reload_of_what_changed_equals_a_load(tmp_path: Path) -> None:
+    """Through edits, new, moved and deleted documents the mesh is as if it had been loaded anew."""
+    rules = {name: service(1, 2).replace("reviews", name) for name in ("one", "two", "three")}
+    file, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    file.write_text("---\n".join(rules.values()))
+    mesh = Mesh.load(tmp_path)
+    edits = [
+        lambda: other.write_text(rules["one"] + "    timeout: 3s\n"),  # replaces the one before: a finding
+        lambda: file.write_text("---\n".join([rules["two"], rules["three"] + "    timeout: 7s\n"])),
+        lambda: file.write_text("---\n".join([rules["three"] + "    timeout: 7s\n", rules["two"]])),
+        other.unlink,
+    ]
+    for edit in edits:
+        edit()
+        mesh.reload()
+        fresh = Mesh.load(tmp_path)
+        assert (mesh.findings, mesh.skipped) == (fresh.findings, fresh.skipped)
+        assert mesh.snapshot.version == fresh.snapshot.version
+        assert mesh.snapshot.clusters == fresh.snapshot.clusters
+        for name in rules:
+            url = f"http://{name}:9080/"
+            assert str(mesh.explain("GET", url)) == str(fresh.explain("GET", url))

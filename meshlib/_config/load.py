@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from functools import partial
+from typing import Final, Protocol, TypeAlias
 
 from meshlib._config.codes import finding
 from meshlib._config.decode import decode
 from meshlib._config.document import Document
+from meshlib._config.known import KnownPieces, PieceKey, piece_key
 from meshlib._config.reader import expand_lists, read
 from meshlib.diagnostics import Finding
 from meshlib.model.resource import Resource, Skipped
 
-__all__ = ["ConfigSet", "Observe", "Progress", "Skipped", "Text", "load", "no_collection"]
+__all__ = ["ConfigSet", "Observe", "Progress", "Skipped", "Text", "load", "no_collection", "unobtrusive"]
 
 Progress: TypeAlias = Callable[[int, int, int], None]
 """Called with the bytes read, the bytes in all, and the resources found so far."""
@@ -24,6 +27,7 @@ Observe: TypeAlias = "Callable[[Document, list[Finding]], None]"
 """Called with each object as it was written, and what was found wrong with it."""
 
 _STEP = 200
+_REPLACED = "MESH034"  # about two documents: never part of what is known of one
 _Identity: TypeAlias = "tuple[str, str, str, str]"
 
 
@@ -59,18 +63,39 @@ def load(
     default_namespace: str = "default",
     progress: Progress | None = None,
     observe: Observe | None = None,
+    known: KnownPieces | None = None,
 ) -> ConfigSet:
     """Read and decode every document of every text; raises nothing for any content.
 
     Each document is dropped as soon as it is decoded, unless ``observe`` keeps it.
     ``default_namespace`` is for objects that name none; ``progress`` is called every few
-    hundred documents and at the end.
+    hundred documents and at the end. What is in ``known`` is not read again, and not observed.
     """
     loading = _Loading(list(texts), default_namespace, progress, observe)
+    if known is not None:
+        known.begin(default_namespace)
     for text in loading.texts:
-        loading.add(text)
+        loading.add(text, known)
     loading.finish()
+    if known is not None:
+        known.end()
     return ConfigSet(tuple(loading.resources), tuple(loading.findings), tuple(loading.skipped))
+
+
+class _Piece:
+    """A piece that is being read: what came of it so far, and how many findings of the load are in that."""
+
+    __slots__ = ("found", "key", "taken")
+
+    def __init__(self, key: PieceKey, taken: int) -> None:
+        self.key = key
+        self.taken = taken
+        self.found: list[Resource | Skipped | Finding] = []
+
+    def take(self, findings: list[Finding]) -> None:
+        """What was found since; but for what is about another document too."""
+        self.found += [one for one in findings[self.taken :] if one.code != _REPLACED]
+        self.taken = len(findings)
 
 
 class _Loading:
@@ -87,13 +112,20 @@ class _Loading:
         self._total = sum(len(text.text) for text in texts) if progress is not None else 0
         self._done = 0
         self._places: dict[_Identity, int] = {}
+        self._piece: _Piece | None = None
 
-    def add(self, text: Text) -> None:
-        lines = None
-        for number, document in enumerate(read(text.text, text.name, self.findings)):
+    def add(self, text: Text, known: KnownPieces | None = None) -> None:
+        lines, is_known = None, None
+        if known is not None:
+            is_known = partial(self._is_known, known, text.name)
+        for number, document in enumerate(read(text.text, text.name, self.findings, is_known=is_known)):
             for part in expand_lists(document, self.findings):
                 before = len(self.findings)
-                self._keep(decode(part, self.findings, self._namespace))
+                found = decode(part, self.findings, self._namespace)
+                if self._piece is not None and found is not None:
+                    self._piece.take(self.findings)
+                    self._piece.found.append(found)
+                self._keep(found)
                 if self._observe is not None:
                     self._observe(part, self.findings[before:])
             if self._progress is not None and number % _STEP == _STEP - 1:
@@ -101,6 +133,30 @@ class _Loading:
                 share = min(document.line / lines, 1.0)
                 self._progress(self._done + int(len(text.text) * share), self._total, len(self.resources))
         self._done += len(text.text)
+        if known is not None:
+            self._end_piece(known)
+
+    def _is_known(self, known: KnownPieces, file: str, piece: str, line: int) -> bool:
+        """Take a piece that was read before; else remember what comes of it."""
+        self._end_piece(known)
+        key = piece_key(file, line, piece)
+        found = known.find(key)
+        if found is None:
+            self._piece = _Piece(key, len(self.findings))
+            return False
+        for one in found:
+            if isinstance(one, Finding):
+                self.findings.append(one)
+            else:
+                self._keep(one)
+        return True
+
+    def _end_piece(self, known: KnownPieces) -> None:
+        piece, self._piece = self._piece, None
+        if piece is not None:
+            piece.take(self.findings)
+            if not any(isinstance(one, Finding) and one.level == "error" for one in piece.found):
+                known.now[piece.key] = tuple(piece.found)
 
     def finish(self) -> None:
         if self._progress is not None:
@@ -126,7 +182,7 @@ class _Loading:
         earlier, self.resources[index] = self.resources[index], resource
         self.findings.append(
             finding(
-                "MESH034",
+                _REPLACED,
                 f"defined before in {earlier.file or '<text>'}:{earlier.line}; this definition replaces it",
                 file=resource.file,
                 line=resource.line,
@@ -145,6 +201,20 @@ def no_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+_TURN: Final = 0.0005
+
+
+@contextmanager
+def unobtrusive() -> Iterator[None]:
+    """Give way to other threads ten times as often as Python does by itself: they may have requests to answer."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, _TURN))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _line_count(text: str | bytes) -> int:

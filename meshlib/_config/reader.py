@@ -27,7 +27,7 @@ from meshlib._config.limits import AbortError, Limits, Problem
 from meshlib._config.syntax import BREAK, describe_failure
 from meshlib.diagnostics import Finding
 
-__all__ = ["Document", "Limits", "expand_lists", "read"]
+__all__ = ["Document", "IsKnown", "Limits", "expand_lists", "read"]
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BOUNDARY = re.compile(f"(?:{BREAK.pattern})(?=---(?:[ \t\r\n\x85\u2028\u2029]|\\Z))")
@@ -51,15 +51,26 @@ StandIns: TypeAlias = "Mapping[int, str]"
 _Result: TypeAlias = "tuple[Document, list[Problem]]"
 
 
-def read(text: str | bytes, file: str, findings: list[Finding], *, limits: Limits | None = None) -> Iterator[Document]:
-    """The documents of ``text`` in order; empty ones are skipped.
+IsKnown: TypeAlias = "Callable[[str, int], bool]"
+"""Asked before each piece of a text, with the lines before it: whether its documents are known and need no reading."""
+
+
+def read(
+    text: str | bytes,
+    file: str,
+    findings: list[Finding],
+    *,
+    limits: Limits | None = None,
+    is_known: IsKnown | None = None,
+) -> Iterator[Document]:
+    """The documents of ``text`` in order; empty ones are skipped, and those of pieces that ``is_known``.
 
     A document with an error is left out, the finding appended to ``findings`` names its
     place in ``file``, and reading goes on with the next one. Raises nothing for any text.
     """
     if isinstance(text, ValueText):
         return iter((Document(text.value, None, file),))
-    return _Reading(file, findings, limits or Limits()).documents(text)
+    return _Reading(file, findings, limits or Limits(), is_known).documents(text)
 
 
 class _StoppedError(Exception):
@@ -69,8 +80,9 @@ class _StoppedError(Exception):
 class _Reading:
     """One text being read."""
 
-    def __init__(self, file: str, findings: list[Finding], limits: Limits) -> None:
+    def __init__(self, file: str, findings: list[Finding], limits: Limits, is_known: IsKnown | None = None) -> None:
         self.file, self.findings, self.limits = file, findings, limits
+        self._is_known = is_known
         self.scalars = ScalarCache()
         self._noted = 0
         self._documents = 0
@@ -98,8 +110,11 @@ class _Reading:
 
     def _all(self, text: str, stand_ins: StandIns) -> Iterator[Document]:
         line = 0
+        # A piece with characters that stand for others has no meaning of its own: such texts are read whole.
+        is_known = None if stand_ins else self._is_known
         for piece, lines in _pieces(text):
-            yield from self._piece(piece, line, stand_ins)
+            if is_known is None or not is_known(piece, line):
+                yield from self._piece(piece, line, stand_ins)
             line += lines
 
     def _piece(self, text: str, line: int, stand_ins: StandIns) -> Iterator[Document]:

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "governed_call": ("--rounds", "2", "--calls", "2"),
     "governed_function": ("--rounds", "2", "--calls", "2"),
+    "loopback": ("--rounds", "1", "--calls", "32"),
+    "reload": ("--rounds", "1", "--calls", "100"),
     "decision": ("--rounds", "1", "--calls", "1", "--most", "100"),
     "load": ("--rounds", "1", "--calls", "3"),
     "analyze": ("--rounds", "1", "--calls", "20"),
@@ -41,6 +43,17 @@ def test_prints_json_lines(name: str) -> None:
     names = {record["figure"] for record in records if "figure" in record}
     assert names
     assert names <= {budget.figure for budget in BUDGETS}
+
+
+def test_hops_go_through_the_proxies_that_are_here() -> None:
+    """A proxy that is not installed is named on stderr; of each other there are two figures."""
+    done = run("benchmarks.hops", "--rounds", "2", "--calls", "3")
+    assert done.returncode == 0, done.stderr
+    figures = {json.loads(line)["figure"] for line in done.stdout.splitlines()}
+    for name in ("nginx", "haproxy", "envoy"):
+        is_here = f"hop through {name} ÷ ours: latency" in figures
+        assert is_here is not any(line.startswith(name) and "left out" in line for line in done.stderr.splitlines())
+    assert figures <= {budget.figure for budget in BUDGETS}
 
 
 def test_all_prints_the_budgets() -> None:
