@@ -20,7 +20,7 @@ from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import ConnectionPool, OutlierDetection, TrafficPolicy
 from meshlib._snapshot.routes import RetryPolicy
 from meshlib.adapters.aiohttp import governed_session
-from meshlib.testing import VirtualClock, VirtualLoop
+from meshlib.testing import VirtualClock, VirtualLoop, run_virtual
 from tests.adapters.servers import raw_server, upstream
 from tests.conformance.outages import scripted_server
 from tests.mesh_builders import AT_REST, counters, make_cluster, make_runtime, make_snapshot
@@ -188,30 +188,38 @@ async def test_requests_per_connection(most: int, connections: int) -> None:
 
 
 @pytest.mark.parametrize("limit", ["idle_timeout", "max_connection_duration"])
-async def test_a_connection_ends_when_its_time_is_over(limit: str) -> None:
+def test_a_connection_ends_when_its_time_is_over(limit: str) -> None:
     """Idle too long, or too old: the next request gets a new one."""
-    async with gate() as (server, port):
-        server.open.set()
-        runtime = runtime_for(port, ends_connections=True, **{limit: 0.05})
-        async with governed_session(runtime) as session:
-            await get(session)
-            await get(session)
-            await asyncio.sleep(0.12)
-            await get(session)
-        assert len(set(server.peers)) == 2
 
-
-async def test_a_connection_that_is_too_old_is_not_cut_during_a_response() -> None:
-    """It is closed after it."""
-    async with gate() as (server, port):
-        runtime = runtime_for(port, ends_connections=True, max_connection_duration=0.05)
-        async with governed_session(runtime) as session:
-            task = asyncio.ensure_future(get(session))
-            await asyncio.sleep(0.1)
+    async def main() -> None:
+        async with gate() as (server, port):
             server.open.set()
-            assert await task == (200, "")
-            await get(session)
-        assert len(set(server.peers)) == 2
+            runtime = runtime_for(port, ends_connections=True, **{limit: 5.0})
+            async with governed_session(runtime) as session:
+                await get(session)
+                await get(session)
+                await asyncio.sleep(12)
+                await get(session)
+            assert len(set(server.peers)) == 2
+
+    run_virtual(main())
+
+
+def test_a_connection_that_is_too_old_is_not_cut_during_a_response() -> None:
+    """It is closed after it."""
+
+    async def main() -> None:
+        async with gate() as (server, port):
+            runtime = runtime_for(port, ends_connections=True, max_connection_duration=5.0)
+            async with governed_session(runtime) as session:
+                task = asyncio.ensure_future(get(session))
+                await asyncio.sleep(10)
+                server.open.set()
+                assert await task == (200, "")
+                await get(session)
+            assert len(set(server.peers)) == 2
+
+    run_virtual(main())
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system has other names for keep-alive")
@@ -277,12 +285,17 @@ async def test_the_routes_timeout_covers_the_body() -> None:
         assert counters(runtime) == AT_REST
 
 
-async def test_a_per_try_timeout_does_not_cover_the_body() -> None:
+def test_a_per_try_timeout_does_not_cover_the_body() -> None:
     """Envoy 1.39: once the response has started it is ignored."""
-    async with raw_server(lambda r, w: halves(r, w, 1.0)) as port:
-        retry = RetryPolicy(attempts=1, conditions=frozenset({"5xx"}), per_try_timeout=0.5)
-        async with governed_session(runtime_for(port, route={"retry": retry})) as session, session.get(URL) as reply:
-            assert await reply.text() == "helloworld"
+
+    async def main() -> None:
+        async with raw_server(lambda r, w: halves(r, w, 20)) as port:
+            retry = RetryPolicy(attempts=1, conditions=frozenset({"5xx"}), per_try_timeout=5.0)
+            runtime = runtime_for(port, route={"retry": retry})
+            async with governed_session(runtime) as session, session.get(URL) as reply:
+                assert await reply.text() == "helloworld"
+
+    run_virtual(main())
 
 
 async def test_a_reset_in_the_body_counts_for_outlier_detection() -> None:

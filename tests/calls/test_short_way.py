@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib import LastGood, Mesh, RefusedError
@@ -162,6 +162,7 @@ SETUPS = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(text=SETUPS, calls=CALLS, fallback=FALLBACKS)
 def test_calls_side_by_side_end_as_by_the_long_way(text: str, calls: list[dict[str, Any]], fallback: Any) -> None:
     """Same picks, draws, counters, events, results and times, whoever is cut off or cancelled."""
@@ -172,6 +173,7 @@ def test_calls_side_by_side_end_as_by_the_long_way(text: str, calls: list[dict[s
     assert short.seen == long.seen
 
 
+@settings(max_examples=50)
 @given(text=SETUPS, calls=CALLS, fallback=FALLBACKS)
 def test_plain_calls_end_as_by_the_long_way(text: str, calls: list[dict[str, Any]], fallback: Any) -> None:
     """The same for functions that block."""
