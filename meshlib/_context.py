@@ -58,9 +58,10 @@ def begin_apart() -> None:
 
 
 def carried_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Those of the headers (names in lower case) that are passed on; of a repeated one the first."""
+    """Those of the headers that are passed on, under names in lower case; of a repeated one the first."""
     carried: dict[str, str] = {}
-    for name, value in headers:
+    for written, value in headers:
+        name = written.lower()
         if name in PROPAGATED:
             carried.setdefault(name, value)
     return carried

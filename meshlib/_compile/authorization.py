@@ -9,6 +9,7 @@ from meshlib._compile.conditions import Conditions
 from meshlib._compile.findings import Findings
 from meshlib._compile.index import Entry, Index
 from meshlib._compile.order import by_age
+from meshlib._compile.rule_index import index_rules
 from meshlib._snapshot.conditions import Condition
 from meshlib._snapshot.routes import Origin
 from meshlib._snapshot.security import Policy, Rule
@@ -101,6 +102,7 @@ def _policy(
         rules=tuple(rules),
         tcp_rules=tuple(tcp_rules),
         lines=tuple(lines),
+        index=index_rules(rules),
     )
 
 

@@ -32,8 +32,10 @@ from meshlib._snapshot.conditions import (
 from meshlib._snapshot.inbound import Address, InboundRequest, parse_address
 from meshlib._snapshot.routes import Origin
 
-__all__ = ["Conditions", "PatternProgram", "text_set"]
+__all__ = ["PATH", "Conditions", "PatternProgram", "text_set"]
 
+PATH: Final = "path"
+"""The name of conditions on the path."""
 _SCHEME: Final = "spiffe://"
 _LITERAL: Final = r"[a-zA-Z0-9\-._~%!$&'()*+,;:@=]"
 """What a path template takes for a character of a segment (uri_template_internal; observed on Envoy 1.39)."""
@@ -235,7 +237,7 @@ class Conditions:
         plain = text_set(value for value in values if not _is_template(value))
         templates = tuple(PatternProgram(_template(value)) for value in values if _is_template(value))
         made = TextSet(tuple(values), plain.exact, plain.prefixes, plain.suffixes, templates, plain.has_any)
-        return TextCondition("path", _path, made)
+        return TextCondition(PATH, _path, made)
 
     def ports(self, values: Sequence[str]) -> Condition:
         """The port of the workload."""

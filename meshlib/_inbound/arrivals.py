@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from meshlib._engine.inbound import Decision
 from meshlib._http import Headers, HeadersView, RequestHead
 from meshlib._inbound.forwarded import XFCC
 from meshlib._inbound.inbound import Inbound
 from meshlib._inbound.targets import one_slash, shadows_of
-from meshlib._snapshot.inbound import InboundRequest
+from meshlib._snapshot.inbound import Address, InboundRequest
 
 __all__ = ["Admitted", "Arrival", "Refused", "changed_headers", "client_text", "header_text", "other_reading"]
 
@@ -92,11 +93,14 @@ def changed_headers(headers: HeadersView, decision: Decision, *, keeps_xfcc: boo
 
 
 def client_text(request: InboundRequest, arrival: Arrival) -> str:
-    if request.remote is None:
-        return arrival.source_address
+    return arrival.source_address if request.remote is None else _address_text(request.remote)
+
+
+@lru_cache(maxsize=4096)
+def _address_text(address: Address) -> str:
     from ipaddress import IPv4Address, IPv6Address
 
-    version, number = request.remote
+    version, number = address
     return str(IPv4Address(number) if version == 4 else IPv6Address(number))
 
 

@@ -299,7 +299,7 @@ class Passage:
         source = head.headers if headers is None else headers
         if self._served is not None:
             self._served.request_id = request_id
-        self._handed_on = handed_on.set(carried_headers((name.lower(), value) for name, value in source.items()))
+        self._handed_on = handed_on.set(carried_headers(source.items()))
         self._serving = serving.set(inbound)
         self._bound(head.headers.get(_EXPECTED_TIMEOUT, ""))
         returned = decision.response_headers

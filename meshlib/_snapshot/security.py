@@ -11,6 +11,7 @@ from meshlib._snapshot.authentication import Authentication
 from meshlib._snapshot.conditions import Condition
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.routes import Origin
+from meshlib._snapshot.rule_index import RuleIndex
 
 __all__ = ["NO_SECURITY", "Authorizer", "Normalization", "PeerMode", "Policy", "Rule", "Security"]
 
@@ -66,7 +67,10 @@ def _one(alternatives: Alternatives, request: InboundRequest) -> bool:
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False):
-    """One AuthorizationPolicy. ``tcp_rules`` are what is left of its rules where there is no HTTP."""
+    """One AuthorizationPolicy. ``tcp_rules`` are what is left of its rules where there is no HTTP.
+
+    ``index`` finds the rules that a path can match; None where all are looked at.
+    """
 
     name: str
     namespace: str
@@ -74,9 +78,15 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     rules: tuple[Rule, ...] = ()
     tcp_rules: tuple[Rule, ...] = ()
     lines: tuple[int, ...] = ()
+    index: RuleIndex | None = None
 
     def find(self, request: InboundRequest) -> Rule | None:
         """The first rule that matches."""
+        if self.index is not None and request.is_http:
+            for number in self.index.candidates(request.head.path_only):
+                if self.rules[number].matches(request):
+                    return self.rules[number]
+            return None
         for rule in self.rules if request.is_http else self.tcp_rules:
             if rule.matches(request):
                 return rule

@@ -78,7 +78,7 @@ class MeshMiddleware:
 
 
 def _arrival(scope: Scope, receive: Receive, send: Send) -> Arrival:
-    headers = Headers([(_text(name), _text(value)) for name, value in scope["headers"]])
+    headers = _headers(scope["headers"])
     scheme: str = scope.get("scheme", "http")
     path = agreed_path(_text(scope.get("raw_path") or b""), scope["path"])
     query = scope.get("query_string", b"")
@@ -102,6 +102,13 @@ def _arrival(scope: Scope, receive: Receive, send: Send) -> Arrival:
         protocol=scope["type"],
         merges_slashes=True,
     )
+
+
+def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+    try:
+        return Headers([(name.decode(), value.decode()) for name, value in pairs])
+    except UnicodeDecodeError:
+        return Headers([(_text(name), _text(value)) for name, value in pairs])
 
 
 def _text(value: bytes) -> str:

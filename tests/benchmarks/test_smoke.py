@@ -22,6 +22,7 @@ TINY = {
     "load": ("--rounds", "1", "--calls", "3"),
     "analyze": ("--rounds", "1", "--calls", "20"),
     "telemetry": ("--rounds", "1", "--calls", "2"),
+    "middleware": ("--rounds", "1", "--calls", "2"),
     "simulation": ("--rounds", "1", "--calls", "20"),
     "import_time": ("--rounds", "1"),
 }
