@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +12,7 @@ from meshlib._compile.index import Entry, Index
 from meshlib._compile.mesh import MeshSettings, export_set
 from meshlib._compile.order import age_of
 from meshlib._compile.services import Resolution, Service, ServicePort, parse_protocol, port_protocol
+from meshlib._snapshot.clusters import Endpoint
 from meshlib._snapshot.routes import Origin
 from meshlib.model import kubernetes
 from meshlib.model.service_entry import ServiceEntrySpec
@@ -163,25 +164,37 @@ def is_name(address: str) -> bool:
     return not address.startswith("unix://") and not is_address(address)
 
 
-def unite_endpoints(services: list[Service]) -> None:
-    """Several ServiceEntries for one host in one namespace share all endpoints, those of the oldest first.
-
-    Names are resolved only if the oldest asks for it: a cluster of addresses takes none (Istio 1.31).
-    """
-    first: dict[tuple[str, str], Service] = {}
+def unite_endpoints(services: Iterable[Service]) -> None:
+    """Several ServiceEntries for one host in one namespace share all endpoints, those of the oldest first."""
+    parts: dict[tuple[str, str], list[Service]] = {}
     for service in services:
-        if service.kubernetes:
-            continue
-        owner = first.setdefault((service.host, service.namespace), service)
-        if owner is service:
-            continue
-        takes_names = owner.resolution in NAMED
-        for port, more in service.endpoints.items():
-            known = owner.endpoints.get(port, ())
-            endpoints = more if takes_names else tuple(one for one in more if not is_name(one.address))
-            single = service.resolution is Resolution.DNS_ROUND_ROBIN and known
-            owner.endpoints[port] = known if single else known + endpoints
-        service.endpoints = owner.endpoints
+        if not service.kubernetes:
+            parts.setdefault((service.host, service.namespace), []).append(service)
+    for several in parts.values():
+        if len(several) > 1:
+            share_endpoints(several)
+
+
+def share_endpoints(parts: Sequence[Service]) -> None:
+    """Endpoints are for a port by its name, whatever its number in the other parts; so has it Istio 1.31.
+
+    A part that resolves no names leaves those of the others out.
+    """
+    named: dict[str, tuple[Endpoint, ...]] = {}
+    names: dict[int, str] = {}
+    for part in parts:
+        for port in part.ports:
+            names.setdefault(port.number, port.name)
+            known = named.get(port.name, ())
+            single = part.resolution is Resolution.DNS_ROUND_ROBIN and known
+            named[port.name] = known if single else known + part.endpoints.get(port.number, ())
+    for part in parts:
+        numbers = {**names, **{port.number: port.name for port in part.ports}}
+        takes_names = part.resolution in NAMED
+        part.endpoints = {
+            number: tuple(one for one in named[name] if takes_names or not is_name(one.address))
+            for number, name in numbers.items()
+        }
 
 
 def with_aliases(services: list[Service]) -> list[Service]:

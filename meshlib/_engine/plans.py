@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshlib._engine.commands import Send
 from meshlib._engine.request_headers import milliseconds
+from meshlib._snapshot.clusters import Discovery
 from meshlib._snapshot.routes import Forward, Route, WeightedDestination
 
 if TYPE_CHECKING:
@@ -47,11 +48,18 @@ def _is_plain(target: Target) -> bool:
     return not changes and live is not None and not live.is_hashing
 
 
+def _is_special(target: Target) -> bool:
+    """True where first attempts may have to queue, or differ in where they go."""
+    live = target.live
+    return live is not None and (live.caps_connections or live.cluster.discovery is Discovery.DYNAMIC)
+
+
 class Plan:
     """Where a route forwards to, and what its first attempts may take.
 
     ``is_direct`` is whether nothing that has to be waited for comes before a first
-    attempt: no fault, no CORS, no mirror, no queue for a connection. ``is_plain`` is
+    attempt (no fault, no CORS, no mirror, no queue for a connection), and none that only
+    the request can tell (its Host header is not what is resolved). ``is_plain`` is
     whether the request goes there as every request does: nothing of it is changed or hashed.
     """
 
@@ -70,7 +78,7 @@ class Plan:
             action.fault is None
             and action.cors is None
             and not action.mirrors
-            and not any(target.live is not None and target.live.caps_connections for target in self.targets)
+            and not any(map(_is_special, self.targets))
         )
         self.is_plain = action.rewrite is None and all(map(_is_plain, self.targets))
 

@@ -207,6 +207,22 @@ def test_names_of_another_entry_are_not_for_a_cluster_of_addresses() -> None:
     assert [one.address for one in found] == ["10.0.0.2", "name.example.net", "10.0.0.1"]
 
 
+def test_entries_for_one_host_share_endpoints_by_the_name_of_the_port() -> None:
+    """A port of the same number and another name is another port."""
+    other = "http, protocol: HTTP}]\n  endpoints: [{address: 10.0.0.2}"
+    assert other in STATIC
+    renamed = STATIC.replace(other, "web, protocol: HTTP}]\n  endpoints: [{address: 10.0.0.2}")
+    found = Mesh.load(renamed).snapshot.clusters["outbound|80||api.example.com"].endpoints
+    assert [one.address for one in found] == ["10.0.0.1"]
+
+
+def test_names_stay_where_only_the_entry_that_resolves_them_is_seen() -> None:
+    """The older entry is private to its namespace; its addresses count all the same."""
+    private = STATIC.replace("resolution: STATIC", "resolution: STATIC\n  exportTo: ['.']")
+    cluster = Mesh.load(private, workload=Workload(namespace="other")).snapshot.clusters["outbound|80||api.example.com"]
+    assert [one.address for one in cluster.endpoints] == ["10.0.0.1", "10.0.0.2", "name.example.net"]
+
+
 SERVICE = """
 apiVersion: v1
 kind: Service
