@@ -32,15 +32,17 @@ class Entered:
     """How the request that a gateway passes on came in: what its routes look at and the next hop does not show.
 
     ``server_name`` is what the client named in its TLS handshake (empty: the Host header
-    stands for it), ``claims`` those of a verified token (None: there was none).
+    stands for it), ``claims`` those of a verified token (None: there was none), ``source``
+    the address of the client.
     """
 
-    __slots__ = ("claims", "scheme", "server_name")
+    __slots__ = ("claims", "scheme", "server_name", "source")
 
-    def __init__(self, scheme: str, server_name: str, claims: dict[str, Any] | None) -> None:
+    def __init__(self, scheme: str, server_name: str, claims: dict[str, Any] | None, source: str = "") -> None:
         self.scheme = scheme
         self.server_name = server_name
         self.claims = claims
+        self.source = source
 
     def __repr__(self) -> str:
         return f"<Entered {self.scheme} {self.server_name or '-'}>"

@@ -32,10 +32,11 @@ class RequestHead:
     ``authority`` is the value of the Host header (with a port only if the caller
     wrote one there), ``path`` the raw path with its query, ``port`` the port that
     was dialled, which selects the listener, ``host`` the name that was dialled.
-    ``claims`` are those of a verified token, for claim routing at a gateway.
+    ``claims`` are those of a verified token, for claim routing at a gateway, ``source`` is
+    the address of the client there; empty: this process.
     """
 
-    __slots__ = ("_cut", "authority", "claims", "headers", "host", "method", "path", "port", "scheme")
+    __slots__ = ("_cut", "authority", "claims", "headers", "host", "method", "path", "port", "scheme", "source")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class RequestHead:
         self.port = port
         self.host = authority if host is None else host
         self.claims: dict[str, Any] | None = None
+        self.source = ""
         self._cut = -2
 
     @property

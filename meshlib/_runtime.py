@@ -165,6 +165,7 @@ def _enter(request: RequestHead) -> None:
         request.scheme = arrival.scheme
         request.host = arrival.server_name or request.authority
         request.claims = arrival.claims
+        request.source = arrival.source
 
 
 class HasLocks(Protocol):

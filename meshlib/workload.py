@@ -16,7 +16,8 @@ class Workload:
     selectors and ``sourceLabels`` match; ``service_account`` and ``trust_domain``
     make the SPIFFE id; ``locality`` is ``region/zone/subzone`` (missing parts
     empty); ``gateway`` is true when the process plays an ingress, so that Gateway
-    servers are applied instead of the mesh's sidecar rules.
+    servers are applied instead of the mesh's sidecar rules; ``address`` is the IP address
+    that others see (what ``useSourceIp`` hashes), empty if it does not matter.
     """
 
     namespace: str = "default"
@@ -28,6 +29,7 @@ class Workload:
     locality: str = ""
     trust_domain: str = "cluster.local"
     gateway: bool = False
+    address: str = ""
 
     @property
     def spiffe_id(self) -> str:

@@ -96,10 +96,12 @@ def test_a_missing_path_is_a_source_error(tmp_path: Path) -> None:
 
 def test_strict_turns_a_field_without_effect_into_an_error() -> None:
     """By default it is a warning; neither is silent."""
-    text = service(1) + EJECTING.replace("outlierDetection: {", "proxyProtocol: {version: V1}\n    outlierDetection: {")
+    text = service(1) + EJECTING.replace(
+        "outlierDetection: {", "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}\n    outlierDetection: {"
+    )
     mesh = Mesh.load(text)
-    assert any(finding.level == "warning" and "proxyProtocol" in finding.field for finding in mesh.findings)
-    with pytest.raises(ConfigError, match="proxyProtocol"):
+    assert any(finding.level == "warning" and "h2UpgradePolicy" in finding.field for finding in mesh.findings)
+    with pytest.raises(ConfigError, match="h2UpgradePolicy"):
         Mesh.load(text, strict=True)
 
 
@@ -215,9 +217,11 @@ def test_explain_can_ask_for_another_client() -> None:
 
 def test_report_names_every_field_that_is_not_fully_applied() -> None:
     """And what was skipped."""
-    text = service(1) + EJECTING.replace("outlierDetection: {", "proxyProtocol: {version: V1}\n    outlierDetection: {")
+    text = service(1) + EJECTING.replace(
+        "outlierDetection: {", "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}\n    outlierDetection: {"
+    )
     mesh = Mesh.load(text + "---\napiVersion: v1\nkind: Lease\nmetadata: {name: x}\n")
-    assert "spec.trafficPolicy.proxyProtocol" in str(mesh.report())
+    assert "spec.trafficPolicy.connectionPool.http.h2UpgradePolicy" in str(mesh.report())
     assert [skipped.kind for skipped in mesh.skipped] == ["Lease"]
 
 

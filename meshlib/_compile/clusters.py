@@ -289,6 +289,13 @@ class Destinations:
                 self._check_credentials(rule, policy)
                 found = self._credentials.find(policy.tls, Origin(rule.origins[0]))
                 policy = evolve(policy, tls=evolve(policy.tls, credential=found))
+            if rule is not None and policy.proxy_protocol is not None and traits.is_http:
+                self._findings.add(
+                    "MESH068",
+                    Origin(rule.origins[0]),
+                    f"{service.host}:{port.number} carries HTTP, and HTTP clients send no PROXY header",
+                    field="spec.trafficPolicy.proxyProtocol",
+                )
             self._policies[key] = policy
         return policy
 

@@ -44,9 +44,12 @@ def gateway_listeners(
     secrets = _Secrets(index, namespace, findings)
     plain: list[int] = []
     tls: dict[int, tuple[TlsServer, ...]] = {}
+    binds: dict[int, str] = {}
     for port, servers in ports.items():
         opened = []
         for server in servers:
+            if server.server.bind:
+                binds.setdefault(port, server.server.bind)
             mode = _MODES.get(server.server.tls.mode) if server.server.tls is not None else None
             if server.protocol in HTTP_KINDS:
                 plain.append(port)
@@ -61,6 +64,7 @@ def gateway_listeners(
     topology = _topology(index)
     return Listeners(
         plain=tuple(dict.fromkeys(plain)),
+        binds=binds,
         tls=tls,
         trusted_hops=topology.num_trusted_proxies or 0,
         forwards=_FORWARDS.get(topology.forward_client_cert_details, "SANITIZE_SET"),
@@ -105,6 +109,7 @@ def _tls_server(
         oldest=_version(settings.min_protocol_version, "TLSV1_2"),
         newest=_version(settings.max_protocol_version, "TLSV1_3"),
         ciphers=settings.cipher_suites,
+        curves=settings.ecdh_curves,
         origin=origin,
     )
 

@@ -115,6 +115,7 @@ class Config:
             inbound=inbound_ports(sidecar, self.index, self.destination_rules, self.mesh, workload),
             listeners=ingress_listeners(sidecar, self.index, workload, collected),
             dns_refresh_rate=self.mesh.dns_refresh_rate,
+            address=workload.address,
             version=version,
         )
 

@@ -272,6 +272,12 @@ _COMPILING: dict[str, CodeInfo] = {
         "Sidecars take credentialName only from a DestinationRule with a workloadSelector, and send plaintext else.",
         "add a workloadSelector, or use caCertificates and files, so that both do the same",
     ),
+    "MESH068": row(
+        "warning",
+        "no PROXY header from HTTP clients",
+        "The destination expects a PROXY header, which HTTP client libraries cannot send; it will not understand them.",
+        "remove proxyProtocol, or connect with mesh.open_connection",
+    ),
     "MESH067": row(
         "warning",
         "destination not known",

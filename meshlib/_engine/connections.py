@@ -34,7 +34,7 @@ __all__ = ["Connection", "Refused", "Target"]
 class Target(NamedTuple):
     """Where to connect."""
 
-    address: str
+    host: str
     port: int
 
 

@@ -289,7 +289,7 @@ class Exchange(Attempts):
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
         if self.live.table is not None:
-            self._hash = hash_request(action.hash_keys, request, self.published.chance)
+            self._hash = hash_request(action.hash_keys, request, self.published.chance, self.published.snapshot.address)
         self._authority = destination.host_rewrite
         if destination.tells_host:
             headers["x-envoy-original-host"] = request.authority

@@ -29,8 +29,11 @@ class RequestHash:
         self.value = value if before is None else (((before << 1) | (before >> 63)) & _MASK) ^ value
 
 
-def hash_request(keys: tuple[HashKey, ...], request: RequestHead, chance: Chance) -> RequestHash:
-    """Hash what the keys name. A key that the request lacks adds nothing."""
+def hash_request(keys: tuple[HashKey, ...], request: RequestHead, chance: Chance, own: str = "") -> RequestHash:
+    """Hash what the keys name. A key that the request lacks adds nothing.
+
+    ``own`` is the address of this workload, the source of the requests that it makes itself.
+    """
     found = RequestHash()
     for key in keys:
         match key.kind:
@@ -41,7 +44,9 @@ def hash_request(keys: tuple[HashKey, ...], request: RequestHead, chance: Chance
             case "cookie":
                 _add_cookie(found, key, request, chance)
             case "source_ip":
-                pass  # requests are made in this process: there is no downstream address
+                source = request.source or own
+                if source:
+                    found.add(xxh64(source.encode()))
     return found
 
 

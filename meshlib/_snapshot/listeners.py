@@ -44,6 +44,7 @@ class TlsServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     oldest: str = "TLSV1_2"
     newest: str = "TLSV1_3"
     ciphers: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
     origin: Origin = Origin("gateway")
 
     @property
@@ -62,12 +63,14 @@ class TlsServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Listeners(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The ports of a gateway that speak HTTP: in ``plain``text, over TLS that its servers end.
+    ``binds`` has the addresses of ports that name one.
 
     ``trusted_hops`` are the proxies before it (numTrustedProxies), ``forwards`` what becomes of
     X-Forwarded-Client-Cert (forwardClientCertDetails).
     """
 
     plain: tuple[int, ...] = ()
+    binds: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
     tls: Mapping[int, tuple[TlsServer, ...]] = msgspec.field(default_factory=dict[int, tuple[TlsServer, ...]])
     trusted_hops: int = 0
     forwards: Forwards = "SANITIZE_SET"

@@ -28,7 +28,8 @@ class Snapshot:
     by the name of their virtual host; ``security`` is what requests to the workload must pass,
     ``dns_refresh_rate`` the seconds after which a failed look-up is tried again,
     ``listeners`` the TLS of a gateway's servers or a Sidecar's ingress, ``telemetry`` what is measured, traced
-    and logged, ``inbound`` the limits and listeners of the workload's own ports (None: nothing is said of them).
+    and logged, ``address`` that of the workload (empty: not known), ``inbound`` the limits and
+    listeners of the workload's own ports (None: nothing is said of them).
     """
 
     tables: dict[int, RouteTable] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Snapshot:
     telemetry: Telemetry = NO_TELEMETRY
     inbound: InboundPorts | None = None
     dns_refresh_rate: float = 60.0
+    address: str = ""
     version: str = ""
 
     def find_host(self, request: RequestHead) -> VirtualHost | None:

@@ -37,11 +37,12 @@ class _Listener:
     listen: int
     server: int
     has_tls: bool
+    host: str = "127.0.0.1"
 
 
 @click.command(short_help="Run the YAML's Gateways as an ingress.")
 @config_options
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--host", metavar="ADDRESS", help="Where to listen; default: bind of the server, else 127.0.0.1.")
 @click.option(
     "--port",
     "-p",
@@ -55,7 +56,7 @@ class _Listener:
     metavar="DIR",
     help="The gateway's own certificates, in the layout of Istio's mounts, for servers with ISTIO_MUTUAL.",
 )
-def gateway(inputs: Inputs, host: str, port: tuple[str, ...], certificates: str | None) -> None:
+def gateway(inputs: Inputs, host: str | None, port: tuple[str, ...], certificates: str | None) -> None:
     """Listen as the Gateways say and pass requests on as their VirtualServices say.
 
     --label says which Gateways: those whose selector it has. Without it, the one
@@ -67,12 +68,14 @@ def gateway(inputs: Inputs, host: str, port: tuple[str, ...], certificates: str 
     except ImportError as error:  # missing, or too old
         raise UnreadableError(str(error)) from None
     mesh = _load(inputs)
-    listeners = _listeners(mesh, port)
+    listeners = _placed(_listeners(mesh, port), mesh, host)
     with mesh:
-        servers = [(_server(uvicorn, mesh, one, certificates), _bound(host, one.listen)) for one in listeners]
+        servers = [(_server(uvicorn, mesh, one, certificates), _bound(one.host, one.listen)) for one in listeners]
         for listener in listeners:
             scheme = "https" if listener.has_tls else "http"
-            click.echo(f"{scheme}://{host}:{listener.listen} serves port {listener.server} of the Gateways", err=True)
+            click.echo(
+                f"{scheme}://{listener.host}:{listener.listen} serves port {listener.server} of the Gateways", err=True
+            )
         mesh.watch()
         asyncio.run(_run(servers))
 
@@ -133,6 +136,12 @@ def _listeners(mesh: Mesh, ports: tuple[str, ...]) -> list[_Listener]:
         listen, server = _numbers(text, known)
         found.append(_Listener(listen, server, known[server]))
     return found
+
+
+def _placed(listeners: list[_Listener], mesh: Mesh, host: str | None) -> list[_Listener]:
+    """The listeners with their addresses: as asked for, else as their servers say."""
+    binds = mesh.snapshot.listeners.binds
+    return [replace(one, host=host or binds.get(one.server) or one.host) for one in listeners]
 
 
 def _numbers(text: str, known: Mapping[int, bool]) -> tuple[int, int]:

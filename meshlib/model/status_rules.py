@@ -18,6 +18,10 @@ Rule: TypeAlias = tuple[str, StatusName, str]
 VOID: Final = "of no effect, as in Istio 1.31"
 """How the note of a field begins that Istio takes and passes over: it is honoured by doing nothing."""
 
+_INTRODUCED: Final = "by mesh.open_connection and mesh.create_connection; HTTP clients do not send it (MESH068)"
+_SOURCE: Final = "at a gateway the client's address, else INSTANCE_IP, POD_IP or Workload(address=…)"
+_NETWORKS: Final = "called directly, as in Istio where no gateway leads to the network"
+_CURVES: Final = "the first that OpenSSL knows, where the servers of a port agree; else all of OpenSSL's are spoken"
 _PLANNED: Final = "not implemented yet"
 _CONNECTIONS: Final = "for mesh.open_connection and mesh.create_connection; other sockets are not seen"
 _DIALLED: Final = "not looked at: a host is dialled by its name"
@@ -61,7 +65,7 @@ def _traffic_policy(prefix: str) -> tuple[Rule, ...]:
             "for mesh.open_connection and mesh.create_connection, as in Istio not for HTTP",
         ),
         (f"{prefix}.tunnel.protocol", "approximated", "CONNECT; connections through a POST are refused"),
-        (f"{prefix}.proxyProtocol", "refused", "client libraries cannot send a PROXY header"),
+        (f"{prefix}.proxyProtocol", "approximated", _INTRODUCED),
         (f"{prefix}.retryBudget.budgetInterval", "refused", _PLANNED),
         (f"{prefix}.timeout", "honoured", f"{_EXTENSION} http.timeout"),
         (f"{prefix}.retryPolicy", "honoured", f"{_EXTENSION} http.retries"),
@@ -81,7 +85,7 @@ def _port_policy(prefix: str) -> tuple[Rule, ...]:
         (f"{balancer}.backendUtilization", "honoured", f"{VOID}: it balances by LEAST_REQUEST"),
         (f"{balancer}.zoneAwareLbSetting", "approximated", _ZONES),
         (f"{balancer}.zoneAwareLbSetting.minClusterSize", "refused", _ZONES),
-        (f"{balancer}.consistentHash.useSourceIp", "refused", "calls of this process have no downstream address"),
+        (f"{balancer}.consistentHash.useSourceIp", "approximated", _SOURCE),
         *_connection_pool(f"{prefix}.connectionPool"),
         *_outlier_detection(f"{prefix}.outlierDetection"),
         (f"{prefix}.tls", "honoured", ""),
@@ -132,7 +136,7 @@ _SERVICE_ENTRY: Final[tuple[Rule, ...]] = (
         "approximated",
         "without the extra dns, names are looked up every 30 s: the system does not tell their times to live",
     ),
-    ("spec.endpoints[].network", "refused", "there is no gateway between networks here"),
+    ("spec.endpoints[].network", "approximated", _NETWORKS),
 )
 
 
@@ -161,7 +165,7 @@ _SIDECAR: Final[tuple[Rule, ...]] = (
     ),
     ("spec.ingress[].tls", "honoured", "by `meshlib serve`, where PeerAuthentication says DISABLE, as in Istio"),
     ("spec.ingress[].tls.httpsRedirect", "refused", "for gateways"),
-    ("spec.ingress[].tls.ecdhCurves", "refused", "OpenSSL's are used"),
+    ("spec.ingress[].tls.ecdhCurves", "approximated", _CURVES),
     ("spec.ingress[].tls.insecureSkipVerify", "refused", "client certificates are always verified"),
     *_inbound_pool("spec.ingress[].connectionPool"),
     *_inbound_pool("spec.inboundConnectionPool"),
@@ -177,10 +181,10 @@ _GATEWAY: Final[tuple[Rule, ...]] = (
         "by `meshlib gateway` and gateway_context(); another server ends TLS its own way",
     ),
     ("spec.servers[].tls.mode", "approximated", "PASSTHROUGH and AUTO_PASSTHROUGH are not served"),
-    ("spec.servers[].tls.ecdhCurves", "refused", "OpenSSL's are used"),
+    ("spec.servers[].tls.ecdhCurves", "approximated", _CURVES),
     ("spec.servers[].tls.insecureSkipVerify", "refused", "client certificates are always verified"),
     ("spec.servers[].tls.httpsRedirect", "honoured", ""),
-    ("spec.servers[].bind", "refused", "there is no listener to bind"),
+    ("spec.servers[].bind", "approximated", "by `meshlib gateway` without --host"),
     ("spec.servers[].defaultEndpoint", "honoured", VOID),
     ("spec.servers[].port.targetPort", "honoured", "refused by Istio's admission webhook, and here"),
 )
@@ -252,7 +256,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "ServiceEntry": _SERVICE_ENTRY,
     "WorkloadEntry": (
         ("spec", "honoured", ""),
-        ("spec.network", "refused", "there is no gateway between networks here"),
+        ("spec.network", "approximated", _NETWORKS),
     ),
     "WorkloadGroup": (
         ("spec", "approximated", "a template, of which no endpoint comes, as in Istio; instances do not register here"),

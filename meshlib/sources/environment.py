@@ -11,6 +11,7 @@ cluster         ``ISTIO_META_CLUSTER_ID``
 network         ``ISTIO_META_NETWORK``, label ``topology.istio.io/network``
 locality        label ``istio-locality``, else the topology labels
 trust domain    ``TRUST_DOMAIN``
+address         ``INSTANCE_IP``, ``POD_IP``
 =============== =====================================================================
 
 What is not there has the default of :class:`Workload`. What is there and cannot be
@@ -54,6 +55,7 @@ def workload_from_environment(environ: Mapping[str, str], *, root: Path = Path("
         "network": _first(environ, "ISTIO_META_NETWORK") or labels.get("topology.istio.io/network", ""),
         "locality": _locality(labels),
         "trust_domain": _first(environ, "TRUST_DOMAIN"),
+        "address": _first(environ, "INSTANCE_IP", "POD_IP"),
     }
     return Workload(labels=labels, **{field: value for field, value in known.items() if value})
 

@@ -331,6 +331,51 @@ async def test_connections_are_led_through_a_tunnel(ask: Ask) -> None:
     assert counters(mesh.runtime) == AT_REST
 
 
+@pytest.mark.parametrize("version", ["V1", "V2"])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_proxy_header_goes_first(certificates: Path, ask: Ask, version: str, tls: bool) -> None:
+    """``proxyProtocol``: before the application's bytes, and before TLS."""
+    seen: list[bytes] = []
+
+    def read_header(raw: socket.socket) -> None:
+        """Not a byte more: the rest may be TLS."""
+        first = b""
+        while not first.endswith(b"\r\n") if version == "V1" else len(first) < 16:
+            first += raw.recv(1)
+        seen.append(first)
+        if version == "V2":
+            seen.append(raw.recv(int.from_bytes(first[14:], "big"), socket.MSG_WAITALL))
+
+    def serve(listener: socket.socket) -> None:
+        raw, _ = listener.accept()
+        with raw:
+            read_header(raw)
+            spoken = server_context(certificates / "db").wrap_socket(raw, server_side=True) if tls else raw
+            with spoken, spoken.makefile("rwb") as stream, contextlib.suppress(ConnectionError, ssl.SSLError):
+                stream.readline()
+                stream.write(b"db\n")
+                stream.flush()
+                stream.read()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        serving = asyncio.ensure_future(asyncio.to_thread(serve, listener))
+        identity = "subjectAltNames: ['spiffe://cluster.local/ns/default/sa/db']"
+        mutual = f"tls: {{mode: ISTIO_MUTUAL, {identity}}}, " if tls else ""
+        settings = f"  trafficPolicy: {{{mutual}proxyProtocol: {{version: {version}}}}}\n"
+        mesh = Mesh.load(entry("db.test", port) + policy("db.test", settings), certificates=certificates / "web")
+        assert await ask(mesh, "db.test", 27017) == "db"
+        await serving
+    if version == "V1":
+        words = seen[0].split()
+        assert words[:4] == [b"PROXY", b"TCP4", b"127.0.0.1", b"127.0.0.1"]
+        assert int(words[5]) == port
+    else:
+        assert seen[0][:14] == b"\r\n\r\n\x00\r\nQUIT\n\x21\x11"
+        assert seen[1][:8] == b"\x7f\x00\x00\x01" * 2
+        assert int.from_bytes(seen[1][10:], "big") == port
+
+
 async def test_hosts_that_are_not_known(ask: Ask) -> None:
     """Passed through, unless the mesh lets nobody out."""
     async with server("outside") as port:

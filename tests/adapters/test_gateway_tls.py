@@ -278,6 +278,31 @@ async def test_an_old_version_is_refused(ca: trustme.CA) -> None:
                 await ask(port, "new.test", context)
 
 
+async def test_the_first_known_curve_is_taken(ca: trustme.CA) -> None:
+    """``ecdhCurves``, where the servers of a port agree: who does not speak it is refused."""
+    yaml = servers("one.test {mode: SIMPLE, credentialName: one, ecdhCurves: [nonsense, P-384]}")
+    yaml += secret("one", ca.issue_cert("one.test"))
+    async with upstream() as a:
+        mesh = Mesh.load(yaml + service("a", a.port), workload=INGRESS)
+        async with serve_app(MeshGateway(mesh), tls=gateway_context(mesh.runtime, 443)) as port:
+            for curve, is_served in (("secp384r1", True), ("prime256v1", False)):
+                context = trusting(ca)
+                context.set_ecdh_curve(curve)
+                if is_served:
+                    assert (await ask(port, "one.test", context))[0] == 200
+                else:
+                    with pytest.raises(aiohttp.ClientConnectionError):
+                        await ask(port, "one.test", context)
+
+
+async def test_a_server_without_a_known_curve_is_not_served(ca: trustme.CA) -> None:
+    """Rather than with others than those that are written."""
+    yaml = servers("one.test {mode: SIMPLE, credentialName: one, ecdhCurves: [nonsense]}")
+    mesh = Mesh.load(yaml + secret("one", ca.issue_cert("one.test")), workload=INGRESS)
+    with pytest.raises(MeshError, match="none of the curves nonsense is known"):
+        gateway_context(mesh.runtime, 443)
+
+
 async def test_a_renewed_secret_counts_from_the_next_handshake(ca: trustme.CA) -> None:
     """And a Secret that is not usable leaves the others alone."""
     gateway = servers("one.test {mode: SIMPLE, credentialName: one}", "two.test {mode: SIMPLE, credentialName: two}")

@@ -20,6 +20,7 @@ from types import ModuleType
 import pytest
 import trustme
 
+from meshlib import Mesh, Workload
 from meshlib.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -161,6 +162,19 @@ def test_plain_and_tls_ports_are_served_until_a_signal_comes(
         f"http://127.0.0.1:{plain} serves port 80 of the Gateways",
         f"https://127.0.0.1:{secure} serves port 443 of the Gateways",
     ]
+
+
+def test_it_binds_as_the_server_says(tmp_path: Path) -> None:
+    """Each server its own address, unless --host says otherwise; the usual one is loopback."""
+    from meshlib.cli.gateway import _listeners, _placed
+
+    path = written(tmp_path, 1, trustme.CA())
+    text = path.read_text()
+    path.write_text(text.replace("- port: {number: 80,", "- bind: 127.0.0.2\n    port: {number: 80,", 1))
+    mesh = Mesh.load(str(path), workload=Workload(namespace="edge", labels={"app": "edge"}, gateway=True))
+    listeners = _listeners(mesh, ())
+    assert [(one.server, one.host) for one in _placed(listeners, mesh, None)] == [(80, "127.0.0.2"), (443, "127.0.0.1")]
+    assert {one.host for one in _placed(listeners, mesh, "::1")} == {"::1"}
 
 
 @pytest.mark.parametrize(

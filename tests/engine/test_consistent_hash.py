@@ -83,6 +83,16 @@ def test_what_is_hashed(key: HashKey, request_head: RequestHead, text: bytes | N
     assert found.cookies == ()
 
 
+def test_the_source_is_the_client_of_a_gateway_or_this_workload() -> None:
+    """``useSourceIp``: the address as text, as Envoy hashes it; without one there is nothing to hash."""
+    key = (HashKey(kind="source_ip"),)
+    entered = head()
+    entered.source = "203.0.113.7"
+    assert hash_request(key, entered, CHANCE, "10.0.0.1").value == xxh64(b"203.0.113.7")
+    assert hash_request(key, head(), CHANCE, "10.0.0.1").value == xxh64(b"10.0.0.1")
+    assert hash_request(key, head(), CHANCE).value is None
+
+
 def test_several_keys_are_combined_in_order() -> None:
     """Each turns what came before by one bit."""
     one, two = HashKey(kind="header", name="a"), HashKey(kind="header", name="b")

@@ -49,12 +49,14 @@ def test_variables_say_it_all(tmp_path: Path) -> None:
                 {"app": "web", "topology.kubernetes.io/region": "eu", "topology.kubernetes.io/zone": "a"}
             ),
             "TRUST_DOMAIN": "corp",
+            "POD_IP": "10.1.1.1",
         },
         root=tmp_path,
     )
     assert workload.spiffe_id == "spiffe://corp/ns/shop/sa/web"
     assert (workload.name, workload.cluster, workload.network, workload.locality) == ("web-1", "east", "net1", "eu/a")
     assert workload.labels["app"] == "web"
+    assert workload.address == "10.1.1.1"
 
 
 def test_the_other_names_of_istio_are_read(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from meshlib._engine.connections import Connection, Refused, Target
 from meshlib._outbound.attempt import set_keepalive
 from meshlib._runtime import Runtime
 from meshlib.adapters.connections.errors import failed, refused
+from meshlib.adapters.connections.proxy_protocol import header_for
 from meshlib.adapters.connections.securing import Securing, securing
 from meshlib.adapters.connections.tunnels import END, LONGEST, check_reply, request_of
 from meshlib.errors import MeshError
@@ -38,7 +39,7 @@ def create_connection(
     try:
         secure = securing(runtime, connection, own)
         wanted = request_of(connection)
-        made = _connected(target, wait, secure)
+        made = _connected(connection, target, wait, secure)
         if wanted is not None:
             _lead_on(wanted, made)
     except (OSError, MeshError) as error:
@@ -53,8 +54,11 @@ def create_connection(
     return made
 
 
-def _connected(target: Target, seconds: float, secure: Securing | None) -> CountingSocket:
+def _connected(connection: Connection, target: Target, seconds: float, secure: Securing | None) -> CountingSocket:
     raw = socket.create_connection(target, seconds)
+    introduction = header_for(connection.cluster.policy, raw)
+    if introduction:
+        raw.sendall(introduction)
     if secure is None:
         plain = MeshSocket(raw.family, raw.type, raw.proto, raw.detach())
         plain.settimeout(seconds)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl as tls
 from collections.abc import Iterable
 from typing import Any
 
-from meshlib._engine.connections import Connection, Refused
+from meshlib._engine.connections import Connection, Refused, Target
 from meshlib._outbound.attempt import set_keepalive
 from meshlib._runtime import Runtime
 from meshlib.adapters.connections.errors import failed, refused
+from meshlib.adapters.connections.proxy_protocol import header_for
 from meshlib.adapters.connections.securing import securing
 from meshlib.adapters.connections.tunnels import END, check_reply, request_of
 from meshlib.errors import MeshError
@@ -43,7 +45,11 @@ async def open_connection(
         if secure is not None:
             arguments = {"ssl": secure.context, "server_hostname": secure.server_name}
         async with asyncio.timeout(pool.connect_timeout):
-            transport, _ = await loop.create_connection(lambda: protocol, *target, **arguments)
+            if connection.cluster.policy.proxy_protocol is not None:
+                arguments["sock"] = await _introduced(loop, connection, target)
+            else:
+                arguments |= target._asdict()
+            transport, _ = await loop.create_connection(lambda: protocol, **arguments)
             if wanted is not None:
                 await _lead_on(wanted, transport, reader)
     except (OSError, MeshError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
@@ -55,6 +61,20 @@ async def open_connection(
     connection.establish()
     protocol.watch(transport, pool.tcp_idle_timeout, pool.max_connection_duration)
     return reader, _Writer(transport, protocol, reader, loop)
+
+
+async def _introduced(loop: asyncio.AbstractEventLoop, connection: Connection, target: Target) -> socket.socket:
+    """A connected socket over which the PROXY header has gone: before anything else, TLS too."""
+    family, kind, number, _, address = (await loop.getaddrinfo(*target, type=socket.SOCK_STREAM))[0]
+    made = socket.socket(family, kind, number)
+    try:
+        made.settimeout(0)
+        await loop.sock_connect(made, address)
+        await loop.sock_sendall(made, header_for(connection.cluster.policy, made))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 async def _lead_on(wanted: bytes, transport: asyncio.Transport, reader: asyncio.StreamReader) -> None:

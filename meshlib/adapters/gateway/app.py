@@ -121,8 +121,11 @@ class MeshGateway:
             head = arrival.head
             headers = Headers(head.headers if verdict.headers is None else verdict.headers)
             url = target_url(head, verdict.path or head.path)
+            inbound = verdict.inbound
             token = entered.set(
-                Entered(head.scheme, server_name_of(connection.tls), dict(verdict.inbound.claims) or None)
+                Entered(
+                    head.scheme, server_name_of(connection.tls), dict(inbound.claims) or None, inbound.client_address
+                )
             )
             try:
                 if url is None:

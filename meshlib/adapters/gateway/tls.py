@@ -13,6 +13,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,8 @@ _VERSIONS: Final = {
     "TLSV1_2": ssl.TLSVersion.TLSv1_2,
     "TLSV1_3": ssl.TLSVersion.TLSv1_3,
 }
+_CURVES: Final = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
+"""Names of curves in Envoy's words, as OpenSSL has them."""
 _ALPN: Final = ["http/1.1"]
 
 
@@ -88,6 +91,9 @@ class _Listener:
         if servers:
             self.context.minimum_version = _VERSIONS[min(server.oldest for server in servers)]
             self.context.maximum_version = _VERSIONS[max(server.newest for server in servers)]
+        curves = {server.curves for server in servers}
+        if len(curves) == 1:  # of servers that differ, all are spoken
+            _choose_curve(self.context, curves.pop())
         asks = any(server.asks_clients for server in servers)
         self.context.verify_mode = ssl.CERT_OPTIONAL if asks else ssl.CERT_NONE
 
@@ -146,6 +152,7 @@ def _server_context(server: TlsServer, certificates: str | os.PathLike[str] | No
     context.set_alpn_protocols(_ALPN)
     if server.ciphers:
         context.set_ciphers(":".join(server.ciphers))
+    _choose_curve(context, server.curves)
     for pair in pairs:
         _load_pair(context, pair)
     if server.asks_clients:
@@ -160,6 +167,16 @@ def _server_context(server: TlsServer, certificates: str | os.PathLike[str] | No
             context.load_verify_locations(server.revoked)
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
+
+
+def _choose_curve(context: ssl.SSLContext, curves: Sequence[str]) -> None:
+    """The first of the curves that OpenSSL knows: the standard library sets one, not a list."""
+    for curve in curves:
+        with suppress(ValueError):
+            context.set_ecdh_curve(_CURVES.get(curve, curve))
+            return
+    if curves:
+        raise ValueError(f"none of the curves {', '.join(curves)} is known")
 
 
 def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
