@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import io
 import logging
@@ -17,8 +18,7 @@ from meshlib.testing.messages import UpstreamRequest
 from meshlib.testing.transport import Answer
 
 if TYPE_CHECKING:
-    from meshlib.testing.upstreams import Site
-    from meshlib.testing.world import World
+    from meshlib.testing.blocking import Blocking
 
 __all__ = ["App", "AsgiApp", "WsgiApp", "mounted"]
 
@@ -30,7 +30,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 class App(Protocol):
     """An application that answers in place of a script."""
 
-    async def answer(self, request: UpstreamRequest, site: Site) -> Answer:
+    async def answer(self, request: UpstreamRequest) -> Answer:
         """Its answer to a request."""
         ...
 
@@ -39,40 +39,40 @@ class App(Protocol):
         ...
 
 
-def mounted(world: World, application: Any) -> App:
+def mounted(blocking: Blocking, application: Any) -> App:
     """The application as an upstream. Raises TypeError for what is neither ASGI nor WSGI."""
     if not callable(application):
         raise TypeError(f"{application!r} is neither an ASGI nor a WSGI application")
     app: Any = application
     if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
-        return AsgiApp(world, app)
-    return WsgiApp(world, app)
+        return AsgiApp(blocking, app)
+    return WsgiApp(blocking, app)
 
 
 class AsgiApp:
     """FastAPI, Starlette and their kin; the lifespan begins with the first request."""
 
-    def __init__(self, world: World, application: Callable[..., Awaitable[None]]) -> None:
-        self._world = world
+    def __init__(self, blocking: Blocking, application: Callable[..., Awaitable[None]]) -> None:
+        self._blocking = blocking
         self._application = application
         self._lifespan: _Lifespan | None = None
 
-    async def answer(self, request: UpstreamRequest, site: Site) -> Answer:
+    async def answer(self, request: UpstreamRequest) -> Answer:
         """In a context of its own, as in another process."""
         if self._lifespan is None:
             self._lifespan = _Lifespan(self._application)
             await self._lifespan.start()
         anyio = sys.modules.get("anyio.to_thread")
         if anyio is not None:
-            self._world.blocking.watch_threads(anyio.current_default_thread_limiter())
-        return await asyncio.get_running_loop().create_task(self._answer(request, site), context=Context())
+            self._blocking.watch_threads(anyio.current_default_thread_limiter())
+        return await asyncio.get_running_loop().create_task(self._answer(request), context=Context())
 
-    async def _answer(self, request: UpstreamRequest, site: Site) -> Answer:
-        exchange = _AsgiExchange(request, site, self._lifespan.state if self._lifespan is not None else {})
+    async def _answer(self, request: UpstreamRequest) -> Answer:
+        exchange = _AsgiExchange(request, self._lifespan.state if self._lifespan is not None else {})
         try:
             await self._application(exchange.scope, exchange.receive, exchange.send)
         except Exception:  # noqa: BLE001 - a server answers 500, whatever it is
-            _log.exception("the application at %s raised", site.key)
+            _log.exception("the application at %s raised", request.endpoint)
             return _ERROR
         return exchange.answer()
 
@@ -86,7 +86,7 @@ class AsgiApp:
 class _AsgiExchange:
     """One request to an ASGI application."""
 
-    def __init__(self, request: UpstreamRequest, site: Site, state: dict[str, Any]) -> None:
+    def __init__(self, request: UpstreamRequest, state: dict[str, Any]) -> None:
         path, _, query = request.path.partition("?")
         self._body: bytes | None = request.body
         self._start: Message = {"status": 500, "headers": []}
@@ -96,7 +96,7 @@ class _AsgiExchange:
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
             "method": request.method, "scheme": "http", "path": unquote(path), "raw_path": path.encode("latin-1"),
             "query_string": query.encode("latin-1"), "root_path": "", "client": ("10.0.0.254", 40000),
-            "server": (site.address, site.port), "state": dict(state), "extensions": {},
+            "server": _place(request), "state": dict(state), "extensions": {},
             "headers": [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in _headers(request)
             ],
@@ -164,16 +164,16 @@ class _Lifespan:
 class WsgiApp:
     """Flask, Django and their kin, in a thread that takes part in virtual time."""
 
-    def __init__(self, world: World, application: Callable[..., Iterable[bytes]]) -> None:
-        self._world = world
+    def __init__(self, blocking: Blocking, application: Callable[..., Iterable[bytes]]) -> None:
+        self._blocking = blocking
         self._application = application
 
-    async def answer(self, request: UpstreamRequest, site: Site) -> Answer:
+    async def answer(self, request: UpstreamRequest) -> Answer:
         """In a thread and a context of its own."""
-        work = self._world.blocking.run(partial(self._answer, request, site))
+        work = self._blocking.run(partial(self._answer, request))
         return await asyncio.get_running_loop().create_task(work, context=Context())
 
-    def _answer(self, request: UpstreamRequest, site: Site) -> Answer:
+    def _answer(self, request: UpstreamRequest) -> Answer:
         started: list[Any] = ["500 Internal Server Error", []]
         parts: list[bytes] = []
 
@@ -182,7 +182,7 @@ class WsgiApp:
             return parts.append
 
         try:
-            body = self._application(_environ(request, site), start_response)
+            body = self._application(_environ(request), start_response)
             try:
                 parts += body
             finally:
@@ -190,7 +190,7 @@ class WsgiApp:
                 if close is not None:
                     close()
         except Exception:  # noqa: BLE001 - a server answers 500, whatever it is
-            _log.exception("the application at %s raised", site.key)
+            _log.exception("the application at %s raised", request.endpoint)
             return _ERROR
         return Answer(status=int(started[0][:3]), headers=tuple(started[1]), body=b"".join(parts))
 
@@ -198,11 +198,12 @@ class WsgiApp:
         """There is nothing to end."""
 
 
-def _environ(request: UpstreamRequest, site: Site) -> dict[str, Any]:
+def _environ(request: UpstreamRequest) -> dict[str, Any]:
     path, _, query = request.path.partition("?")
+    address, port = _place(request)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method, "SCRIPT_NAME": "", "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "QUERY_STRING": query, "RAW_URI": request.path, "SERVER_NAME": site.address, "SERVER_PORT": str(site.port),
+        "QUERY_STRING": query, "RAW_URI": request.path, "SERVER_NAME": address, "SERVER_PORT": str(port),
         "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "10.0.0.254", "CONTENT_LENGTH": str(len(request.body)),
         "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(request.body),
         "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
@@ -217,6 +218,12 @@ def _environ(request: UpstreamRequest, site: Site) -> dict[str, Any]:
     return environ
 
 
+def _place(request: UpstreamRequest) -> tuple[str, int]:
+    """The address and the port where it arrived."""
+    address, _, port = request.endpoint.rpartition(":")
+    return address.strip("[]"), int(port)
+
+
 def _headers(request: UpstreamRequest) -> list[tuple[str, str]]:
     fields = [(name, value) for name, value in request.headers.items() if name.lower() != "host"]
     fields.insert(0, ("host", request.host))
@@ -227,24 +234,26 @@ def _headers(request: UpstreamRequest) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=256)
 def certificate(identity: str) -> str:
-    """A certificate with this SPIFFE id, in PEM: what a server would hand its application after the handshake."""
-    from datetime import UTC, datetime, timedelta
+    """A certificate with this SPIFFE id, in PEM: what a server would hand its application after the handshake.
+
+    The same bytes in every run.
+    """
+    from datetime import UTC, datetime
 
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(identity.encode()).digest())
     made = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
         .issuer_name(x509.Name([]))
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]), critical=True)
-        .sign(key, hashes.SHA256())
+        .sign(key, None)
     )
     return made.public_bytes(Encoding.PEM).decode()

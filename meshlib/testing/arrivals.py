@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure
 from meshlib._outbound.attempt import current_attempt
-from meshlib._outbound.tls import Originator
-from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib.testing.messages import UpstreamRequest
 from meshlib.testing.transport import Answer
 
@@ -17,14 +15,7 @@ if TYPE_CHECKING:
     from meshlib.testing.service import Service
     from meshlib.testing.upstreams import Plan, Site
 
-__all__ = ["NoTls", "arrive", "current_exchange", "meet"]
-
-
-class NoTls(Originator):
-    """In a simulation no byte is encrypted; who the caller is, the simulation says."""
-
-    def handshake(self, cluster: Cluster, endpoint: Endpoint | None, host: str) -> None:
-        """None, whatever the policy is."""
+__all__ = ["arrive", "current_exchange", "meet"]
 
 
 def current_exchange() -> Exchange | None:

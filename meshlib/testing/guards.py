@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +19,11 @@ from meshlib.testing.transport import Answer
 
 if TYPE_CHECKING:
     from meshlib.model.resource import Resource
+    from meshlib.testing.clock import VirtualClock
     from meshlib.testing.messages import UpstreamRequest
     from meshlib.testing.service import Service
+    from meshlib.testing.tokens import Keys
     from meshlib.testing.upstreams import Site
-    from meshlib.testing.world import World
 
 __all__ = ["Guards", "Passed"]
 
@@ -69,8 +70,10 @@ class Passed:
 class Guards:
     """Decides about the requests that arrive, with the engine. ``has_rules``: whether there is anything to decide."""
 
-    def __init__(self, world: World, *, enforce: bool) -> None:
-        self._world = world
+    def __init__(self, clock: VirtualClock, keys: Keys, served_by: Callable[[Site], Service], *, enforce: bool) -> None:
+        self._clock = clock
+        self._keys = keys
+        self._served_by = served_by
         self._enforce = enforce
         self._tokens = TokenCache()
         self.has_rules = False
@@ -85,7 +88,7 @@ class Guards:
         head, transport = inbound.head, "mtls" if inbound.peer else "plaintext"
         check = None if is_verified else self._check(security)
         decision = authorize(security, inbound, authenticate=check, answer=self.authorizer, transport=transport)
-        if decision.wanted is None or self._world.keys.hurry(decision.wanted) is None:
+        if decision.wanted is None or self._keys.hurry(decision.wanted) is None:
             return decision
         inbound.head = head  # as it came, before its path was normalized
         return authorize(security, inbound, authenticate=check, answer=self.authorizer, transport=transport)
@@ -95,13 +98,13 @@ class Guards:
         rules = security.authentication
         if rules is None:
             return None
-        return partial(_authenticate, rules, self._world, self._tokens)
+        return partial(_authenticate, rules, self._keys, self._clock, self._tokens)
 
     def pass_through(self, site: Site, request: UpstreamRequest, peer: str) -> Passed | Answer | Failure:
         """Let a request in, or answer in place of the upstream."""
-        service = self._world.served_by(site)
+        service = self._served_by(site)
         security = service.runtime.published.snapshot.security
-        started = self._world.clock.monotonic()
+        started = self._clock.monotonic()
         if security is NO_SECURITY:
             return Passed(service, Decision(allowed=True), request, peer, started)
         head = RequestHead(request.method, "http", request.host, request.path, request.headers, port=site.port)
@@ -118,9 +121,9 @@ class Guards:
 
 
 def _authenticate(
-    rules: Authentication, world: World, tokens: TokenCache, head: RequestHead
+    rules: Authentication, keys: Keys, clock: VirtualClock, tokens: TokenCache, head: RequestHead
 ) -> Authenticated | Unauthorized:
-    return authenticate(rules, head, world.keys, world.clock.time(), tokens)
+    return authenticate(rules, head, keys, clock.time(), tokens)
 
 
 def _apply(decision: Decision, request: UpstreamRequest) -> None:

@@ -12,8 +12,6 @@ from meshlib.testing.transport import Answer
 
 if TYPE_CHECKING:
     from meshlib.testing.service import Service
-    from meshlib.testing.upstreams import Site
-    from meshlib.testing.world import World
 
 __all__ = ["FAILURES", "Break", "Handler", "Reaction", "UpstreamRequest", "Way", "answer_of"]
 
@@ -59,9 +57,8 @@ class UpstreamRequest:
     mutual TLS).
     """
 
-    __slots__ = ("body", "endpoint", "headers", "host", "method", "path", "principal", "site", "world")
-    world: World
-    site: Site
+    __slots__ = ("body", "endpoint", "headers", "host", "method", "path", "principal", "serving")
+    serving: Callable[[], Service]
 
     def __init__(self, method: str, path: str, host: str, headers: Headers, body: bytes = b"") -> None:
         self.method = method
@@ -75,7 +72,7 @@ class UpstreamRequest:
     @property
     def service(self) -> Service:
         """The workload that serves the request: calls made with it go by the configuration as that one sees it."""
-        return self.world.served_by(self.site)
+        return self.serving()
 
     def json(self) -> Any:
         """The body, parsed."""

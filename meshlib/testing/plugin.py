@@ -254,6 +254,7 @@ def mesh_sim(request: pytest.FixtureRequest, mesh_seed: int) -> Iterator[Simulat
             clock=clock,
             **arguments,
         )
+        simulation._folder = request.path.parent
         made.append(simulation)
         return simulation
 

@@ -82,6 +82,7 @@ class Simulation:
         self.mesh.service = self.client
         self._world.configure(self.mesh._resources(), self.mesh.snapshot.version)
         self._closed = False
+        self._folder = Path()  # where else files are looked for; the plugin says: beside the test
         announce(self)
 
     # -- configuration and time ----------------------------------------------------------------------
@@ -324,7 +325,7 @@ class Simulation:
         """
         from meshlib.testing.apps import mounted
 
-        resolved, mount = self._host(host), mounted(self._world, application)
+        resolved, mount = self._host(host), mounted(self._world.blocking, application)
         places = [
             site
             for site in self._world.scripts.sites.values()
@@ -373,7 +374,8 @@ class Simulation:
         """Decide about described requests: a CSV file or mappings, see :mod:`meshlib.testing.access`. Sends nothing."""
         rows: Iterable[Mapping[str, Any]]
         if isinstance(table, str | os.PathLike):
-            with Path(table).open(encoding="utf-8", newline="") as file:
+            path = Path(table) if Path(table).exists() else self._folder / table
+            with path.open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
         else:
             rows = table

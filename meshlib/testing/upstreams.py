@@ -12,7 +12,7 @@ import json
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypedDict, Unpack
 
@@ -26,6 +26,7 @@ from meshlib.testing.transport import Answer
 if TYPE_CHECKING:
     from meshlib.testing.apps import App
     from meshlib.testing.clock import VirtualClock
+    from meshlib.testing.service import Service
 
 __all__ = ["DEFAULT_LATENCY", "Body", "Capacity", "Plan", "Rule", "Scripts", "Site", "Upstream", "When"]
 
@@ -316,6 +317,8 @@ class Site:
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     received: Counter[str] = field(default_factory=Counter)
     app: App | None = None
+    serving: Callable[[], Service] = field(init=False)
+    """The workload that answers there; made when somebody asks."""
     hosts: set[str] = field(default_factory=set)
     """Those of which it is an endpoint by the configuration in force; ``host`` is the first that it ever was of."""
     _known: dict[str, _Known] = field(default_factory=dict)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from meshlib._compile import Config
 from meshlib._context import carried_headers, handed_on
 from meshlib._http import Failure, Headers, Outcome, Response
+from meshlib._outbound.tls import Originator
 from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib._timers import Timers
 from meshlib.events import EndpointEjected, RequestServed
-from meshlib.testing.arrivals import NoTls
 from meshlib.testing.blocking import Blocking
 from meshlib.testing.clock import VirtualClock
 from meshlib.testing.coverage import Coverage
@@ -57,7 +57,7 @@ class World:
         self.coverage = Coverage()
         self.issuer = Issuer(self.clock, seed)
         self.keys = Keys(self.issuer, self.clock)
-        self.guards = Guards(self, enforce=enforce)
+        self.guards = Guards(self.clock, self.keys, self.served_by, enforce=enforce)
         self.names = ScriptedNames(self._find_sites)
         self.faults: list[InjectedFault] = []
         self.services: dict[str, Service] = {}
@@ -121,7 +121,7 @@ class World:
         label = name or _name(workload)
         service = self.services[_key(workload)] = Service(self, label, workload, runtime)
         runtime.exchange_type = partial(SimulatedExchange, service)
-        runtime.originator = NoTls()
+        runtime.originator = _NoTls()
         runtime.observe(self.timeline.listener(label, self.clock.monotonic))
         runtime.observe(self.coverage.hear, EndpointEjected, RequestServed)
         self.keys.serve(runtime)
@@ -146,6 +146,7 @@ class World:
         found = self.scripts.sites.get(key)
         if found is None:
             found = Site(key, address, port, self.chance(f"endpoint {key}"), host=host)
+            found.serving = partial(self.served_by, found)
             self.scripts.sites[key] = found
         return found
 
@@ -207,7 +208,7 @@ class World:
 
     async def answer(self, site: Site, plan: Plan, request: UpstreamRequest, peer: str) -> Answer | Failure:
         """What a place makes of a request, once there is a connection."""
-        request.endpoint, request.world, request.site = site.key, self, site
+        request.endpoint, request.serving = site.key, site.serving
         request.principal = peer.removeprefix("spiffe://")
         if not self.guards.has_rules or site.app is not None:
             return await (self._work if plan.capacity is None else self._in_turn)(site, plan, request)
@@ -238,7 +239,7 @@ class World:
             reacts = rule.reaction
             reaction = reacts if isinstance(reacts, Answer | Break) else await self._handle(reacts, request)
         elif site.app is not None:
-            reaction = await site.app.answer(request, site)
+            reaction = await site.app.answer(request)
         if isinstance(reaction, Answer):
             if reaction.delay:
                 await asyncio.sleep(reaction.delay)
@@ -279,6 +280,13 @@ class World:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+
+class _NoTls(Originator):
+    """In a simulation no byte is encrypted; who the caller is, the simulation says."""
+
+    def handshake(self, cluster: Cluster, endpoint: Endpoint | None, host: str) -> None:
+        """None, whatever the policy is."""
 
 
 _FINE: Answer | Break = Answer()
