@@ -34,6 +34,7 @@ BENCHMARKS = (
     "middleware",
     "cardinality",
     "simulation",
+    "clients",
     "import_time",
 )
 QUICK = {
@@ -49,6 +50,7 @@ QUICK = {
     "middleware": ("--rounds", "9"),
     "cardinality": ("--calls", "10000"),
     "simulation": ("--rounds", "1", "--calls", "1000"),
+    "clients": ("--rounds", "3", "--calls", "64"),
     "import_time": ("--rounds", "5"),
 }
 

@@ -6,6 +6,7 @@ refusals into requests' own family of errors.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,9 +120,29 @@ class ConsumedError(MeshError, requests.RequestException):
     """The body of a request was read to its end before, so that an empty one would be sent."""
 
 
+class _Session(requests.Session):
+    """requests' session, which does not look for proxies where none is used.
+
+    requests goes through all variables of the environment twice for that, a third of what a call costs.
+    """
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """As in requests; proxies only where an adapter of another kind was mounted."""
+        if not isinstance(self.get_adapter(url), MeshAdapter):
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        if self.trust_env and (verify is True or verify is None):
+            verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or verify
+        return {
+            "proxies": proxies or self.proxies,
+            "stream": self.stream if stream is None else stream,
+            "verify": self.verify if verify is None else verify,
+            "cert": self.cert if cert is None else cert,
+        }
+
+
 def governed_session(mesh: HasRuntime, *, raise_on_refusal: bool = False, **arguments: Any) -> requests.Session:
     """A :class:`requests.Session` governed by ``mesh``; ``arguments`` are those of :class:`MeshAdapter`."""
-    session = requests.Session()
+    session = _Session()
     adapter = MeshAdapter(mesh, raise_on_refusal=raise_on_refusal, **arguments)
     session.mount("http://", adapter)
     session.mount("https://", adapter)

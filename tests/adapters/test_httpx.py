@@ -284,7 +284,7 @@ except ImportError as error:
         ("httpx_async", ["httpx"], r"httpx2"),
         ("requests", ["requests"], r"MissingExtraError .*pip install 'proxyless-mesh\[requests\]'"),
         ("urllib3", ["urllib3"], r"MissingExtraError .*pip install 'proxyless-mesh\[requests\]'"),
-        ("requests", ["httpx", "httpx2"], r"requests"),
+        ("requests", ["httpx", "httpx2"], r"meshlib.adapters.requests"),
     ],
 )
 def test_a_client_whose_library_is_missing(verb: str, names: list[str], said: str) -> None:

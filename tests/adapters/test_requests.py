@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 
 from meshlib import Mesh, MeshError
 from meshlib.adapters.requests import MeshAdapter
@@ -72,6 +73,28 @@ def test_an_adapter_cannot_be_pickled(mesh: Mesh) -> None:
     """Its mesh belongs to the process."""
     with pytest.raises(MeshError, match="belongs to this process"):
         pickle.dumps(MeshAdapter(mesh))
+
+
+@pytest.mark.parametrize("trust_env", [True, False])
+def test_other_settings_of_the_environment_hold(mesh: Mesh, monkeypatch: pytest.MonkeyPatch, trust_env: bool) -> None:
+    """Those of a call, of the session and of the environment come together as in a bare session."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/bundle.pem")
+    with mesh.requests() as session, requests.Session() as bare:
+        for one in (session, bare):
+            one.trust_env, one.stream, one.cert = trust_env, True, "/cert.pem"
+        for verify in (None, True, False, "/own.pem"):
+            found = session.merge_environment_settings(URL, {}, None, verify, None)
+            assert found == bare.merge_environment_settings(URL, {}, None, verify, None)
+
+
+def test_an_adapter_of_another_kind_keeps_its_proxies(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mounted in a governed session, for what the mesh has no part in."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with mesh.requests() as session:
+        session.mount("http://elsewhere.example.com/", HTTPAdapter())
+        found = session.merge_environment_settings("http://elsewhere.example.com/", {}, None, None, None)
+        assert found["proxies"]["http"] == "http://127.0.0.1:1"
+        assert not session.merge_environment_settings(URL, {}, None, None, None)["proxies"]
 
 
 def test_proxies_are_not_used(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:

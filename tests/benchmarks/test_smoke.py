@@ -24,6 +24,7 @@ TINY = {
     "telemetry": ("--rounds", "1", "--calls", "2"),
     "middleware": ("--rounds", "1", "--calls", "2"),
     "simulation": ("--rounds", "1", "--calls", "20"),
+    "clients": ("--rounds", "1", "--calls", "8"),
     "import_time": ("--rounds", "1"),
 }
 

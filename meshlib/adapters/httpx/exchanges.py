@@ -74,10 +74,11 @@ class Head(RequestHead):
             port=target.port,
             target=(path or self.path).encode("ascii"),
         )
-        return core.Request(
-            method=self.method, url=url, headers=encoded(self.headers), content=self.body,
-            extensions=self.extensions(target.server_name, timeout),
-        )  # fmt: skip
+        request = core.Request(
+            method=self.method, url=url, content=self.body, extensions=self.extensions(target.server_name, timeout)
+        )
+        request.headers = encoded(self.headers)  # the constructor would look at each of them again
+        return request
 
     def outer_request(self, target: Target, path: str | None, timeout: float | None) -> Any:
         """The request of an attempt, for a transport of the application, which gets its timeouts with it."""

@@ -7,12 +7,9 @@ A backend is where httpcore gets its sockets from; it is part of its public inte
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Iterable
 from typing import Any
-
-import anyio
 
 from meshlib._outbound.attempt import Attempt, Lifetime, current_attempt, set_keepalive
 from meshlib._outbound.tls import Handshake
@@ -150,10 +147,6 @@ class AsyncStream(_Stream):
         except self._core.ConnectTimeout:
             if attempt is not None:
                 attempt.connect_time_out()
-            raise
-        except asyncio.CancelledError:  # a timeout of the mesh for one; httpcore forgets the socket then
-            with anyio.CancelScope(shield=True):
-                await self._stream.aclose()
             raise
         return self._upgraded(stream)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from meshlib._outbound.tls import Handshake
 from meshlib._runtime import forked
+from meshlib.adapters.httpx.connections import AsyncioBackend
 from meshlib.adapters.httpx.network import AsyncBackend, SyncBackend
 from meshlib.adapters.httpx.packages import Package
 from meshlib.errors import MeshError
@@ -120,7 +121,7 @@ class Pools:
                 self._context = self._package.api.create_ssl_context(**self._identity)
             arguments["ssl_context"] = self._context
         if self._is_async:
-            backend: Any = AsyncBackend(core.AnyIOBackend(), core, target.handshake)
+            backend: Any = AsyncBackend(AsyncioBackend(core), core, target.handshake)
             return core.AsyncConnectionPool(network_backend=backend, **arguments)
         return core.ConnectionPool(network_backend=SyncBackend(core.SyncBackend(), core, target.handshake), **arguments)
 

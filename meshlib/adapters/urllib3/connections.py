@@ -11,7 +11,7 @@ import http.client
 import io
 import socket
 import weakref
-from typing import Any
+from typing import Any, Final
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -22,6 +22,8 @@ from meshlib.adapters.urllib3.errors import PendingOverflowError
 from meshlib.errors import MeshError
 
 __all__ = ["MeshHTTPConnectionPool", "MeshHTTPSConnectionPool"]
+
+_CLOSE: Final = 0.005  # seconds that a socket may wait beyond the deadline
 
 
 class BoundedReader(io.RawIOBase):
@@ -40,7 +42,7 @@ class BoundedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         attempt = self._attempt
         wait = attempt.bound(self._own)
-        if wait != self._wait:  # a system call
+        if wait is None or self._wait is None or not 0.0 <= self._wait - wait <= _CLOSE:  # settimeout is a system call
             self._sock.settimeout(wait)
             self._wait = wait
         try:

@@ -53,6 +53,7 @@ class MeshPoolManager(urllib3.PoolManager):
     ) -> None:
         super().__init__(num_pools, headers, **connection_pool_kw)
         self._most = num_pools
+        self._plain: dict[tuple[str, str, int], urllib3.HTTPConnectionPool] = {}
         self.pool_classes_by_scheme = {"http": MeshHTTPConnectionPool, "https": MeshHTTPSConnectionPool}
         self.runtime = mesh.runtime
         self.originator = originator(mesh.runtime)
@@ -64,6 +65,7 @@ class MeshPoolManager(urllib3.PoolManager):
 
     def reset_after_fork(self) -> None:
         """For the process's fork hook: the child has no socket in common with its parent."""
+        self._plain = {}
         inherited, self.pools = self.pools, type(self.pools)(self._most)
         inherited.lock = threading.RLock()
         for key in inherited.keys():  # noqa: SIM118 - it cannot be iterated
@@ -94,11 +96,21 @@ class MeshPoolManager(urllib3.PoolManager):
         self, address: str, port: int, scheme: str, pool_kwargs: dict[str, Any] | None
     ) -> urllib3.HTTPConnectionPool:
         """The connections to one endpoint under one identity."""
-        return super().connection_from_host(address, port, scheme, pool_kwargs)
+        if pool_kwargs is not None:
+            return super().connection_from_host(address, port, scheme, pool_kwargs)
+        # urllib3 makes a key of all its arguments for each request, which costs more than a pick.
+        pool = self._plain.get((scheme, address, port))
+        if pool is None or pool.pool is None:  # closed, as one too many
+            pool = super().connection_from_host(address, port, scheme, None)
+            if len(self._plain) >= self._most:
+                self._plain.clear()
+            self._plain[scheme, address, port] = pool
+        return pool
 
     def clear(self) -> None:
         """Close the connections, and leave out mirrored copies that were not sent yet."""
         self.mirrors.close()
+        self._plain.clear()
         super().clear()
         self.mirrors = ThreadMirrors()
 
