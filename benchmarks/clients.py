@@ -32,7 +32,7 @@ from benchmarks.harness import (
     emit,
     emit_figure,
 )
-from benchmarks.upstream import serving
+from benchmarks.loopback_server import loopback_server
 from meshlib import Mesh
 
 __all__ = ["main"]
@@ -129,7 +129,7 @@ def added(comparison: Comparison, governed: str, bare: str) -> Median:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print; see the module."""
     options = arguments(__doc__ or "", rounds=60, calls=320, argv=argv)
-    with serving(ENDPOINTS) as ports:
+    with loopback_server(ENDPOINTS) as ports:
         one_by_one = measure_sync(ports, rounds=options.rounds, calls=options.calls)
         at_once = asyncio.run(measure_async(ports, rounds=options.rounds, calls=options.calls))
     emit(one_by_one)
