@@ -110,10 +110,19 @@ class _Reading:
 
     def told(self, findings: Iterable[Finding]) -> Iterator[Finding]:
         """The findings of reading, in Istio's words where its code says the same, and what its code says besides."""
+        told: set[tuple[str, str, str]] = set()
         for entry in (*findings, *self._more):
             if _is_about_order(entry) or id(entry) in self._repeated:
                 continue
-            yield entry if id(entry) in self._outdated else _in_istios_words(self._replaced.get(id(entry), entry))
+            if id(entry) in self._outdated:
+                yield entry
+                continue
+            translated = _in_istios_words(self._replaced.get(id(entry), entry))
+            key = (translated.code, translated.resource, translated.message)
+            # Of the same message about one object Istio tells the first.
+            is_told = key in told and translated.code.startswith("IST")
+            told.add(key)
+            yield entry if is_told else translated
 
     def observe(self, document: Document, found: list[Finding]) -> None:
         refused = [entry for entry in found if entry.code in _SCHEMA]

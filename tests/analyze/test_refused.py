@@ -91,6 +91,7 @@ def test_istio_does_not_know_what_a_later_definition_replaces() -> None:
     good = bad.replace("protocol: X", "protocol: HTTP")
     assert [one.code for one in check(f"{head}{bad}\n---\n{head}{good}\n")] == ["MESH071"]
     assert [one.code for one in check(f"{head}{good}\n---\n{head}{bad}\n")] == ["IST0106"]
+    assert [one.code for one in check(f"{head}{bad}\n---\n{head}{bad}\n")] == ["MESH071", "IST0106"]
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,20 @@ def test_a_host_twice_at_a_port_conflicts_with_everybody(servers: list[str], con
     found = [one for one in check(text) if one.code == "IST0145"]
     assert [one.message.partition(", hosts ")[2] for one in found] == [f"{hosts})." for hosts in conflicts]
     assert {one.resource for one in found} <= {"Gateway default/a"}
+
+
+def test_the_same_message_about_an_object_is_istios_once() -> None:
+    """As Istio counts them; each place is told, the others with our code."""
+    text = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a, namespace: default}
+spec: {host: a.com, subsets: [{name: a_b}, {name: a_c}, {name: a_b}]}
+"""
+    told = [(one.code, one.field) for one in check(text) if one.code in ("IST0106", "MESH077")]
+    assert sorted(told) == [
+        ("IST0106", "spec.subsets[0].name"),
+        ("IST0106", "spec.subsets[1].name"),
+        ("IST0106", "spec.subsets[2].name"),
+        ("MESH077", "spec.subsets[2].name"),
+    ]

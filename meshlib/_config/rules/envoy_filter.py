@@ -43,9 +43,8 @@ def _check_patch(patch: EnvoyConfigObjectPatch, path: Path, report: Report) -> N
         return
     match = patch.match
     if match is None or _check_version(match, (*path, "match", "proxy", "proxyVersion"), report):
-        if match is not None:
-            _check_match(patch.apply_to or "", match, (*path, "match"), report)
-        _check_value(patch, (*path, "patch", "value"), report)
+        if match is None or _check_match(patch.apply_to or "", match, (*path, "match"), report):
+            _check_value(patch, (*path, "patch", "value"), report)
 
 
 def _check_value(patch: EnvoyConfigObjectPatch, path: Path, report: Report) -> None:
@@ -82,20 +81,24 @@ def _check_version(match: EnvoyConfigObjectMatch, path: Path, report: Report) ->
     return True
 
 
-def _check_match(apply_to: str, match: EnvoyConfigObjectMatch, path: Path, report: Report) -> None:
+def _check_match(apply_to: str, match: EnvoyConfigObjectMatch, path: Path, report: Report) -> bool:
+    """Whether Istio goes on to the value: it does not after a wrong match of filters."""
     is_written = any((match.listener, match.route_configuration, match.cluster, match.waypoint))
     if not is_written:
-        return
+        return True
     wanted = "Envoy filter: applyTo for {} class objects cannot have non {} match"
     if apply_to in _LISTENERS:
         if match.listener is None:
             report.add("MESH083", path, wanted.format("listener", "listener"))
         elif match.listener.filter_chain is not None and match.listener.filter_chain.filter is not None:
+            count = sum(problem.code != "MESH085" for problem in report.problems)
             _check_filter(apply_to, match.listener.filter_chain.filter, (*path, "listener"), report)
+            return count == sum(problem.code != "MESH085" for problem in report.problems)
     elif apply_to in _ROUTES and match.route_configuration is None:
         report.add("MESH083", path, wanted.format("http route", "route configuration"))
     elif apply_to == "CLUSTER" and match.cluster is None:
         report.add("MESH083", path, wanted.format("cluster", "cluster"))
+    return True
 
 
 def _check_filter(apply_to: str, match: FilterMatch, path: Path, report: Report) -> None:
