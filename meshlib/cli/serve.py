@@ -66,7 +66,7 @@ def serve(
         raise UnreadableError(str(missing)) from None
     from meshlib.adapters.asgi import MeshMiddleware
 
-    mesh = _load(inputs)
+    mesh = _load(inputs, certificates)
     governed = MeshMiddleware(_application(app), mesh, trusted_proxies=trusted_proxy, health_paths=health_path)
     address, number = _place(mesh, host, port)
     config = uvicorn.Config(governed, host=address, port=number, lifespan="auto")
@@ -79,12 +79,12 @@ def serve(
         uvicorn.Server(config).run()
 
 
-def _load(inputs: Inputs) -> Mesh:
+def _load(inputs: Inputs, certificates: str | None) -> Mesh:
     from meshlib.mesh import Mesh
 
     paths: list[Any] = [*inputs.paths, *([inputs.mesh_config] if inputs.mesh_config else [])]
     try:
-        return Mesh.load(paths, workload=workload_of(inputs), strict=inputs.strict)
+        return Mesh.load(paths, workload=workload_of(inputs), certificates=certificates, strict=inputs.strict)
     except SourceError as error:
         raise UnreadableError(str(error)) from error
     except ConfigError as error:
@@ -136,6 +136,6 @@ def _context(mesh: Mesh, certificates: str | None, port: int) -> ssl.SSLContext 
     from meshlib.security import server_context
 
     try:
-        return server_context(certificates, is_peer_required=mesh.snapshot.security.mode_of(port) == "STRICT")
+        return server_context(mesh, port=port)
     except (SourceError, ssl.SSLError) as error:
         raise UnreadableError(str(error)) from error

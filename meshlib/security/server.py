@@ -8,8 +8,9 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
+from meshlib._runtime import Runtime
 from meshlib.security.files import CertificateFiles, find_certificates
 
 __all__ = ["RenewingContext", "server_context"]
@@ -20,17 +21,30 @@ _LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the files."""
 
 
+class HasRuntime(Protocol):
+    """A :class:`meshlib.Mesh`, as far as a context needs it."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where the configuration in force is."""
+        ...
+
+
 def server_context(
-    certificates: str | os.PathLike[str] | None = None,
+    workload: HasRuntime | str | os.PathLike[str] | None = None,
     *,
-    is_peer_required: bool = True,
+    port: int = 0,
+    is_peer_required: bool | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> ssl.SSLContext:
     """A context for a server of this workload, for uvicorn, aiohttp.web, gunicorn and whatever takes one.
 
-    ``certificates`` is a directory in the layout of Istio's mounts; None looks where
-    Istio puts them. Clients must show a certificate of the same root, or at least may
-    show one if ``is_peer_required`` is false. TLS 1.2 and later, as in Istio.
+    ``workload`` is a :class:`meshlib.Mesh`, with the certificates that it was loaded
+    with, or their directory in the layout of Istio's mounts; None looks where Istio puts
+    them. Clients must show a certificate of the same root, or at least may show one if
+    ``is_peer_required`` is false. None: with a mesh as PeerAuthentication says of
+    ``port`` when the context is made (STRICT: must), else true. A mode that changes
+    later is for the middleware to enforce. TLS 1.2 and later, as in Istio.
 
     A renewed set of files is used for the next handshake, without a restart; open
     connections stay. A set that is half written is not used: the one before stays.
@@ -38,7 +52,15 @@ def server_context(
     Raises :class:`meshlib.errors.SourceError` without files, :class:`ssl.SSLError` if
     they do not fit each other.
     """
-    files = find_certificates(certificates)
+    directory: str | os.PathLike[str] | None
+    if workload is None or isinstance(workload, str | os.PathLike):
+        directory, is_strict = workload, True
+    else:
+        runtime = workload.runtime
+        directory = runtime.certificates
+        is_strict = runtime.published.snapshot.security.mode_of(port) == "STRICT"
+    files = find_certificates(directory)
+    is_peer_required = is_strict if is_peer_required is None else is_peer_required
     return RenewingContext(files, is_peer_required=is_peer_required, now=now).context
 
 

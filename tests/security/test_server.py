@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from meshlib import Mesh, Workload
 from meshlib._inbound.certificates import identity_of_tls
 from meshlib.errors import SourceError
 from meshlib.security import DevelopmentCA, server_context
@@ -134,3 +135,27 @@ async def test_missing_files_are_one_clear_error(tmp_path: Path) -> None:
     """The error says where was looked, for what, and how to make some."""
     with pytest.raises(SourceError, match=r"has no cert-chain\.pem, key\.pem and root-cert\.pem.*meshlib ca issue"):
         server_context(tmp_path)
+
+
+MODES = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  mtls: {mode: STRICT}
+  portLevelMtls: {8081: {mode: PERMISSIVE}}
+"""
+
+
+@pytest.mark.parametrize(("port", "is_required"), [(0, True), (8080, True), (8081, False)])
+async def test_a_mesh_knows_its_certificates_and_its_mode(tmp_path: Path, port: int, is_required: bool) -> None:
+    """``server_context(mesh)``: a client without a certificate gets in where PeerAuthentication lets it."""
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path / "server", service_account="web")
+    mesh = Mesh.load(
+        MODES, workload=Workload(namespace="shop", labels={"app": "web"}), certificates=tmp_path / "server"
+    )
+    async with serving(server_context(mesh, port=port)) as number:
+        assert (await ask(number, tmp_path / "server", tmp_path / "server"))[0] == ca_id("web")
+        assert await is_turned_away(number, tmp_path / "server", None) is is_required
+    assert server_context(mesh, is_peer_required=False).verify_mode is ssl.CERT_OPTIONAL
