@@ -24,7 +24,7 @@ from meshlib._engine.recording import Recorder
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set_exchange_headers
-from meshlib._http import Headers, HeadersView, Outcome
+from meshlib._http import Headers, HeadersView, Outcome, RequestHead
 from meshlib._snapshot.routes import Forward
 from meshlib.events import ExchangeFinished
 
@@ -223,13 +223,22 @@ class Exchange(Attempts):
 
     def mutate_response(self, headers: Headers) -> None:
         """Apply the route's operations and its CORS policy to the header fields of a response, in place."""
-        apply_levels(self.response_levels, headers, self.request, now=self.published.clock.time())
+        if self.response_levels:
+            apply_levels(self.response_levels, headers, self._sent(), now=self.published.clock.time())
         if self.cors_fields is not None:
             headers.update(self.cors_fields)
         for cookie in self.cookies:
             headers.add("set-cookie", cookie)
         if self.recorder is not None:  # logs have what the caller gets
             self.response_headers = headers
+
+    def _sent(self) -> RequestHead:
+        """The request as it was sent: what operations on the response see of it (Envoy 1.39)."""
+        request = self.request
+        if self._path is None and self._authority is None:
+            return request
+        authority, path, port = self.sent_authority, self.sent_path, request.port
+        return RequestHead(request.method, request.scheme, authority, path, self.headers, port=port, host=request.host)
 
     def abandon(self) -> None:
         """The driver gives up: the caller went away, or raised. Steps that are closed do it themselves."""

@@ -93,6 +93,15 @@ OBSERVED = [
         headers=FOREIGN,
     ),
     observed(
+        "operations on the response see the request as it was sent",
+        rule(
+            "rewrite: {uri: /q, authority: h.example.com}, headers: {request: {set: {x-a: '1'}}, "
+            "response: {set: {x-seen: '%REQ(:path)% %REQ(:authority)% %REQ(x-a)%'}}}, "
+            f"match: [{{uri: {{prefix: /a}}}}], {TO_A}"
+        ),
+        {"status": 200, "path": "/q/b", "headers": {"x-seen": "/q/b h.example.com 1"}},
+    ),
+    observed(
         "an empty Origin is none",
         rule(f"corsPolicy: {{allowOrigins: [{{exact: '*'}}], allowCredentials: true}}, {TO_A}"),
         {"status": 200, "headers_absent": ["access-control-allow-origin", "access-control-allow-credentials"]},
