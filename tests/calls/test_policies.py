@@ -12,6 +12,7 @@ from meshlib.errors import CallTimeoutError
 from meshlib.events import AttemptFinished, ExchangeFinished
 from meshlib.testing import VirtualClock, run_virtual
 from tests.calls.meshes import (
+    CONFIG,
     EITHER,
     NO_RETRY,
     RETRY,
@@ -207,3 +208,47 @@ def test_an_unknown_function_is_not_replayed_when_that_may_hurt(method: str | No
     with pytest.raises(ConnectionRefusedError):
         call_sync(mesh, script, method=method)
     assert script.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("route", "seconds", "attempts"),
+    [
+        ("name: plain", 5.0, 3),
+        ("timeout: 3s", 3.0, 2),
+        ("retries: {attempts: 1, perTryTimeout: 1s, retryOn: reset, backoff: 1ms}", 2.0, 2),
+        ("retries: {attempts: 0}", 5.0, 1),
+        ("timeout: 1s, retries: {attempts: 0}", 1.0, 1),
+    ],
+)
+def test_a_destination_rule_has_defaults_for_routes(route: str, seconds: float, attempts: int) -> None:
+    """The form of the founding article: timeout and retryPolicy hold where the route sets none."""
+    clock, begun = VirtualClock(), []
+    mesh = load(route, traffic="timeout: 5s, retryPolicy: {attempts: 3, perTryTimeout: 2s, retryOn: 5xx}", clock=clock)
+    assert {finding.code for finding in mesh.findings} == {"MESH030"}
+
+    @mesh.call("ratings")
+    async def ratings() -> None:
+        begun.append(clock.monotonic())
+        await asyncio.sleep(60)
+
+    with pytest.raises(CallTimeoutError):
+        run_virtual(ratings(), clock)
+    assert clock.monotonic() == pytest.approx(seconds, abs=0.03)
+    assert len(begun) == attempts
+    assert_at_rest(mesh)
+
+
+def test_the_defaults_of_a_subset_come_before_those_of_its_host() -> None:
+    """As all of a subset's policy does."""
+    clock = VirtualClock()
+    mesh = load("name: plain", traffic="timeout: 5s", clock=clock)
+    text = CONFIG.replace("ROUTE", "name: plain").replace("TRAFFIC", "timeout: 5s")
+    text = text.replace("destination: {host: ratings}", "destination: {host: ratings, subset: v2}")
+    mesh.publish(text.replace("{name: v2, ", "{name: v2, trafficPolicy: {timeout: 2s}, "))
+
+    async def ratings() -> None:
+        await asyncio.sleep(60)
+
+    with pytest.raises(CallTimeoutError):
+        run_virtual(mesh.run("ratings", ratings), clock)
+    assert clock.monotonic() == 2.0
