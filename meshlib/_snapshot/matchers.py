@@ -263,5 +263,5 @@ def header_values(headers: HeadersView, name: str) -> list[str]:
     """The values of a field as Envoy matches them; ``name`` in lower case."""
     values = headers.getall(name, [])
     if len(values) > 1 and name in INLINE_HEADERS:
-        return [",".join(values)]
+        return [",".join(filter(None, values))]  # Envoy 1.39: an empty occurrence adds nothing
     return values

@@ -102,6 +102,12 @@ OBSERVED = [
         {"status": 200, "path": "/q/b", "headers": {"x-seen": "/q/b h.example.com 1"}},
     ),
     observed(
+        "an empty occurrence of a joined field adds nothing",
+        rule(f"name: found, match: [{{headers: {{user-agent: {{exact: 'a,b'}}}}}}], {TO_A}"),
+        {"status": 200, "route": "found"},
+        headers=[["user-agent", ""], ["user-agent", "a"], ["user-agent", ""], ["user-agent", "b"]],
+    ),
+    observed(
         "an empty Origin is none",
         rule(f"corsPolicy: {{allowOrigins: [{{exact: '*'}}], allowCredentials: true}}, {TO_A}"),
         {"status": 200, "headers_absent": ["access-control-allow-origin", "access-control-allow-credentials"]},
