@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["ATTRIBUTES", "MAPS", "ExpressionError"]
 
 
-_FLAGS: Final = (
-    "LH UH UT LR UR UF UC UO NR DI FI RL UAEX RLSE DC URX SI IH DPE UMSDR RFCF NFCF DT UPE NC OM DF DO"
-).split()
-"""Envoy's response flags by the number of their bit."""
+_FLAGS: Final = "LH UH UT LR UR UF UC UO NR DI FI RL UAEX RLSE DC URX SI IH DPE UMSDR RFCF NFCF DT UPE NC OM DF DO"
+_BITS: Final[Mapping[str, int]] = {flag: 1 << bit for bit, flag in enumerate(_FLAGS.split())}
+"""Envoy's response flags by their number."""
 
 
 class ExpressionError(Exception):
@@ -64,7 +63,7 @@ def _request_headers(facts: Facts) -> Headers:
 
 def _flags(facts: Facts) -> int:
     """The sum of Envoy's numbers of the response flags."""
-    return sum(1 << _FLAGS.index(flag) for flag in facts.flags)
+    return sum(_BITS.get(flag, 0) for flag in facts.flags)
 
 
 def _backend_latency(facts: Facts) -> timedelta | None:
