@@ -102,15 +102,17 @@ def test_outage(case: dict[str, Any], answers: Answers) -> None:
     assert answers[case["id"]] == {name: case["expect"][name] for name in COMPARED}
 
 
+@pytest.mark.parametrize("package", ["httpx", "httpx2"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_outage_on_asyncio(case: dict[str, Any]) -> None:
-    """Through httpx.AsyncClient, on virtual time."""
+def test_outage_on_asyncio(case: dict[str, Any], package: str) -> None:
+    """Through the AsyncClient of httpx and of httpx2, on virtual time."""
+    pytest.importorskip(package)
     clock = VirtualClock()
-    got = run_virtual(play_async(case, clock), clock)
+    got = run_virtual(play_async(case, clock, package), clock)
     assert got == {name: case["expect"][name] for name in COMPARED}
 
 
-async def play_async(case: dict[str, Any], clock: VirtualClock) -> dict[str, Any]:
+async def play_async(case: dict[str, Any], clock: VirtualClock, package: str) -> dict[str, Any]:
     finished: list[ExchangeFinished] = []
     async with scripted_server(case["upstream"]) as server:
         mesh = Mesh.load(case["resources"].replace("PORT", str(server.port)), clock=clock)
@@ -118,6 +120,6 @@ async def play_async(case: dict[str, Any], clock: VirtualClock) -> dict[str, Any
         request = case["request"]
         headers = {name: value for name, value in request["headers"].items() if name != "content-length"}
         body = (request.get("body") or "").encode() or None
-        async with mesh.httpx_async(timeout=None) as client:
+        async with mesh.httpx_async(timeout=None, package=package) as client:
             reply = await client.request(request["method"], request["url"], headers=headers, content=body)
     return facts(reply.status_code, reply.text, finished, server)
