@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 from multidict import CIMultiDict
 
 from meshlib._engine.commands import LocalReply
 from meshlib._engine.exchange import Exchange
+from meshlib._http import Failure, FailureKind
+from meshlib._outbound.tls import handshake_reason
+from meshlib.adapters.aiohttp.connections import PendingOverflowError
 from meshlib.errors import RefusedError
 
-__all__ = ["BodyTimeoutError", "MeshConnectionError", "MeshResponseError", "MeshTimeoutError", "refusal_error"]
+__all__ = [
+    "BodyTimeoutError",
+    "MeshConnectionError",
+    "MeshResponseError",
+    "MeshTimeoutError",
+    "failure",
+    "refusal_error",
+]
 
 _CONNECTION_FLAGS = frozenset(("UF", "UC", "UR", "LR", "UPE"))
 
@@ -56,3 +68,25 @@ def refusal_error(exchange: Exchange, reply: LocalReply, request: aiohttp.Client
         error.message = reply.details
         error.headers = CIMultiDict(reply.headers)
     return error
+
+
+def failure(error: aiohttp.ClientError | OSError) -> Failure:
+    """What aiohttp raised, in Envoy's words; the application's own timeouts and mistakes are raised again."""
+    match error:
+        case PendingOverflowError():
+            return Failure(FailureKind.OVERFLOW, sent=False, error=error)
+        case aiohttp.ConnectionTimeoutError():
+            return Failure(FailureKind.CONNECT_TIMEOUT, sent=False, error=error)
+        case asyncio.TimeoutError():
+            raise error
+        case aiohttp.ClientConnectorError():
+            return Failure(FailureKind.CONNECT_FAILURE, sent=False, error=error, detail=handshake_reason(error))
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return Failure(FailureKind.TERMINATION, sent=True, error=error)
+        case aiohttp.ClientResponseError() if error.status == 400 or not error.status:
+            # aiohttp's parser gave up on what the upstream sent.
+            return Failure(FailureKind.PROTOCOL_ERROR, sent=True, error=error)
+        case OSError() if not isinstance(error, aiohttp.ClientError):
+            return Failure(FailureKind.TERMINATION, sent=True, error=error)
+        case _:
+            raise error
