@@ -100,6 +100,9 @@ function tidy(groups) {
   return rest.length ? [...subsets, { subset: "", endpoints: rest }] : subsets;
 }
 
+// An identity with or without its scheme, as certificates and rules have it.
+const bare = (identity) => identity.replace(/^spiffe:\/\//, "");
+
 // Who calls us: peers by their identity; those without one only where no mesh of this process calls us.
 function addServed(live, node, edges) {
   for (const member of live.members) {
@@ -109,7 +112,7 @@ function addServed(live, node, edges) {
       const match = /\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(one.principal);
       if (!match && isCalledHere) continue;
       const from = match ? `${match[2]}.${match[1]}` : "clients without identity";
-      if (isCalledHere && live.members.some((other) => other.workload.spiffe_id === one.principal)) continue;
+      if (isCalledHere && live.members.some((other) => bare(other.workload.spiffe_id) === bare(one.principal))) continue;
       node(from, { title: match ? title(from, live) : from });
       const name = `${from} → ${to}`, security = match ? "mtls" : "plaintext", served = servedKey(member, one);
       const known = edges.get(name)?.parts.find((part) => !part.cluster);
