@@ -26,6 +26,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 _HOP_BY_HOP: Final = frozenset(
     "connection expect keep-alive proxy-authenticate proxy-connection te trailer transfer-encoding upgrade".split()
 )
+_TRAILERS: Final = "trailers"
 _OUTSIDE: Final = (
     "x-request-id",  # a gateway gives its own
     "x-envoy-internal",
@@ -76,6 +77,8 @@ def request_headers(
     gone.update(part.strip().lower() for name, value in pairs if name == "connection" for part in value.split(","))
     gone.discard("host")
     headers = CIMultiDict((name, value) for name, value in pairs if name not in gone)
+    if any(part.strip() == _TRAILERS for name, value in pairs if name == "te" for part in value.split(",")):
+        headers["te"] = _TRAILERS  # all that Envoy leaves of it
     if source:
         headers[XFF] = ",".join([*headers.getall(XFF, []), source])
     if not hops.count or "x-forwarded-proto" not in headers:
