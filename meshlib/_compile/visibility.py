@@ -231,13 +231,14 @@ def host_owners(rules: Iterable[BoundVirtualService]) -> HostIndex[BoundVirtualS
     return index
 
 
-def imported_services(listeners: Iterable[EgressListener], registry: Registry, namespace: str) -> dict[str, Service]:
+def imported_services(listeners: Sequence[EgressListener], registry: Registry, namespace: str) -> dict[str, Service]:
     """The services clusters are made for: those imported, and those that imported VirtualServices send to."""
     found: dict[str, Service] = {}
+    is_whole = all(listener.port is None for listener in listeners)
     for listener in listeners:
         for service in listener.services:
             add_service(found, service)
-        if listener.port is None and all(host in found for host in registry.hosts()):
+        if is_whole and all(host in found for host in registry.hosts()):
             # Nothing is left that a VirtualService could bring in.
             continue
         for rule in listener.rules:

@@ -342,3 +342,30 @@ def test_servers_of_a_gateway_collide_by_what_is_written(hosts: str, outcome: st
         workload=Workload(namespace="shop", labels={"istio": "ingress"}, gateway=True),
     )
     assert mesh.explain("GET", "https://b.example.com/").outcome == outcome
+
+
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: default}
+spec:
+  egress:
+  - {port: {number: 80, protocol: HTTP, name: http}, hosts: ["*/*"]}
+  - {hosts: ["*/shop.example.com"]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a, namespace: default}
+spec:
+  hosts: [a.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 8080, name: more, protocol: HTTP}]
+---
+"""
+
+
+def test_a_virtual_service_brings_in_further_ports_of_an_imported_service() -> None:
+    """One egress listener imports port 80 only; the destination of another one's rule has port 8080."""
+    to_more = "route: [{destination: {host: a.example.com, port: {number: 8080}}}]"
+    mesh = Mesh.load(SIDECAR + rule(to_more))
+    assert mesh.explain("GET", "http://shop.example.com/").targets[0].endpoints == 1
