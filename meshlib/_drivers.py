@@ -13,7 +13,7 @@ from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._timers import Timers
 
-__all__ = ["AsyncTransport", "SyncTransport", "adrive", "agovern", "drive", "take_turn"]
+__all__ = ["AsyncTransport", "SyncTransport", "adrive", "agovern", "drive", "govern", "take_turn"]
 
 
 class AsyncTransport(Protocol):
@@ -136,6 +136,26 @@ async def take_turn(wait: Wait) -> None:
     if wait.ticket.subscribe(wake):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(turn.wait(), wait.seconds)
+
+
+def govern(exchange: Exchange, transport: SyncTransport) -> Reply:
+    """Run an exchange on the current thread, as :func:`drive` does; most need no generator for it."""
+    try:
+        start = exchange.start()
+        if start is None:
+            steps = exchange.steps()
+        elif isinstance(start, Send):
+            outcome = transport.send(start)
+            reply = exchange.settle(outcome)
+            if reply is not None:
+                return reply
+            steps = exchange.resume(outcome)
+        else:
+            return start
+    except BaseException:
+        exchange.abandon()
+        raise
+    return drive(steps, transport)
 
 
 def drive(steps: Steps, transport: SyncTransport) -> Reply:

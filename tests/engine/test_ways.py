@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib._drivers import adrive, agovern
+from meshlib._drivers import adrive, agovern, drive, govern
 from meshlib._engine.exchange import Exchange
 from meshlib._http import FailureKind
 from meshlib._random import system_chance
@@ -28,7 +28,7 @@ from meshlib._snapshot.routes import (
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib._timers import Timers
 from meshlib.telemetry.recorder import Telemetry
-from meshlib.testing import Answer, ScriptedTransport, VirtualClock, run_virtual
+from meshlib.testing import Answer, ScriptedTransport, SyncScriptedTransport, VirtualClock, run_virtual
 from meshlib.workload import Workload
 from tests.mesh_builders import AT_REST, begin, counters, make_cluster, make_runtime, make_snapshot
 
@@ -148,3 +148,29 @@ def test_both_ways_show_the_same(action: dict[str, Any], policies: list[TrafficP
         assert first == second
     assert ways[0].events == ways[1].events
     assert ways[0].metrics.store.totals() == ways[1].metrics.store.totals()
+
+
+@given(
+    action=st.fixed_dictionaries(
+        {name: ACTIONS[name] for name in ("timeout", "rewrite", "hash_keys", "response_levels")}
+    ),
+    policies=st.lists(st.sampled_from(POLICIES), min_size=1, max_size=2),
+    script=st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=3),
+)
+def test_both_ways_of_a_thread_show_the_same(
+    action: dict[str, Any], policies: list[TrafficPolicy], script: list[Any]
+) -> None:
+    """``govern`` and ``drive``; without retries, whose pauses would be real."""
+    names = (OTHER.replace("|v2|", "||"), OTHER)
+    clusters = [make_cluster(1, 2, 3, policy=one, name=name) for one, name in zip(policies, names, strict=False)]
+    seen = []
+    for way in (lambda one, to: drive(one.steps(), to), govern):
+        runtime, transport = make_runtime(make_snapshot(*clusters, **action)), SyncScriptedTransport(*script)
+        for _ in range(3):
+            exchange = begin(runtime, path="/old/x?q")
+            reply = way(exchange, transport)
+            exchange.finish(3)
+            sends = [(send.endpoint, send.attempt, send.timeout, send.path) for send in transport.sends]
+            seen.append((reply.status, exchange.flags, list(exchange.headers.items()), sends))
+        assert counters(runtime) == AT_REST
+    assert seen[:3] == seen[3:]

@@ -7,7 +7,7 @@ import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from meshlib._drivers import adrive
+from meshlib._drivers import agovern
 from meshlib._engine.commands import Copy, Send
 from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
@@ -50,7 +50,7 @@ class AsyncMeshTransport(AsyncBaseTransport):
         shared = self._shared
         head = shared.begin(request)
         sender = _AsyncSender(shared, head, self._copies)
-        reply = await adrive(head.exchange.steps(), sender, self._loop_timers())
+        reply = await agovern(head.exchange, sender, self._loop_timers())
         if type(reply) is not Response:
             return shared.local(reply, head.exchange)
         body = shared.package.async_body(shared.package, reply.handle.stream, head.attempt, head.exchange)

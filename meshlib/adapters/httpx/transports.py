@@ -6,7 +6,7 @@ import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from meshlib._drivers import drive
+from meshlib._drivers import govern
 from meshlib._engine.commands import Copy, Send
 from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
@@ -53,7 +53,7 @@ class MeshTransport(BaseTransport):
         shared = self._shared
         head = shared.begin(request)
         sender = _Sender(shared, head, self._mirrors)
-        reply = drive(head.exchange.steps(), sender)
+        reply = govern(head.exchange, sender)
         if type(reply) is not Response:
             return shared.local(reply, head.exchange)
         body = shared.package.body(shared.package, reply.handle.stream, head.attempt)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import urllib3
 from urllib3.util import Retry, parse_url
 
-from meshlib._drivers import drive
+from meshlib._drivers import govern
 from meshlib._engine.commands import LocalReply
 from meshlib._http import Response
 from meshlib._outbound.mirrors import ThreadMirrors
@@ -166,7 +166,7 @@ class MeshHost:
             arguments,
         )
         exchange = governed.exchange = manager.runtime.begin(governed, governed.headers, governed.can_replay)  # type: ignore[arg-type]
-        reply = drive(exchange.steps(), governed)
+        reply = govern(exchange, governed)
         if type(reply) is Response:
             response: urllib3.HTTPResponse = reply.handle
             attach(response, exchange, governed.attempt)
