@@ -176,25 +176,32 @@ def unite_endpoints(services: Iterable[Service]) -> None:
 
 
 def share_endpoints(parts: Sequence[Service]) -> None:
-    """Endpoints are for a port by its name, whatever its number in the other parts; so has it Istio 1.31.
+    """A part that resolves names has all endpoints of its port numbers, another the addresses of its port names.
 
-    A part that resolves no names leaves those of the others out.
+    So has it Istio 1.31, whose control plane lists the former in the cluster and sends the latter apart.
     """
-    named: dict[str, tuple[Endpoint, ...]] = {}
+    by_name: dict[str, tuple[Endpoint, ...]] = {}
+    by_number: dict[int, tuple[Endpoint, ...]] = {}
     names: dict[int, str] = {}
     for part in parts:
+        is_single = part.resolution is Resolution.DNS_ROUND_ROBIN
         for port in part.ports:
             names.setdefault(port.number, port.name)
-            known = named.get(port.name, ())
-            single = part.resolution is Resolution.DNS_ROUND_ROBIN and known
-            named[port.name] = known if single else known + part.endpoints.get(port.number, ())
+            endpoints = part.endpoints.get(port.number, ())
+            by_name[port.name] = joined(by_name.get(port.name, ()), endpoints, is_single=is_single)
+            by_number[port.number] = joined(by_number.get(port.number, ()), endpoints, is_single=is_single)
+    addresses = {name: tuple(one for one in found if not is_name(one.address)) for name, found in by_name.items()}
     for part in parts:
-        numbers = {**names, **{port.number: port.name for port in part.ports}}
-        takes_names = part.resolution in NAMED
-        part.endpoints = {
-            number: tuple(one for one in named[name] if takes_names or not is_name(one.address))
-            for number, name in numbers.items()
-        }
+        if part.resolution in NAMED:
+            part.endpoints = dict(by_number)
+        else:
+            own = {**names, **{port.number: port.name for port in part.ports}}
+            part.endpoints = {number: addresses[name] for number, name in own.items()}
+
+
+def joined(known: tuple[Endpoint, ...], more: tuple[Endpoint, ...], *, is_single: bool) -> tuple[Endpoint, ...]:
+    """Both, the older first; an entry of which only one address counts adds none to others."""
+    return known if is_single and known else known + more
 
 
 def with_aliases(services: list[Service]) -> list[Service]:
