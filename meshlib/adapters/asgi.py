@@ -197,6 +197,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) 
         return
     await receive()  # the handshake: nothing can be answered before
     if "websocket.http.response" in (scope.get("extensions") or {}):
+        headers = [pair for pair in headers if pair[0] != b"content-length"]  # servers add it; older ones a second time
         await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": refused.body})
     else:

@@ -33,7 +33,7 @@ async def tunnel(
         )
     except aiohttp.WSServerHandshakeError as error:
         found = CIMultiDictProxy(Headers(error.headers or {}))
-        raw = [pair for pair in response_headers(found, service_time=None) if pair[0] != b"content-length"]
+        raw = response_headers(found, service_time=None)
         await refuse_websocket(scope, send, error.status if error.status != 101 else 502, raw, b"")
         return
     async with upstream:
@@ -74,6 +74,7 @@ def _sendable(code: int | None) -> int:
 async def refuse_websocket(scope: Scope, send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
     """Answer the handshake with a status, where the server can; else it says 403 by itself."""
     if "websocket.http.response" in (scope.get("extensions") or {}):
+        headers = [pair for pair in headers if pair[0] != b"content-length"]  # servers add it; older ones a second time
         await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": body})
     else:
