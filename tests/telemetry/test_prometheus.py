@@ -62,6 +62,7 @@ kind: ClientPolicy
 metadata: {name: ratings}
 spec: {hosts: [ratings], circuitBreaker: {consecutiveFailures: 1000, openFor: 1s}}
 """
+CALLS = {("client", "productpage"), ("productpage", "details"), ("productpage", "reviews"), ("reviews", "ratings")}
 EDGES = 'sum by (source_app, destination_service_name) (istio_requests_total{reporter="source"})'
 
 pytestmark = pytest.mark.skipif(
@@ -184,6 +185,11 @@ def test_every_query_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
     assert 0 < float(total["value"][1]) <= metrics.value("istio_requests_total")
 
 
+def edges(port: int) -> set[tuple[str, str]]:
+    """Who calls whom, as far as it was scraped."""
+    return {(one["metric"]["source_app"], one["metric"]["destination_service_name"]) for one in ask(port, EDGES)}
+
+
 async def test_the_demo_fills_the_dashboard(tmp_path: Path) -> None:
     """Each of its workloads scraped at the live page; a breaker, which its own rules do not have, is added to them."""
     rules = tmp_path / "rules"
@@ -200,11 +206,7 @@ async def test_the_demo_fills_the_dashboard(tmp_path: Path) -> None:
         jobs = [job(name, place, metrics_path="/stats/prometheus", params={"member": [name]}) for name in members]
         with prometheus(tmp_path, *jobs) as port:
             assert await asyncio.to_thread(unanswered, port) == set()
-            edges = await asyncio.to_thread(ask, port, EDGES)
+            assert await asyncio.to_thread(wait_for, lambda: edges(port) >= CALLS), edges(port)
     finally:
         interrupted.set()
         await run
-    found = {(one["metric"]["source_app"], one["metric"]["destination_service_name"]) for one in edges}
-    assert found >= {
-        ("client", "productpage"), ("productpage", "details"), ("productpage", "reviews"), ("reviews", "ratings")
-    }  # fmt: skip
