@@ -7,10 +7,11 @@ does (semantics 6.3). Each says with ``describe()`` what it wants, for explanati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
+from meshlib._http import RequestHead
 from meshlib._snapshot.inbound import Address, InboundRequest
 from meshlib._snapshot.matchers import RegexProgram, header_values
 
@@ -83,15 +84,27 @@ class TextCondition(msgspec.Struct, frozen=True, gc=False):
         return f"{self.name} in {self.values.describe()}"
 
 
+_PSEUDO: Final[Mapping[str, Callable[[RequestHead], str]]] = {
+    ":method": lambda head: head.method,
+    ":path": lambda head: head.path,
+    ":authority": lambda head: head.authority,
+    ":scheme": lambda head: head.scheme,
+}
+
+
 class HeaderCondition(msgspec.Struct, frozen=True, gc=False):
-    """A request header, ``header`` in lower case. ``is_present`` is ``*``: it is there, even empty."""
+    """A request header, ``header`` in lower case. ``is_present`` is ``*``: it is there, even empty.
+
+    ``:method``, ``:path``, ``:authority`` and ``:scheme`` are what HTTP/2 calls so, as in Envoy.
+    """
 
     header: str
     values: TextSet
     is_present: bool = False
 
     def matches(self, request: InboundRequest) -> bool:
-        found = header_values(request.head.headers, self.header)
+        head, name = request.head, self.header
+        found = [_PSEUDO[name](head)] if name in _PSEUDO else header_values(head.headers, name)
         if self.is_present and found:
             return True
         return any(self.values.matches(value) for value in found)
