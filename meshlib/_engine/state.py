@@ -4,13 +4,15 @@ State is keyed by identity (cluster name, endpoint address), so that a publish k
 what it knows: a new :class:`LiveCluster` is made for each publish and shares the
 :class:`ClusterState` and :class:`EndpointState` of the one before.
 
-The lock of a cluster is held for a pick or a record only, never across I/O.
+The lock of a cluster is held for a pick or a record only, never across I/O. It is
+reentrant: what was thrown away gives its place back when the garbage collector finds
+it, and that may run on a thread which holds the lock already.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
+from threading import RLock
 
 from meshlib._clock import Clock, SystemClock
 from meshlib._engine.balancing import Balancer, HashTable, TieredBalancer, make_pools
@@ -77,7 +79,7 @@ class ClusterState:
     __slots__ = ("active", "connections", "endpoints", "lock", "mirrored", "next_sweep", "pending", "retries")
 
     def __init__(self) -> None:
-        self.lock = Lock()
+        self.lock = RLock()
         self.active = 0
         self.retries = 0
         self.connections = 0
@@ -88,7 +90,7 @@ class ClusterState:
 
     def reset(self) -> None:
         """Forget what is on its way, with a new lock: in a forked child nothing is."""
-        self.lock = Lock()
+        self.lock = RLock()
         self.active = self.retries = self.connections = self.pending = self.mirrored = 0
         for host in self.endpoints.values():
             host.active = host.connections = 0

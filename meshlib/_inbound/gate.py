@@ -157,10 +157,14 @@ class Passage:
         _reset(self._serving, serving)
         _reset(self._deadline, deadline)
         self._handed_on = self._serving = self._deadline = None
-        if self._seat is not None:
-            self._seat.leave()
-            self._seat = None
+        self.leave()
         self._report()
+
+    def leave(self) -> None:
+        """The request is served: its seat is for the next one. Safe to call again."""
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            seat.leave()
 
     # -- in -----------------------------------------------------------------------------------------
 

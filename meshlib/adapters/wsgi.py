@@ -75,16 +75,22 @@ class MeshMiddleware:
 
 
 class _Response:
-    """The application's response; the request is over when the server closes it."""
+    """The application's response; the request is over when the server closes it.
+
+    Test clients close nothing that nobody asks them to: a response that was read to its
+    end, or thrown away, keeps no seat.
+    """
 
     __slots__ = ("_body", "_passage")
 
     def __init__(self, body: Iterable[bytes], passage: Passage) -> None:
         self._body = body
-        self._passage = passage
+        self._passage: Passage | None = passage
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
+        yield from self._body
+        if self._passage is not None:
+            self._passage.leave()
 
     def close(self) -> None:
         try:
@@ -92,7 +98,15 @@ class _Response:
             if close is not None:
                 close()
         finally:
-            self._passage.__exit__()
+            self._end()
+
+    def __del__(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.__exit__()
 
 
 def _arrival(environ: Environ) -> Arrival:

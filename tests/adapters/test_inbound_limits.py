@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
+import flask
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient as Client
 from aiohttp.test_utils import TestServer as Server
+from flask.testing import FlaskClient
 
 from meshlib import Mesh, Workload
 from meshlib.adapters.aiohttp_web import mesh_middleware
@@ -220,3 +223,45 @@ async def test_policies_know_a_server_by_the_port_of_its_listener() -> None:
     door.open.set()
     ask = by_asgi(Mesh.load(text + deny, workload=Workload(namespace="shop")), door)
     assert (await ask())[0] == 403
+
+
+def by_flask(pool: str) -> FlaskClient:
+    shop = flask.Flask("shop")
+    shop.wsgi_app = WsgiMiddleware(shop.wsgi_app, load(pool))  # type: ignore[method-assign]
+    shop.add_url_rule("/", view_func=lambda: "done")
+    return shop.test_client()
+
+
+@pytest.mark.parametrize("pool", ["{http: {http2MaxRequests: 1}}", "{tcp: {maxConnections: 1}}"])
+async def test_responses_that_nobody_closes_keep_no_seat(pool: str) -> None:
+    """A test client of Flask closes nothing: it would be refused for ever, or wait."""
+    client = by_flask(pool)
+
+    def ask() -> list[int]:
+        thrown_away = [client.get("/").status_code for _ in range(3)]
+        kept = [client.get("/") for _ in range(1)]
+        texts = [response.text for response in kept]  # read to the end
+        kept.append(client.get("/"))
+        return [*thrown_away, *(response.status_code for response in kept), texts == ["done"]]
+
+    task = asyncio.get_running_loop().run_in_executor(None, ask)
+    assert await asyncio.wait_for(task, 20) == [200] * 5 + [True]
+
+
+async def test_a_seat_may_be_given_back_in_the_middle_of_anything() -> None:
+    """The garbage collector runs where it wants to, on a thread that has just locked the counters too."""
+    client, door = by_flask("{http: {http2MaxRequests: 1}}"), threading.Event()
+
+    def throw_away() -> None:
+        cycle: list[Any] = [client.get("/")]
+        cycle.append(cycle)
+        room = client.application.wsgi_app._gate.rooms.find(80)  # type: ignore[attr-defined]
+        assert room.live.state.active == 1
+        del cycle
+        with room.live.state.lock:
+            gc.collect()
+        assert room.live.state.active == 0
+        door.set()
+
+    threading.Thread(target=throw_away, daemon=True).start()
+    assert await asyncio.to_thread(door.wait, 20)
