@@ -51,6 +51,7 @@ class Connection:
 
     __slots__ = (
         "_is_counted",
+        "_lock",
         "_published",
         "flag",
         "host",
@@ -65,6 +66,7 @@ class Connection:
     def __init__(self, published: Published, host: str, port: int, server_name: str = "") -> None:
         self._published = published
         self._is_counted = False
+        self._lock: object = None
         self.host = host
         self.port = port
         self.server_name = server_name
@@ -104,7 +106,7 @@ class Connection:
         return self._refuse(Refused("UO", "upstream_overflow", "maxConnections are open"))
 
     def _count_in_locked(self, live: LiveCluster, host: EndpointState | None) -> None:
-        self._is_counted = True
+        self._is_counted, self._lock = True, live.state.lock
         live.state.connections += 1
         live.state.active += 1
         if host is not None:
@@ -166,15 +168,15 @@ class Connection:
 
     def close(self, sent: int = 0, received: int = 0) -> None:
         """It is over, after so many bytes each way. Safe to call again."""
-        if self._is_counted:
-            self._count_out()
+        if self._count_out():
             self._tell_closed(sent, received)
 
-    def _count_out(self) -> None:
-        if not self._is_counted:
-            return
-        self._is_counted, live, host, heir = False, self.live, self.upstream, None
-        assert live is not None
+    def _count_out(self) -> bool:
+        """False if it does not count: any more, or in a forked child, whose counters have new locks."""
+        live, host, heir = self.live, self.upstream, None
+        if not self._is_counted or live is None or live.state.lock is not self._lock:
+            return False
+        self._is_counted = False
         with live.state.lock:
             live.state.active -= 1
             if host is None:
@@ -184,6 +186,7 @@ class Connection:
                 heir = leave_locked(live.state, host)
         if heir is not None:
             heir.tell()
+        return True
 
     def _judge(self, outcome: Outcome) -> None:
         """Tell outlier detection."""

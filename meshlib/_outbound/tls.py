@@ -29,6 +29,7 @@ __all__ = ["CredentialError", "Handshake", "HasRuntime", "Originator", "handshak
 
 _ISTIO_PROTOCOLS: Final = ("istio-http/1.1", "istio", "http/1.1")
 """What Istio's sidecars offer for HTTP/1.1: a PERMISSIVE sidecar tells mesh TLS from the application's by it."""
+_ISTIO_TCP: Final = ("istio",)
 
 _LOOK_EVERY: Final = 1.0
 
@@ -67,11 +68,13 @@ class Originator:
         self._looked: float | None = None
         self._lock = threading.Lock()
 
-    def handshake(self, cluster: Cluster, endpoint: Endpoint | None, host: str) -> Handshake | None:
+    def handshake(
+        self, cluster: Cluster, endpoint: Endpoint | None, host: str, *, is_http: bool = True
+    ) -> Handshake | None:
         """The handshake with an endpoint (None: the address that was dialled); None for plaintext.
 
-        ``host`` is the Host header that is sent. Raises :class:`CredentialError` where
-        TLS must be used and cannot be: plaintext in its place would be a silent hole.
+        ``host`` is the Host header that is sent; what is no HTTP does not offer it. Raises
+        :class:`CredentialError` where TLS must be used and cannot be: plaintext in its place would be a silent hole.
         """
         tls = cluster.policy.tls
         mode = tls.mode
@@ -84,21 +87,21 @@ class Originator:
         if mode == "ISTIO_MUTUAL":
             files = self._own(cluster, required=True)
             assert files is not None
-            return self._workload(cluster, tls, files)
-        return self._written(cluster, tls, _without_port(host))
+            return self._workload(cluster, tls, files, is_http=is_http)
+        return self._written(cluster, tls, _without_port(host), is_http=is_http)
 
-    def _workload(self, cluster: Cluster, tls: UpstreamTls, files: CertificateFiles) -> Handshake:
+    def _workload(self, cluster: Cluster, tls: UpstreamTls, files: CertificateFiles, *, is_http: bool) -> Handshake:
         """Mesh mutual TLS: our certificate, the roots of the mesh, the identities of the destination."""
         credentials = Credentials(
             roots=str(files.root),
             chain=str(files.chain),
             key=str(files.key),
             names=_names(cluster, tls),
-            protocols=_ISTIO_PROTOCOLS,
+            protocols=_ISTIO_PROTOCOLS if is_http else _ISTIO_TCP,
         )
         return Handshake(self._context(cluster, credentials), tls.sni or cluster.default_sni)
 
-    def _written(self, cluster: Cluster, tls: UpstreamTls, host: str) -> Handshake:
+    def _written(self, cluster: Cluster, tls: UpstreamTls, host: str, *, is_http: bool) -> Handshake:
         """SIMPLE and MUTUAL, with files; the server name is that of the Host header unless one is written."""
         roots: str | bytes = tls.ca_certificates if tls.ca_certificates != "system" else ""
         chain: str | bytes = tls.client_certificate
@@ -120,6 +123,7 @@ class Originator:
             names=() if tls.skip_verify else _names(cluster, tls),
             checks_host=is_free and not tls.skip_verify,
             verifies=not tls.skip_verify,
+            protocols=("http/1.1",) if is_http else (),
         )
         return Handshake(self._context(cluster, credentials), server_name or None)
 

@@ -285,7 +285,7 @@ class World:
 class _NoTls(Originator):
     """In a simulation no byte is encrypted; who the caller is, the simulation says."""
 
-    def handshake(self, cluster: Cluster, endpoint: Endpoint | None, host: str) -> None:
+    def handshake(self, cluster: Cluster, endpoint: Endpoint | None, host: str, *, is_http: bool = True) -> None:
         """None, whatever the policy is."""
 
 

@@ -30,7 +30,9 @@ def securing(runtime: Runtime, connection: Connection, own: ssl.SSLContext | Non
     if own is None or tls.mode not in ("AUTO", "DISABLE"):
         upstream = connection.upstream
         name = connection.server_name or connection.host
-        shake = originator(runtime).handshake(connection.cluster, upstream.endpoint if upstream else None, name)
+        endpoint = upstream.endpoint if upstream else None
+        # HTTP is not offered, as by Envoy: a database that knows its own one alone would hang up at HTTP's.
+        shake = originator(runtime).handshake(connection.cluster, endpoint, name, is_http=False)
         if shake is not None:
             return Securing(shake.context, shake.server_name or "")
     return None if own is None else Securing(own, connection.server_name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl as tls
+import time
 import weakref
 from typing import Any
 
@@ -38,55 +39,67 @@ def create_connection(
     wait = pool.connect_timeout if timeout is None else min(timeout, pool.connect_timeout)
     try:
         secure = securing(runtime, connection, own)
-        wanted = request_of(connection)
         made = _connected(connection, target, wait, secure)
-        if wanted is not None:
-            _lead_on(wanted, made)
     except (OSError, MeshError) as error:
         raise failed(connection, error) from error
     except BaseException:
         connection.abandon()
         raise
     made.settimeout(timeout)
-    set_keepalive(made, pool)
-    connection.establish()
     made.watch(connection)
+    connection.establish()
     return made
 
 
 def _connected(connection: Connection, target: Target, seconds: float, secure: Securing | None) -> CountingSocket:
-    raw = socket.create_connection(target, seconds)
-    introduction = header_for(connection.cluster.policy, raw)
-    if introduction:
-        raw.sendall(introduction)
-    if secure is None:
-        plain = MeshSocket(raw.family, raw.type, raw.proto, raw.detach())
-        plain.settimeout(seconds)
-        return plain
-    context = secure.context
-    if not issubclass(context.sslsocket_class, CountingSocket):
-        # On top of the class that is there: that of the mesh checks the names of the peer.
-        context.sslsocket_class = type("MeshTlsSocket", (CountingSocket, context.sslsocket_class), {})
+    """Everything up to the first byte of the application, which takes ``seconds`` at most."""
+    policy, wanted, end = connection.cluster.policy, request_of(connection), time.monotonic() + seconds
+    made = socket.create_connection(target, seconds)
     try:
-        made = context.wrap_socket(raw, server_hostname=secure.server_name or None)
+        introduction = header_for(policy, made)
+        if introduction:
+            made.sendall(introduction)
+        if secure is None:
+            made = MeshSocket(made.family, made.type, made.proto, made.detach())
+        else:
+            _hurry(made, end)  # the handshake takes no more, in whatever pieces it comes
+            made = _secured(made, secure)
+        if wanted is not None:
+            _lead_on(wanted, made, end)
+        set_keepalive(made, policy.connection_pool)
     except BaseException:
-        raw.close()
+        made.close()
         raise
     assert isinstance(made, CountingSocket)
     return made
 
 
-def _lead_on(wanted: bytes, made: socket.socket) -> None:
+def _secured(raw: socket.socket, secure: Securing) -> socket.socket:
+    context = secure.context
+    kind = context.sslsocket_class  # read once: other threads exchange it too
+    if not issubclass(kind, CountingSocket):
+        # On top of the class that is there: that of the mesh checks the names of the peer.
+        context.sslsocket_class = type("MeshTlsSocket", (CountingSocket, kind), {})
+    return context.wrap_socket(raw, server_hostname=secure.server_name or None)
+
+
+def _hurry(made: socket.socket, end: float) -> None:
+    """Give the next step what is left of the time."""
+    left = end - time.monotonic()
+    if left <= 0.0:
+        raise TimeoutError
+    made.settimeout(left)
+
+
+def _lead_on(wanted: bytes, made: socket.socket, end: float) -> None:
     """Have the proxy at the other end connect on. Byte by byte: what follows its answer is the application's."""
-    try:
-        made.sendall(wanted)
-        head = bytearray()
-        while not head.endswith(END) and len(head) < LONGEST and (more := made.recv(1)):
-            head += more
-        check_reply(bytes(head))
-    except BaseException:
-        made.close()
-        raise
+    _hurry(made, end)
+    made.sendall(wanted)
+    head = bytearray()
+    while not head.endswith(END) and len(head) < LONGEST and (more := made.recv(1)):
+        head += more
+        _hurry(made, end)
+    check_reply(bytes(head))
 
 
 class CountingSocket(socket.socket):
@@ -122,7 +135,8 @@ class CountingSocket(socket.socket):
 
     def close(self) -> None:
         super().close()
-        if self._finalizer is not None:
+        # What makefile made of it keeps it open, and closes it once more in the end.
+        if self._finalizer is not None and self.fileno() < 0:
             self._finalizer()
 
 
@@ -132,3 +146,19 @@ class MeshSocket(CountingSocket):
     def sendall(self, data: Any, flags: int = 0) -> None:
         super().sendall(data, flags)
         self._count(memoryview(data).nbytes, 0)
+
+    def sendmsg(self, *arguments: Any) -> int:
+        sent = super().sendmsg(*arguments)
+        self._count(sent, 0)
+        return sent
+
+    def sendfile(self, *arguments: Any, **named: Any) -> int:
+        before = self._bytes[0]
+        sent = super().sendfile(*arguments, **named)
+        self._count(sent - (self._bytes[0] - before), 0)  # where the kernel cannot, it goes through send
+        return sent
+
+    def recvmsg(self, *arguments: Any) -> Any:
+        received = super().recvmsg(*arguments)
+        self._count(0, len(received[0]))
+        return received

@@ -11,6 +11,7 @@ from typing import Any
 from meshlib._engine.connections import Connection, Refused, Target
 from meshlib._outbound.attempt import set_keepalive
 from meshlib._runtime import Runtime
+from meshlib._snapshot.clusters import ConnectionPool
 from meshlib.adapters.connections.errors import failed, refused
 from meshlib.adapters.connections.proxy_protocol import header_for
 from meshlib.adapters.connections.securing import securing
@@ -50,14 +51,12 @@ async def open_connection(
             else:
                 arguments |= target._asdict()
             transport, _ = await loop.create_connection(lambda: protocol, **arguments)
-            if wanted is not None:
-                await _lead_on(wanted, transport, reader)
+            await _prepare(transport, reader, protocol, wanted, pool)
     except (OSError, MeshError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         raise failed(connection, error) from error
     except BaseException:
         connection.abandon()
         raise
-    set_keepalive(transport.get_extra_info("socket"), pool)
     connection.establish()
     protocol.watch(transport, pool.tcp_idle_timeout, pool.max_connection_duration)
     return reader, _Writer(transport, protocol, reader, loop)
@@ -77,11 +76,21 @@ async def _introduced(loop: asyncio.AbstractEventLoop, connection: Connection, t
     return made
 
 
-async def _lead_on(wanted: bytes, transport: asyncio.Transport, reader: asyncio.StreamReader) -> None:
-    """Have the proxy at the other end connect on."""
+async def _prepare(
+    transport: asyncio.Transport,
+    reader: asyncio.StreamReader,
+    protocol: _Protocol,
+    wanted: bytes | None,
+    pool: ConnectionPool,
+) -> None:
+    """Before the application's bytes: set the kernel's probes, and have the proxy at the other end connect on."""
     try:
-        transport.write(wanted)
-        check_reply(await reader.readuntil(END))
+        set_keepalive(transport.get_extra_info("socket"), pool)
+        if wanted is not None:
+            transport.write(wanted)
+            reply = await reader.readuntil(END)
+            protocol.received -= len(reply)
+            check_reply(reply)
     except BaseException:
         transport.close()
         raise
@@ -96,10 +105,15 @@ class _Protocol(asyncio.StreamReaderProtocol):
         self._clock = loop
         self._timers: list[asyncio.TimerHandle] = []
         self._used = 0.0
+        self._is_watched = self._is_lost = False
         self.sent = self.received = 0
 
     def watch(self, transport: asyncio.Transport, idle: float | None, duration: float | None) -> None:
         """End it after so many seconds without a byte, or since its beginning; None: never."""
+        self._is_watched = True
+        if self._is_lost:  # the other end was faster
+            self._connection.close(self.sent, self.received)
+            return
         self.use()
         if duration is not None:
             self._timers.append(self._clock.call_later(duration, transport.close))
@@ -129,7 +143,9 @@ class _Protocol(asyncio.StreamReaderProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         for timer in self._timers:
             timer.cancel()
-        self._connection.close(self.sent, self.received)
+        self._is_lost = True
+        if self._is_watched:
+            self._connection.close(self.sent, self.received)
         super().connection_lost(exc)  # type: ignore[arg-type]
 
 
@@ -147,7 +163,7 @@ class _Writer(asyncio.StreamWriter):
         self._counting = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._counting.sent += len(data)
+        self._counting.sent += memoryview(data).nbytes
         self._counting.use()
         super().write(data)
 
