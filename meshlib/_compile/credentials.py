@@ -1,9 +1,9 @@
 """What ``credentialName`` of a DestinationRule stands for: Secrets and ConfigMaps of the workload's namespace.
 
-Istio looks there too (pilot/pkg/credentials): ``tls.crt`` with ``tls.key``, or ``cert``
-with ``key``; the authority is in the same Secret or in ``<name>-cacert``, as ``ca.crt`` or
-``cacert``. ``configmap://namespace/name`` holds an authority alone, which is no secret:
-it may be of another namespace, a Secret may not.
+Istio looks there too, in this order (pilot/pkg/credentials): ``cert`` with ``key``, then
+``tls.crt`` with ``tls.key``; the authority is in ``<name>-cacert`` if there is such a
+Secret, else in the same one, as ``cacert`` or ``ca.crt``. ``configmap://namespace/name``
+holds an authority alone, which is no secret: it may be of another namespace, a Secret may not.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from meshlib.model.kubernetes import ConfigMapSpec, SecretSpec
 
 __all__ = ["ClientCredentials"]
 
-_PAIRS: Final = (("tls.crt", "tls.key"), ("cert", "key"))
-_ROOTS: Final = ("ca.crt", "cacert")
+_PAIRS: Final = (("cert", "key"), ("tls.crt", "tls.key"))
+_ROOTS: Final = ("cacert", "ca.crt")
 _SCHEMES: Final = ("kubernetes://", "configmap://")
 
 
@@ -76,7 +76,7 @@ class ClientCredentials:
             texts = (found.data if found is not None else None) or {}
             yield from (text.encode() for name in _ROOTS if (text := texts.get(name)))
             return
-        for name in (place[1], f"{place[1]}-cacert"):
-            secret = self._secrets.get((place[0], name))
-            if secret is not None:
-                yield from (value for key in _ROOTS if (value := secret.value(key)))
+        namespace, name = place
+        secret = self._secrets.get((namespace, f"{name}-cacert")) or self._secrets.get(place)
+        if secret is not None:
+            yield from (value for key in _ROOTS if (value := secret.value(key)))

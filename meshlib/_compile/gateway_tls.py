@@ -29,8 +29,8 @@ _FORWARDS: Final[Mapping[str | None, Forwards]] = {
     "APPEND_FORWARD": "APPEND_FORWARD",
     "ALWAYS_FORWARD_ONLY": "ALWAYS_FORWARD_ONLY",
 }
-_PAIRS: Final = (("tls.crt", "tls.key"), ("cert", "key"))
-_ROOTS: Final = ("ca.crt", "cacert")
+_PAIRS: Final = (("cert", "key"), ("tls.crt", "tls.key"))
+_ROOTS: Final = ("cacert", "ca.crt")
 
 
 def gateway_listeners(
@@ -134,7 +134,7 @@ def _roots(settings: ServerTLSSettings, secrets: _Secrets, origin: Origin) -> by
         return secrets.roots((settings.ca_cert_credential_name,), origin)
     names = settings.credential_names or ((settings.credential_name,) if settings.credential_name else ())
     if names:
-        return secrets.roots((*names, *(f"{name}-cacert" for name in names)), origin)
+        return secrets.roots((*(f"{name}-cacert" for name in names), *names), origin)
     return settings.ca_certificates
 
 

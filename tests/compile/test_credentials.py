@@ -68,6 +68,8 @@ FULL = Credential(roots=b"R", chain=b"C", key=b"K")
         ([secret("pay", cert="C", key="K", cacert="R")], {}, FULL),
         ([secret("pay", tls_crt="C", tls_key="K"), secret("pay-cacert", ca_crt="R")], {}, FULL),
         ([secret("pay", tls_crt="C", tls_key="K"), secret("pay-cacert", cacert="R")], {}, FULL),
+        ([secret("pay", tls_crt="C", tls_key="K", ca_crt="own"), secret("pay-cacert", ca_crt="R")], {}, FULL),
+        ([secret("pay", tls_crt="c", tls_key="k", cert="C", key="K", cacert="R", ca_crt="r")], {}, FULL),
         ([secret("pay", tls_crt="C", tls_key="K", ca_crt="R")], {"credential": "kubernetes://pay"}, FULL),
         ([secret("pay", ca_crt="R")], {"mode": "SIMPLE"}, Credential(roots=b"R")),
         ([secret("pay-cacert", ca_crt="R")], {"mode": "SIMPLE"}, Credential(roots=b"R")),
@@ -95,6 +97,7 @@ def test_what_it_stands_for(resources: list[Any], options: dict[str, Any], expec
         ([secret("pay", tls_crt="C", ca_crt="R")], {}, "Secret shop/pay is not in the configuration with tls.crt with"),
         ([secret("pay", tls_crt="C", tls_key="K")], {}, "Secret shop/pay is not in the configuration with ca.crt"),
         ([secret("pay", "other", tls_crt="C", tls_key="K", ca_crt="R")], {}, "Secret shop/pay is not in the"),
+        ([secret("pay", ca_crt="R"), secret("pay-cacert", x="y")], {"mode": "SIMPLE"}, "Secret shop/pay is not in the"),
         (
             [secret("pay", "other", tls_crt="C", tls_key="K", ca_crt="R")],
             {"credential": "kubernetes://other/pay"},
