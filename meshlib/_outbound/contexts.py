@@ -18,10 +18,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, cast
 
-__all__ = ["ContextStore", "Credentials", "PeerNameError", "names_match"]
+__all__ = ["NO_PASSWORD", "ContextStore", "Credentials", "PeerNameError", "names_match"]
 
 _log = logging.getLogger("meshlib.security")
 
+NO_PASSWORD: Final = ""
+"""Without one OpenSSL asks on the terminal for that of an encrypted key, and waits."""
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the files of a context."""
 _MOST: Final = 256
@@ -78,7 +80,7 @@ def make_context(credentials: Credentials) -> MeshContext:
     if not credentials.verifies:
         context.verify_mode = ssl.CERT_NONE
     elif isinstance(credentials.roots, bytes):
-        context.load_verify_locations(cadata=credentials.roots.decode("ascii", "replace"))
+        context.load_verify_locations(cadata=credentials.roots.decode("ascii", "ignore"))  # comments may be anything
     elif credentials.roots:
         context.load_verify_locations(credentials.roots)
     else:
@@ -89,7 +91,8 @@ def make_context(credentials: Credentials) -> MeshContext:
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
     if credentials.chain:
         _load_pair(context, credentials.chain, credentials.key)
-    context.set_alpn_protocols(credentials.protocols)
+    if credentials.protocols:
+        context.set_alpn_protocols(credentials.protocols)
     if credentials.verifies and credentials.names:
         _check_names(context, credentials.names)
     context.is_sealed = True
@@ -99,14 +102,14 @@ def make_context(credentials: Credentials) -> MeshContext:
 def _load_pair(context: ssl.SSLContext, chain: str | bytes, key: str | bytes) -> None:
     """OpenSSL reads files only: what came in a Secret is one for a moment, for nobody else to read."""
     if isinstance(chain, str) and isinstance(key, str):
-        context.load_cert_chain(chain, key)
+        context.load_cert_chain(chain, key, NO_PASSWORD)
         return
     parts = (part if isinstance(part, bytes) else Path(part).read_bytes() for part in (key, chain))
     with tempfile.TemporaryDirectory(prefix="meshlib-") as directory:  # 0700
         path = Path(directory, "pair.pem")
         path.touch(mode=0o600)
         path.write_bytes(b"\n".join(parts))
-        context.load_cert_chain(path)
+        context.load_cert_chain(path, password=NO_PASSWORD)
 
 
 def _check_names(context: ssl.SSLContext, names: tuple[str, ...]) -> None:

@@ -85,7 +85,7 @@ class RenewingContext:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._files.chain, self._files.key)
+        context.load_cert_chain(self._files.chain, self._files.key, password="")  # None would ask on the terminal
         context.load_verify_locations(self._files.root)
         context.verify_mode = self._mode
         return context

@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from meshlib._outbound.contexts import ContextStore, Credentials, make_context, names_match
 from meshlib.security import CertificateFiles, DevelopmentCA
@@ -108,3 +109,24 @@ def test_files_that_were_never_usable_are_an_error(tmp_path: Path) -> None:
     """Nothing to fall back on."""
     with pytest.raises(FileNotFoundError):
         ContextStore().get(Credentials(roots=str(tmp_path / "none.pem")))
+
+
+def test_nobody_is_asked_for_the_password_of_a_key(tmp_path: Path) -> None:
+    """OpenSSL would ask on the terminal, and the call would wait for the answer."""
+    files = DevelopmentCA.create(tmp_path).issue(tmp_path / "own")
+    key = serialization.load_pem_private_key(Path(files.key).read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"open")
+    )
+    file = tmp_path / "locked.pem"
+    file.write_bytes(locked)
+    for chain, parts in ((str(files.chain), str(file)), (Path(files.chain).read_bytes(), locked)):
+        with pytest.raises(ssl.SSLError):
+            make_context(Credentials(roots=str(files.root), chain=chain, key=parts))
+
+
+def test_comments_of_an_authority_may_be_in_any_language(tmp_path: Path) -> None:
+    """As in the bundles that other tools write; what is between the lines of the certificate counts."""
+    roots = Path(DevelopmentCA.create(tmp_path).issue(tmp_path / "own").root).read_bytes()
+    context = make_context(Credentials(roots="# Société\n".encode() + roots))
+    assert len(context.get_ca_certs()) == 1

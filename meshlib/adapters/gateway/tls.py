@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from meshlib._outbound.contexts import NO_PASSWORD
 from meshlib._snapshot.listeners import KeyPair, TlsServer
 from meshlib.adapters.gateway.certificates import objection
 from meshlib.errors import MeshError, SourceError
@@ -159,7 +160,7 @@ def _server_context(server: TlsServer, certificates: str | os.PathLike[str] | No
         if roots is None:
             raise ValueError("there is no certificate authority to verify clients with")
         if isinstance(roots, bytes):
-            context.load_verify_locations(cadata=roots.decode("ascii"))
+            context.load_verify_locations(cadata=roots.decode("ascii", "ignore"))
         else:
             context.load_verify_locations(roots)
         context.verify_mode = ssl.CERT_OPTIONAL
@@ -182,14 +183,14 @@ def _choose_curve(context: ssl.SSLContext, curves: Sequence[str]) -> None:
 def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
     """OpenSSL reads files only: what came in a Secret is one for a moment, for nobody else to read."""
     if isinstance(pair.chain, str) and isinstance(pair.key, str):
-        context.load_cert_chain(pair.chain, pair.key)
+        context.load_cert_chain(pair.chain, pair.key, NO_PASSWORD)
         return
     with tempfile.TemporaryDirectory(prefix="meshlib-") as directory:
         path = Path(directory, "pair.pem")
         parts = (part if isinstance(part, bytes) else Path(part).read_bytes() for part in (pair.key, pair.chain))
         path.touch(mode=0o600)
         path.write_bytes(b"\n".join(parts))
-        context.load_cert_chain(path)
+        context.load_cert_chain(path, password=NO_PASSWORD)
 
 
 def server_name_of(tls: Any) -> str:
