@@ -60,7 +60,7 @@ class MeshMiddleware:
             verdict = passage.admit(_arrival(environ), WsgiBody(environ).read)
             if isinstance(verdict, Refused):
                 passage.__exit__()
-                return _refuse(start_response, verdict)
+                return _refuse(environ, start_response, verdict)
             _apply(environ, verdict)
             start = passage.watch_status(_adding(start_response, verdict.response_headers))
             body = self.app(environ, start)
@@ -207,10 +207,11 @@ def _adding(start_response: StartResponse, added: tuple[tuple[str, str], ...]) -
     return start
 
 
-def _refuse(start_response: StartResponse, refused: Refused) -> Iterable[bytes]:
+def _refuse(environ: Environ, start_response: StartResponse, refused: Refused) -> Iterable[bytes]:
     try:
         phrase = HTTPStatus(refused.status).phrase
     except ValueError:
         phrase = "Refused"
     start_response(f"{refused.status} {phrase}", [(name, _native(value)) for name, value in refused.headers])
-    return [refused.body]
+    # Not every server keeps back what must not follow the head: on a connection that stays it would be the next answer.
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [refused.body]

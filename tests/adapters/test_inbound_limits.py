@@ -265,3 +265,16 @@ async def test_a_seat_may_be_given_back_in_the_middle_of_anything() -> None:
 
     threading.Thread(target=throw_away, daemon=True).start()
     assert await asyncio.to_thread(door.wait, 20)
+
+
+async def test_a_refusal_of_a_head_has_no_body() -> None:
+    """Servers pass on what WSGI applications answer: a client that keeps the connection would read it as the next."""
+    governed = WsgiMiddleware(lambda _, __: [], load("{http: {http2MaxRequests: 1}}"))
+    room = governed._gate.rooms.find(80)
+    assert room is not None
+    seat, seen = room.enter(), []
+    environ = {"REQUEST_METHOD": "HEAD", "PATH_INFO": "/", "SERVER_PORT": "80", "HTTP_HOST": "web"}
+    assert b"".join(governed(environ, lambda *start: seen.append(start))) == b""
+    assert seen[0][0] == "503 Service Unavailable"
+    assert seat is not None
+    seat.leave()
