@@ -6,6 +6,7 @@ MeshMiddleware(get_wsgi_application(), mesh)`` in Django.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Collection, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -130,7 +131,7 @@ def _arrival(environ: Environ) -> Arrival:
         headers.get("host", ""),
         f"{path}?{query}" if query else path,
         headers,
-        port=int(environ.get("SERVER_PORT") or 0),
+        port=_port(environ),
     )
     return Arrival(
         head=head,
@@ -141,6 +142,19 @@ def _arrival(environ: Environ) -> Arrival:
         target_authority=authority,
         merges_slashes=True,
     )
+
+
+def _port(environ: Environ) -> int:
+    """The port that the server listens on, 0 for none.
+
+    On a socket in the file system gunicorn takes what the Host header says: a client
+    would choose the policies that apply to it.
+    """
+    connection = environ.get("gunicorn.socket")
+    if connection is not None and connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return 0
+    number = str(environ.get("SERVER_PORT", ""))
+    return int(number) if number.isdecimal() else 0
 
 
 def _path(environ: Environ) -> tuple[str, str]:
