@@ -60,6 +60,8 @@ class Room:
     def leave(self, seat: Seat) -> None:
         """Give a seat back, or leave the queue."""
         state, heir = self.live.state, None
+        if state.lock is not seat.lock:
+            return  # a forked child, where nobody is in
         if not seat.is_taken:
             assert seat.ticket is not None
             withdraw(state, self._host, seat.ticket)
@@ -78,10 +80,11 @@ class Room:
 class Seat:
     """The place of one request; ``ticket`` is there if it has to wait."""
 
-    __slots__ = ("_room", "is_taken", "ticket")
+    __slots__ = ("_room", "is_taken", "lock", "ticket")
 
     def __init__(self, room: Room, ticket: Ticket | None) -> None:
         self._room = room
+        self.lock = room.live.state.lock
         self.ticket = ticket
         self.is_taken = ticket is None
 

@@ -38,6 +38,7 @@ class Rooms:
             if room is None or room.pool != pool:
                 state = room.live.state if room is not None else None
                 room = self._rooms[port] = Room(port, pool, self._runtime.chance, self._runtime.clock, state)
+            room.pool = pool  # an equal one of a later snapshot is found without the lock from now on
             return room
 
     def wait(self, seat: Seat) -> bool:

@@ -75,3 +75,15 @@ def test_no_seat_is_lost(connections: int, pending: int, requests: int, script: 
     for seat in inside:
         seat.leave()
     assert counts(one) == (0, 0, 0)
+
+
+def test_a_forked_child_gives_nothing_back() -> None:
+    """Whoever was in when it was forked is in its parent: its counters stay at zero."""
+    one = room(max_connections=1)
+    served, waits = one.enter(), one.enter()
+    assert served is not None
+    assert waits is not None
+    one.live.state.reset()
+    served.leave()
+    waits.leave()
+    assert counts(one) == (0, 0, 0)
