@@ -22,6 +22,7 @@ from meshlib._snapshot.conditions import (
     ClaimCondition,
     Condition,
     HeaderCondition,
+    Known,
     Never,
     Not,
     PortCondition,
@@ -98,7 +99,11 @@ def _peer(request: InboundRequest) -> str:
 
 
 def _sni(request: InboundRequest) -> str:
-    return request.sni
+    return request.sni or ""
+
+
+def _tells_sni(request: InboundRequest) -> bool:
+    return request.sni is not None
 
 
 def _source(request: InboundRequest) -> Address | None:
@@ -136,13 +141,23 @@ class Conditions:
         """The condition of a list and that of its ``not`` list, as far as they are written."""
         made = []
         if values:
-            made.append(self._made(make, field, values, doubt=self.doubt))
+            condition = self._made(make, field, values, doubt=self.doubt)
+            made.append(condition if condition is None else self._if_known(condition, condition))
         if not_values:
             name = f"not{field[0].upper()}{field[1:]}"
             condition = self._made(make, name, not_values, doubt=None)
             written = f"{name} [{', '.join(not_values)}]"
-            made.append(Not(condition) if condition is not None else self.doubt(written))
+            made.append(self.doubt(written) if condition is None else self._if_known(condition, Not(condition)))
         return [condition for condition in made if condition is not None]
+
+    def _if_known(self, condition: Condition, wanted: Condition) -> Condition:
+        """``wanted``, which is about what ``condition`` reads: where a server cannot tell, nobody is let through."""
+        if isinstance(condition, AddressCondition):
+            read = condition.read
+            return Known(wanted, lambda request: read(request) is not None, not self.allows)
+        if isinstance(condition, TextCondition) and condition.read is _sni:
+            return Known(wanted, _tells_sni, not self.allows)
+        return wanted
 
     def _made(
         self, make: Maker, field: str, values: Sequence[str], *, doubt: Callable[[str], Condition] | None

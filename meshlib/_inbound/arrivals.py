@@ -21,7 +21,8 @@ class Arrival:
 
     ``peer`` is the SPIFFE id in the verified certificate of the connection (None:
     without), ``source_address`` and ``destination_address`` its two ends.
-    ``target_authority`` is the host in the request target, where that is a whole URL.
+    ``server_name`` is what the client named in its TLS handshake (None: the server cannot
+    tell). ``target_authority`` is the host in the request target, where that is a whole URL.
     ``merges_slashes``: the application may read several slashes at the beginning as one.
     """
 
@@ -30,6 +31,7 @@ class Arrival:
     destination_address: str = ""
     peer: str | None = None
     has_tls: bool = False
+    server_name: str | None = None
     protocol: str = "http"
     target_authority: str = ""
     merges_slashes: bool = False

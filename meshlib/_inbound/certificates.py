@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Protocol, TypeAlias
 from urllib.parse import unquote
 
-__all__ = ["Certificate", "TlsObject", "identity_of", "identity_of_tls"]
+__all__ = ["Certificate", "TlsObject", "identity_of", "identity_of_tls", "server_name_of_tls"]
 
 Certificate: TypeAlias = bytes | str
 """DER as bytes, or PEM as text."""
@@ -52,3 +52,13 @@ def identity_of_tls(tls: TlsObject | None) -> str | None:
         return None
     certificate = tls.getpeercert(True)  # noqa: FBT003 - the signature of the standard library
     return identity_of(certificate) if isinstance(certificate, bytes) and certificate else None
+
+
+def server_name_of_tls(tls: object) -> str | None:
+    """What the client named in its handshake, where the context of the server notes it; None: nobody can tell.
+
+    Contexts of :func:`meshlib.security.server_context` and of gateways do; the standard
+    library tells it during the handshake only.
+    """
+    found = getattr(tls, "server_name", None)
+    return found if isinstance(found, str) else None

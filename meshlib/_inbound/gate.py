@@ -225,7 +225,7 @@ class Passage:
             source=source,
             remote=gate.proxies.client(head.headers, source) if is_proxied else source,
             destination=parse_address(arrival.destination_address),
-            sni="",
+            sni=arrival.server_name if arrival.has_tls else "",
         )
         problem = problem_of(head, arrival.target_authority)
         if problem:

@@ -1,7 +1,8 @@
 """Compiled conditions of authorization rules: pure predicates over an inbound request.
 
 A condition on an attribute that the request does not have does not hold; its negation
-does (semantics 6.3). Each says with ``describe()`` what it wants, for explanations.
+does (semantics 6.3). What a server cannot tell of a request (:class:`Known`) is another
+matter: it never lets anybody through. Each says with ``describe()`` what it wants, for explanations.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = [
     "ClaimCondition",
     "Condition",
     "HeaderCondition",
+    "Known",
     "Never",
     "Not",
     "PortCondition",
@@ -204,6 +206,20 @@ class Not(msgspec.Struct, frozen=True, gc=False):
 
     def describe(self) -> str:
         return f"not {self.condition.describe()}"
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """A condition on something that may not be known of a request: then ``otherwise``, which lets nobody through."""
+
+    condition: Condition
+    is_known: Callable[[InboundRequest], bool]
+    otherwise: bool
+
+    def matches(self, request: InboundRequest) -> bool:
+        return self.condition.matches(request) if self.is_known(request) else self.otherwise
+
+    def describe(self) -> str:
+        return self.condition.describe()
 
 
 class Always(msgspec.Struct, frozen=True, gc=False):

@@ -24,7 +24,8 @@ class InboundRequest:
     ``peer`` is the verified SPIFFE id of the other end of the connection
     (``spiffe://…``, empty without mutual TLS); ``source`` its address, ``remote`` that
     of the original client, ``destination`` our own. ``port`` is the port of the
-    workload, ``sni`` the server name of the TLS handshake. ``claims`` are those of a
+    workload, ``sni`` the server name of the TLS handshake (empty: there was none; None:
+    the server cannot tell). Addresses are None where they are not known. ``claims`` are those of a
     verified token, None without one. ``is_http`` is false for a TCP connection, which
     has no ``head``.
     """
@@ -40,7 +41,7 @@ class InboundRequest:
         source: Address | None = None,
         remote: Address | None = None,
         destination: Address | None = None,
-        sni: str = "",
+        sni: str | None = "",
     ) -> None:
         self.is_http = head is not None
         self.head = head or NOTHING_SAID

@@ -10,7 +10,7 @@ from aiohttp import web
 from yarl import URL
 
 from meshlib._http import Headers, RequestHead
-from meshlib._inbound.certificates import identity_of_tls
+from meshlib._inbound.certificates import identity_of_tls, server_name_of_tls
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
 from meshlib._inbound.inbound import ForbiddenError
 from meshlib._inbound.targets import split_target
@@ -105,6 +105,7 @@ def _arrival(request: web.Request) -> Arrival:
         destination_address=address,
         peer=identity_of_tls(tls),
         has_tls=tls is not None,
+        server_name=server_name_of_tls(tls),
         protocol="websocket" if request.headers.get("upgrade", "").lower() == "websocket" else "http",
         target_authority=split_target(request.raw_path)[1],
     )

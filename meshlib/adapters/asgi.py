@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from meshlib._http import Headers, RequestHead
-from meshlib._inbound.certificates import identity_of, identity_of_tls
+from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
 from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
 from meshlib._inbound.targets import agreed_path
@@ -99,6 +99,7 @@ def _arrival(scope: Scope, receive: Receive, send: Send) -> Arrival:
         destination_address=server[0] or "",
         peer=identity,
         has_tls=has_tls or head.scheme == "https",
+        server_name=None if transport is None else server_name_of_tls(transport.get_extra_info("ssl_object")),
         protocol=scope["type"],
         merges_slashes=True,
     )

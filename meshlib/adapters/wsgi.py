@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.bodies import WsgiBody
-from meshlib._inbound.certificates import identity_of, identity_of_tls
+from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
 from meshlib._inbound.forbidden import forbid_in_wsgi
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Passage, Refused
 from meshlib._inbound.targets import agreed_path, split_target
@@ -124,6 +124,7 @@ def _arrival(environ: Environ) -> Arrival:
     query = _text(environ.get("QUERY_STRING", ""))
     path, authority = _path(environ)
     has_tls, identity = _peer(environ)
+    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     scheme = environ.get("wsgi.url_scheme", "http")
     head = RequestHead(
         environ["REQUEST_METHOD"],
@@ -136,9 +137,10 @@ def _arrival(environ: Environ) -> Arrival:
     return Arrival(
         head=head,
         source_address=environ.get("REMOTE_ADDR", ""),
-        destination_address="",
+        destination_address=_own_address(connection),
         peer=identity,
         has_tls=has_tls or scheme == "https",
+        server_name=server_name_of_tls(connection),
         target_authority=authority,
         merges_slashes=True,
     )
@@ -155,6 +157,15 @@ def _port(environ: Environ) -> int:
         return 0
     number = str(environ.get("SERVER_PORT", ""))
     return int(number) if number.isdecimal() else 0
+
+
+def _own_address(connection: Any) -> str:
+    """The address that the client has connected to, where the server shows its socket; else it is not known."""
+    try:
+        name: object = connection.getsockname()
+    except (AttributeError, OSError):
+        return ""
+    return str(name[0]) if isinstance(name, tuple) and len(name) >= 2 else ""
 
 
 def _path(environ: Environ) -> tuple[str, str]:

@@ -91,6 +91,7 @@ class RenewingContext:
         return context
 
     def _on_hello(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+        connection.server_name = name or ""  # type: ignore[union-attr]  # for policies on connection.sni
         self._renew()
         if self._newest is not self.context:
             connection.context = self._newest

@@ -21,7 +21,6 @@ from meshlib._inbound.gate import Gate, Passage, Refused
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
 from meshlib.adapters.gateway.headers import Hops, response_headers
-from meshlib.adapters.gateway.tls import server_name_of
 from meshlib.adapters.gateway.websockets import refuse_websocket, tunnel
 from meshlib.errors import MeshError
 
@@ -124,7 +123,10 @@ class MeshGateway:
             inbound = verdict.inbound
             token = entered.set(
                 Entered(
-                    head.scheme, server_name_of(connection.tls), dict(inbound.claims) or None, inbound.client_address
+                    head.scheme,
+                    arrival.server_name or "",
+                    dict(inbound.claims) or None,
+                    inbound.client_address,
                 )
             )
             try:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from meshlib._http import RequestHead
-from meshlib._inbound.certificates import identity_of_tls
+from meshlib._inbound.certificates import identity_of_tls, server_name_of_tls
 from meshlib._inbound.gate import Arrival
 from meshlib._inbound.targets import split_target
 from meshlib._snapshot.listeners import Forwards
@@ -75,6 +75,7 @@ def arrival_of(scope: Scope, connection: Connection, hops: Hops, port: int, forw
         destination_address=(scope.get("server") or ("",))[0] or "",
         peer=identity_of_tls(tls),
         has_tls=scheme == "https",
+        server_name=server_name_of_tls(tls),
         protocol=scope["type"],
     )
 

@@ -27,7 +27,7 @@ from meshlib.security.files import find_certificates
 if TYPE_CHECKING:
     from meshlib._runtime import Runtime
 
-__all__ = ["gateway_context", "server_name_of"]
+__all__ = ["gateway_context"]
 
 _log = logging.getLogger("meshlib.gateway")
 
@@ -191,8 +191,3 @@ def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
         path.touch(mode=0o600)
         path.write_bytes(b"\n".join(parts))
         context.load_cert_chain(path, password=NO_PASSWORD)
-
-
-def server_name_of(tls: Any) -> str:
-    """What the client named in its handshake, as far as this module saw it; empty otherwise."""
-    return str(getattr(tls, "server_name", "") or "")
