@@ -133,6 +133,9 @@ def _context(mesh: Mesh, certificates: str | None, port: int) -> ssl.SSLContext 
             raise UnreadableError(str(error)) from error
     if certificates is None:
         return None
+    if mesh.snapshot.security.mode_of(port) == "DISABLE":
+        click.echo(f"PeerAuthentication says DISABLE for port {port}: it is served without TLS", err=True)
+        return None
     from meshlib.security import server_context
 
     try:
