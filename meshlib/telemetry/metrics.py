@@ -44,7 +44,7 @@ class Metrics:
         self.store = Store()
         self.istio = IstioMetrics(self.store, workload, clock.monotonic, max_series=max_series, max_hosts=max_hosts)
         self.own = OwnMetrics(self.store, published, clock.time)
-        self.tcp = TcpMetrics(self.store, workload, published, self.istio.host_label)
+        self.tcp = TcpMetrics(self.store, workload, published)
         self._views = views
         self._files: MetricFiles | None = None
         self._registries: list[CollectorRegistry] = []

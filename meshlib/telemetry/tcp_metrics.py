@@ -26,14 +26,11 @@ _HTTP_ONLY: Final = ("response_code", "grpc_response_status")
 
 
 class TcpMetrics:
-    """An observer that counts into ``store``. ``host_label`` names hosts without a service, up to a limit."""
+    """An observer that counts into ``store``."""
 
-    def __init__(
-        self, store: Store, workload: Workload, published: Callable[[], Published], host_label: Callable[[str], str]
-    ) -> None:
+    def __init__(self, store: Store, workload: Workload, published: Callable[[], Published]) -> None:
         self._store = store
         self._published = published
-        self._host_label = host_label
         self._own = own_peer(workload, has_identity=False)
         self._identity = workload.spiffe_id
 
@@ -65,8 +62,8 @@ class TcpMetrics:
         cluster = live.cluster if live is not None else None
         found = live.state.endpoints.get(event.endpoint) if live is not None else None
         endpoint = found.endpoint if found is not None else None
-        host = self._host_label(event.host) if cluster is None or not cluster.host else ""
-        named, name, namespace = service(cluster, host, "")
+        # A connection has no Host header that could stand in for a service, in Istio's proxy neither.
+        named, name, namespace = service(cluster, UNKNOWN, "block_all" if event.flag == "UH" else "")
         peer, own = endpoint_peer(endpoint, namespace, self._own.cluster), self._own
         if cluster is not None and is_mutual(cluster, endpoint):
             own = own._replace(principal=self._identity)

@@ -157,3 +157,19 @@ async def test_the_answer_of_a_proxy_is_not_the_applications(ask: Ask) -> None:
     (closed,) = events
     assert isinstance(closed, ConnectionClosed)
     assert (closed.sent, closed.received) == (4, 7)
+
+
+async def test_hosts_without_a_service_are_not_named(ask: Ask) -> None:
+    """As in Istio: there is no Host header to name them by; the cluster is all that is told."""
+    async with server("outside") as port:
+        for text, name in (
+            (entry("db.test", 1), "PassthroughCluster"),
+            ("outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n", "BlackHoleCluster"),
+        ):
+            mesh = Mesh.load(text)
+            metrics = mesh.metrics()
+            with contextlib.suppress(MeshConnectionError):
+                await ask(mesh, "127.0.0.1", port)
+            named = {"destination_service": "unknown", "destination_service_name": name}
+            assert metrics.value("istio_tcp_connections_opened_total") == 1
+            assert metrics.value("istio_tcp_connections_opened_total", **named) == 1
