@@ -69,7 +69,9 @@ def serve(
     mesh = _load(inputs, certificates)
     governed = MeshMiddleware(_application(app), mesh, trusted_proxies=trusted_proxy, health_paths=health_path)
     address, number = _place(mesh, host, port)
-    config = uvicorn.Config(governed, host=address, port=number, lifespan="auto")
+    # By itself uvicorn believes whoever calls from this machine.
+    believed = ",".join(trusted_proxy)
+    config = uvicorn.Config(governed, host=address, port=number, lifespan="auto", forwarded_allow_ips=believed)
     config.load()
     context = _context(mesh, certificates, number)
     if context is not None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -159,3 +160,37 @@ def test_a_wrong_application_is_status_2(
         main(("serve", "-f", str(tmp_path / "mesh.yaml"), application))
     assert exit_.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+CLIENT = """
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    body = f"{scope['client'][0]} {scope['scheme']}".encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+@pytest.mark.parametrize(
+    ("trusted", "seen"), [([], "127.0.0.1 http"), (["--trusted-proxy", "127.0.0.0/8"], "192.0.2.7 https")]
+)
+def test_nobody_is_believed_who_is_not_named(tmp_path: Path, trusted: list[str], seen: str) -> None:
+    """uvicorn by itself takes the forwarded headers of whoever calls from the same machine."""
+    (tmp_path / "shop.py").write_text(CLIENT)
+    (tmp_path / "mesh.yaml").write_text("")
+    port = free_port()
+    command = [sys.executable, "-m", "meshlib", "serve", "-f", "mesh.yaml", "-p", str(port), *trusted, "shop:app"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    server = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    assert server.stderr is not None
+    try:
+        while b"running on" not in (line := server.stderr.readline()):
+            assert line
+        headers = {"x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https"}
+        with urlopen(Request(f"http://127.0.0.1:{port}/", headers=headers), timeout=20) as answer:
+            assert answer.read().decode() == seen
+    finally:
+        server.kill()
+        server.communicate()
