@@ -44,6 +44,8 @@ def _check_patch(item: Item, entry: Node, relative: str, report: Reporter) -> No
             code = relative if kind in _REPLACEABLE else "IST0152"
         case "INSERT_BEFORE" | "INSERT_AFTER":
             code = relative
+        case _:
+            pass  # ADD of other kinds, MERGE and what Istio does not know depend on nothing
     if code and (code != relative or not item.spec.number("priority")):
         report.add(code, item, at=(*patch.path, "value"), show=(*patch.path, "operation"))
 

@@ -42,7 +42,8 @@ def _made(modules: tuple[str, ...]) -> type[ForbiddenError]:
                 bases[sys.modules["werkzeug.exceptions"].Forbidden] = None
             case _:
                 bases[module.PermissionDenied] = None
-    return type("ForbiddenError", tuple(bases), {"__init__": _begin, "__str__": lambda error: error.reason})
+    members: dict[str, Any] = {"__init__": _begin, "__str__": lambda error: error.reason}
+    return type("ForbiddenError", tuple(bases), members)  # pyright: ignore[reportReturnType]
 
 
 def _begin(error: Any, reason: str) -> None:

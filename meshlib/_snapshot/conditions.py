@@ -227,7 +227,7 @@ class Always(msgspec.Struct, frozen=True, gc=False):
 
     written: str
 
-    def matches(self, _: InboundRequest) -> bool:
+    def matches(self, request: InboundRequest) -> bool:
         return True
 
     def describe(self) -> str:
@@ -239,7 +239,7 @@ class Never(msgspec.Struct, frozen=True, gc=False):
 
     written: str
 
-    def matches(self, _: InboundRequest) -> bool:
+    def matches(self, request: InboundRequest) -> bool:
         return False
 
     def describe(self) -> str:

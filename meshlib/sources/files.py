@@ -8,6 +8,7 @@ ConfigMap, whose files are links through ``..data``: each is read once, by its o
 from __future__ import annotations
 
 import glob
+import importlib
 import importlib.util
 import logging
 import math
@@ -291,7 +292,7 @@ def _settled(config: ConfigInput, current: Fingerprint, stop: threading.Event) -
 def import_notifier() -> None:
     """Import watchfiles, where it is installed, before a thread does: a fork in between leaves the child half of it."""
     if _has_watchfiles():
-        import watchfiles  # noqa: F401 - for its side effect
+        importlib.import_module("watchfiles")
 
 
 def _has_watchfiles() -> bool:

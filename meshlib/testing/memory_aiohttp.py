@@ -61,7 +61,7 @@ class _Memory(aiohttp.TCPConnector):
         raise aiohttp.ClientConnectorError(req.connection_key, ConnectionRefusedError(111, "nothing listens there"))
 
 
-class _Connector(MeshConnector, _Memory):
+class _Connector(MeshConnector, _Memory):  # pyright: ignore[reportIncompatibleMethodOverride]
     """The mesh's connector, with its limits and timeouts, on connections in memory."""
 
 

@@ -63,7 +63,7 @@ def test_all_prints_the_budgets() -> None:
     done = run("benchmarks", "import_time", "--quick")
     assert done.returncode == 0, done.stderr
     assert "import meshlib" in done.stdout
-    assert "not measured yet" in done.stdout
+    assert "not run" in done.stdout
 
 
 def test_the_governed_session_really_calls() -> None:

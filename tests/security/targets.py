@@ -122,7 +122,7 @@ def encoded(part: Any) -> str:
 
 def claims(**changes: Any) -> dict[str, Any]:
     """Those of a good token; a change to None leaves a claim out."""
-    made = {"iss": ISSUER, "sub": "ann", "aud": "shop", "exp": int(time.time()) + 60, **changes}
+    made = {"iss": ISSUER, "sub": "ann", "aud": "shop", "exp": int(time.time()) + 86_400, **changes}
     return {name: value for name, value in made.items() if value is not None}
 
 

@@ -37,24 +37,29 @@ def _attachment(spec: Spec, _: Metadata, report: Report) -> None:
     check_target_refs(spec, report)
 
 
-_CHECKS: Final[Mapping[str, Check]] = {
-    "AuthorizationPolicy": check_authorization_policy,
-    "DestinationRule": check_destination_rule,
-    "EnvoyFilter": check_envoy_filter,
-    "Gateway": check_gateway,
-    "MeshConfig": check_mesh_config,
-    "PeerAuthentication": check_peer_authentication,
-    "ProxyConfig": _attachment,
-    "RequestAuthentication": check_request_authentication,
-    "ServiceEntry": check_service_entry,
-    "Sidecar": check_sidecar,
-    "Telemetry": check_telemetry,
-    "TrafficExtension": _attachment,
-    "VirtualService": check_virtual_service,
-    "WasmPlugin": _attachment,
-    "WorkloadEntry": check_workload_entry,
-    "WorkloadGroup": check_workload_group,
-}
+def _checks() -> Mapping[str, Check]:
+    """The check of each kind, which takes the spec of that kind only."""
+    return {
+        "AuthorizationPolicy": check_authorization_policy,
+        "DestinationRule": check_destination_rule,
+        "EnvoyFilter": check_envoy_filter,
+        "Gateway": check_gateway,
+        "MeshConfig": check_mesh_config,
+        "PeerAuthentication": check_peer_authentication,
+        "ProxyConfig": _attachment,
+        "RequestAuthentication": check_request_authentication,
+        "ServiceEntry": check_service_entry,
+        "Sidecar": check_sidecar,
+        "Telemetry": check_telemetry,
+        "TrafficExtension": _attachment,
+        "VirtualService": check_virtual_service,
+        "WasmPlugin": _attachment,
+        "WorkloadEntry": check_workload_entry,
+        "WorkloadGroup": check_workload_group,
+    }
+
+
+_CHECKS: Final = _checks()
 _DRY_RUN: Final = "istio.io/dry-run"
 _REJECTED: Final = "internal.istio.io/webhook-always-reject"
 _INTERNAL: Final = ("internal.istio.io/parent-namespace", "internal.istio.io/parents")

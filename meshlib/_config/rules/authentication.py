@@ -68,7 +68,8 @@ def _keys(text: str) -> list[Mapping[str, Any]]:
         problem = _key_problem(key)
         if problem:
             raise ValueError(f"failed to decode key #{position}: {problem}")
-    return keys
+    found: list[Mapping[str, Any]] = list(keys)
+    return found
 
 
 def _key_problem(key: object) -> str:
