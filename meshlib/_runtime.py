@@ -75,16 +75,20 @@ class Runtime:
         if snapshot is not self.published.snapshot:
             self.published = self._bind(snapshot, self.published.clusters, self.published.callers)
 
-    def begin(self, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]) -> Exchange:
-        """Start an exchange on the snapshot in force, with what the request being served hands on."""
+    def use(self) -> Published:
+        """The snapshot in force, for a request or a connection that begins now."""
         if self.on_use is not None:
             on_use, self.on_use = self.on_use, None
             on_use()
+        return self.published
+
+    def begin(self, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]) -> Exchange:
+        """Start an exchange on the snapshot in force, with what the request being served hands on."""
+        published = self.published if self.on_use is None else self.use()
         carried = handed_on.get()
         if carried is not None:
             for name, value in carried.items():
                 headers.setdefault(name, value)
-        published = self.published
         if published.snapshot.unlisted is None:  # a gateway
             _enter(request)
         exchange = self.exchange_type(published, request, headers, can_replay)

@@ -173,3 +173,18 @@ async def test_hosts_without_a_service_are_not_named(ask: Ask) -> None:
             named = {"destination_service": "unknown", "destination_service_name": name}
             assert metrics.value("istio_tcp_connections_opened_total") == 1
             assert metrics.value("istio_tcp_connections_opened_total", **named) == 1
+
+
+def addresses(mesh: Mesh) -> set[str]:
+    return {one.endpoint.address for live in mesh.runtime.clusters().values() for one in live.endpoints}
+
+
+async def test_names_of_endpoints_are_looked_up_for_raw_connections_too(ask: Ask) -> None:
+    """An application that makes no request has its DNS names looked up all the same."""
+    async with server("db") as port:
+        text = entry("db.test", port).replace("STATIC", "DNS").replace("address: 127.0.0.1", "address: localhost")
+        with Mesh.load(text) as mesh:
+            assert await ask(mesh, "db.test", 27017) == "db"
+            async with asyncio.timeout(20):
+                while "localhost" in addresses(mesh):  # noqa: ASYNC110 - another thread brings it about
+                    await asyncio.sleep(0)

@@ -31,7 +31,7 @@ def create_connection(
     """As :func:`socket.create_connection`; see :meth:`meshlib.Mesh.create_connection`."""
     host, port = address
     own = tls.create_default_context() if ssl is True else ssl or None
-    connection = Connection(runtime.published, host, port, (server_hostname or host) if own else "")
+    connection = Connection(runtime.use(), host, port, (server_hostname or host) if own else "")
     target = connection.open()
     if isinstance(target, Refused):
         raise refused(connection, target)

@@ -32,7 +32,7 @@ async def open_connection(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As :func:`asyncio.open_connection`; see :meth:`meshlib.Mesh.open_connection`."""
     own = tls.create_default_context() if ssl is True else ssl or None
-    connection = Connection(runtime.published, host, port, (server_hostname or host) if own else "")
+    connection = Connection(runtime.use(), host, port, (server_hostname or host) if own else "")
     target = connection.open()
     if isinstance(target, Refused):
         raise refused(connection, target)
