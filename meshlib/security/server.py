@@ -58,7 +58,10 @@ def server_context(
     else:
         runtime = workload.runtime
         directory = runtime.certificates
-        is_strict = runtime.published.snapshot.security.mode_of(port) == "STRICT"
+        snapshot = runtime.published.snapshot
+        # Behind an ingress listener the server has the listener's modes, as its requests have.
+        known = port if snapshot.inbound is None else snapshot.inbound.port(port)
+        is_strict = snapshot.security.mode_of(known) == "STRICT"
     files = find_certificates(directory)
     is_peer_required = is_strict if is_peer_required is None else is_peer_required
     return RenewingContext(files, is_peer_required=is_peer_required, now=now).context

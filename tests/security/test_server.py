@@ -159,3 +159,22 @@ async def test_a_mesh_knows_its_certificates_and_its_mode(tmp_path: Path, port: 
         assert (await ask(number, tmp_path / "server", tmp_path / "server"))[0] == ca_id("web")
         assert await is_turned_away(number, tmp_path / "server", None) is is_required
     assert server_context(mesh, is_peer_required=False).verify_mode is ssl.CERT_OPTIONAL
+
+
+@pytest.mark.parametrize(
+    ("port", "mode"), [(9000, ssl.CERT_OPTIONAL), (8081, ssl.CERT_OPTIONAL), (9001, ssl.CERT_REQUIRED)]
+)
+def test_behind_an_ingress_listener_its_modes_hold(tmp_path: Path, port: int, mode: ssl.VerifyMode) -> None:
+    """The application listens on 9000, policies know it by 8081: for the handshake as for the request."""
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path / "server")
+    peers = (
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a}\n"
+        "spec: {selector: {matchLabels: {app: a}}, mtls: {mode: STRICT}, portLevelMtls: {8081: {mode: PERMISSIVE}}}\n"
+    )
+    sidecar = (
+        "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: a}\n"
+        "spec:\n  egress: [{hosts: ['*/*']}]\n"
+        "  ingress: [{port: {number: 8081, protocol: HTTP, name: http}, defaultEndpoint: 127.0.0.1:9000}]\n"
+    )
+    mesh = Mesh.load(peers + sidecar, workload=Workload(labels={"app": "a"}), certificates=tmp_path / "server")
+    assert server_context(mesh, port=port).verify_mode is mode
