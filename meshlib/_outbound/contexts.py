@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, cast
 
-__all__ = ["NO_PASSWORD", "ContextStore", "Credentials", "PeerNameError", "names_match"]
+__all__ = ["NO_PASSWORD", "ContextStore", "Credentials", "PeerNameError", "load_pair", "names_match"]
 
 _log = logging.getLogger("meshlib.security")
 
@@ -90,7 +90,7 @@ def make_context(credentials: Credentials) -> MeshContext:
         # Envoy looks at the whole chain too: a chain with an authority that has no list is refused.
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
     if credentials.chain:
-        _load_pair(context, credentials.chain, credentials.key)
+        load_pair(context, credentials.chain, credentials.key)
     if credentials.protocols:
         context.set_alpn_protocols(credentials.protocols)
     if credentials.verifies and credentials.names:
@@ -99,7 +99,7 @@ def make_context(credentials: Credentials) -> MeshContext:
     return context
 
 
-def _load_pair(context: ssl.SSLContext, chain: str | bytes, key: str | bytes) -> None:
+def load_pair(context: ssl.SSLContext, chain: str | bytes, key: str | bytes) -> None:
     """OpenSSL reads files only: what came in a Secret is one for a moment, for nobody else to read."""
     if isinstance(chain, str) and isinstance(key, str):
         context.load_cert_chain(chain, key, NO_PASSWORD)

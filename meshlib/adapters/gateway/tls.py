@@ -11,13 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from meshlib._outbound.contexts import NO_PASSWORD
+from meshlib._outbound.contexts import load_pair
 from meshlib._snapshot.listeners import KeyPair, TlsServer
 from meshlib.adapters.gateway.certificates import objection
 from meshlib.errors import MeshError, SourceError
@@ -155,7 +153,7 @@ def _server_context(server: TlsServer, certificates: str | os.PathLike[str] | No
         context.set_ciphers(":".join(server.ciphers))
     _choose_curve(context, server.curves)
     for pair in pairs:
-        _load_pair(context, pair)
+        load_pair(context, pair.chain, pair.key)
     if server.asks_clients:
         if roots is None:
             raise ValueError("there is no certificate authority to verify clients with")
@@ -178,16 +176,3 @@ def _choose_curve(context: ssl.SSLContext, curves: Sequence[str]) -> None:
             return
     if curves:
         raise ValueError(f"none of the curves {', '.join(curves)} is known")
-
-
-def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
-    """OpenSSL reads files only: what came in a Secret is one for a moment, for nobody else to read."""
-    if isinstance(pair.chain, str) and isinstance(pair.key, str):
-        context.load_cert_chain(pair.chain, pair.key, NO_PASSWORD)
-        return
-    with tempfile.TemporaryDirectory(prefix="meshlib-") as directory:
-        path = Path(directory, "pair.pem")
-        parts = (part if isinstance(part, bytes) else Path(part).read_bytes() for part in (pair.key, pair.chain))
-        path.touch(mode=0o600)
-        path.write_bytes(b"\n".join(parts))
-        context.load_cert_chain(path, password=NO_PASSWORD)
