@@ -120,7 +120,7 @@ class Destinations:
         A sidecar could not look into TLS that its application starts; in the process itself
         the request is seen before, so a rule that originates TLS settles it.
         """
-        if port.is_http or port.protocol not in ("HTTPS", "TLS"):
+        if port.is_http or port.protocol not in ("HTTPS", "TLS") or service.resolution is Resolution.ALIAS:
             return port.is_http
         tls = effective(self.rule(service.host), "", port.number, self._mesh).tls
         return tls is not None and tls.mode in ("SIMPLE", "MUTUAL")
@@ -209,6 +209,8 @@ class Destinations:
         if discovery in (Discovery.DNS, Discovery.LOGICAL_DNS) and not endpoints:
             # Envoy takes no such cluster; requests find none (503 NC).
             return None
+        if discovery is Discovery.STATIC:
+            endpoints = each_once(endpoints)
         endpoints, localities = arrange(endpoints, policy.locality, self._here)
         key, host = self._keys.of(service.host, port.number, name)
         return Cluster(
@@ -330,12 +332,21 @@ class Destinations:
             return DISABLED
         passes = service.resolution is Resolution.NONE or passes_through(rule, subset)
         if passes:
-            speak = {endpoint.mesh_tls for endpoint in endpoints}.union(service.leaving.get(port.number, ()))
+            asked = endpoints if service.dialled is None else service.dialled.get(port.number, ())
+            speak = {endpoint.mesh_tls for endpoint in asked}.union(service.leaving.get(port.number, ()))
             if speak != {True}:
                 return DISABLED
         if self._peers.mode(service.namespace) == "DISABLE":
             return DISABLED
         return MESH if original else AUTOMATIC
+
+
+def each_once(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """The endpoints, of several with one address and port only the first: Envoy drops the others."""
+    by_key: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        by_key.setdefault(endpoint.key, endpoint)
+    return endpoints if len(by_key) == len(endpoints) else tuple(by_key.values())
 
 
 def accounts_of(service: Service, endpoints: tuple[Endpoint, ...]) -> tuple[str, ...]:

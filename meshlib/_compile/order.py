@@ -10,7 +10,7 @@ from meshlib.model.resource import Metadata
 
 __all__ = ["Age", "age_of", "by_age"]
 
-Age: TypeAlias = tuple[float, str, str]
+Age: TypeAlias = tuple[float, str, str, str]
 
 EPOCH: Final = float("-inf")
 
@@ -23,7 +23,7 @@ def by_age(entry: Entry[Any]) -> Age:
 def age_of(meta: Metadata) -> Age:
     """Sort key of a resource. One without creation time counts as older than all others, as in Istio."""
     moment = meta.creation_timestamp
-    return EPOCH if moment is None else created(moment), meta.name, meta.namespace
+    return EPOCH if moment is None else created(moment), meta.name, meta.namespace, ""
 
 
 def created(moment: datetime) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from meshlib._compile.index import Entry, Index
 from meshlib._compile.mesh import MeshSettings, export_set
 from meshlib._compile.order import age_of
 from meshlib._compile.services import Resolution, Service, ServicePort, parse_protocol, port_protocol
-from meshlib._snapshot.clusters import Endpoint
+from meshlib._compile.shared_endpoints import share_endpoints
 from meshlib._snapshot.routes import Origin
 from meshlib.model import kubernetes
 from meshlib.model.service_entry import ServiceEntrySpec
@@ -22,7 +22,6 @@ __all__ = ["Registry"]
 EXPORT_ANNOTATION: Final = "networking.istio.io/exportTo"
 DISTRIBUTION_ANNOTATION: Final = "networking.istio.io/traffic-distribution"
 PREFERENCES: Final = {"preferclose": "zone", "prefersamezone": "zone", "prefersamenode": "node"}
-NAMED: Final = (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
 RESOLUTIONS: Final = {
     "NONE": Resolution.NONE,
     "STATIC": Resolution.STATIC,
@@ -41,7 +40,7 @@ class Registry:
         for entry in index.of("ServiceEntry", ServiceEntrySpec):
             found.extend(entry_services(entry, mesh, sources))
         found.sort(key=lambda service: service.age)
-        unite_endpoints(found)
+        share_endpoints(found)
         self.services = with_aliases(found)
         self._by_host: dict[str, dict[str, Service]] = {}
         for service in self.services:
@@ -51,9 +50,9 @@ class Registry:
             if existing is None or (service.kubernetes and not existing.kubernetes):
                 places[service.namespace] = service
 
-    def hosts(self) -> Iterable[str]:
-        """The hosts of all services."""
-        return self._by_host
+    def hosts(self) -> Iterable[tuple[str, dict[str, Service]]]:
+        """All hosts, each with its services by namespace."""
+        return self._by_host.items()
 
     def named(self, host: str) -> dict[str, Service]:
         """The services of a host, by namespace."""
@@ -135,7 +134,8 @@ def entry_services(entry: Entry[ServiceEntrySpec], mesh: MeshSettings, sources: 
             kubernetes=False,
             external=spec.location != "MESH_INTERNAL",
             export_to=export_set(spec.export_to, meta.namespace, mesh.service_export),
-            age=(age, host, meta.namespace),
+            # Where all else is equal it is a matter of luck which one Istio 1.31 takes; its endpoints go by name.
+            age=(age, host, meta.namespace, meta.name),
             origin=origin,
             addresses=tuple(filter(None, map(single_address, spec.addresses))),
             accounts=spec.subject_alt_names,
@@ -157,51 +157,6 @@ def single_address(address: str) -> str:
     if not is_address(plain) or (slash and bits != ("128" if ":" in plain else "32")):
         return ""
     return plain
-
-
-def is_name(address: str) -> bool:
-    """True for an endpoint that has to be looked up."""
-    return not address.startswith("unix://") and not is_address(address)
-
-
-def unite_endpoints(services: Iterable[Service]) -> None:
-    """Several ServiceEntries for one host in one namespace share all endpoints, those of the oldest first."""
-    parts: dict[tuple[str, str], list[Service]] = {}
-    for service in services:
-        if not service.kubernetes:
-            parts.setdefault((service.host, service.namespace), []).append(service)
-    for several in parts.values():
-        if len(several) > 1:
-            share_endpoints(several)
-
-
-def share_endpoints(parts: Sequence[Service]) -> None:
-    """A part that resolves names has all endpoints of its port numbers, another the addresses of its port names.
-
-    So has it Istio 1.31, whose control plane lists the former in the cluster and sends the latter apart.
-    """
-    by_name: dict[str, tuple[Endpoint, ...]] = {}
-    by_number: dict[int, tuple[Endpoint, ...]] = {}
-    names: dict[int, str] = {}
-    for part in parts:
-        is_single = part.resolution is Resolution.DNS_ROUND_ROBIN
-        for port in part.ports:
-            names.setdefault(port.number, port.name)
-            endpoints = part.endpoints.get(port.number, ())
-            by_name[port.name] = joined(by_name.get(port.name, ()), endpoints, is_single=is_single)
-            by_number[port.number] = joined(by_number.get(port.number, ()), endpoints, is_single=is_single)
-    addresses = {name: tuple(one for one in found if not is_name(one.address)) for name, found in by_name.items()}
-    for part in parts:
-        if part.resolution in NAMED:
-            part.endpoints = dict(by_number)
-        else:
-            own = {**names, **{port.number: port.name for port in part.ports}}
-            part.endpoints = {number: addresses[name] for number, name in own.items()}
-
-
-def joined(known: tuple[Endpoint, ...], more: tuple[Endpoint, ...], *, is_single: bool) -> tuple[Endpoint, ...]:
-    """Both, the older first; an entry of which only one address counts adds none to others."""
-    return known if is_single and known else known + more
 
 
 def with_aliases(services: list[Service]) -> list[Service]:

@@ -75,7 +75,8 @@ class Service:
     ``traits`` is what two parts of a service must have in common to be put together.
     ``leaving`` tells, by port, whether the endpoints that are going away speak mesh mTLS:
     none of them gets requests, but Istio 1.31 asks them too before it uses mTLS to
-    dialled addresses.
+    dialled addresses. ``dialled`` are the endpoints it asks, by port, where they are not
+    those that get requests.
     """
 
     host: str
@@ -94,6 +95,7 @@ class Service:
     aliases: tuple[str, ...] = ()
     endpoints: dict[int, tuple[Endpoint, ...]] = field(default_factory=dict)
     leaving: dict[int, list[bool]] = field(default_factory=dict)
+    dialled: dict[int, tuple[Endpoint, ...]] | None = None
     known: bool = True
     prefers: str = ""
     traits: object = None

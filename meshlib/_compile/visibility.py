@@ -238,8 +238,7 @@ def imported_services(listeners: Sequence[EgressListener], registry: Registry, n
     for listener in listeners:
         for service in listener.services:
             add_service(found, service)
-        if is_whole and all(host in found for host in registry.hosts()):
-            # Nothing is left that a VirtualService could bring in.
+        if is_whole and is_complete(found, registry):
             continue
         for rule in listener.rules:
             wanted: dict[str, set[int]] = {}
@@ -253,6 +252,19 @@ def imported_services(listeners: Sequence[EgressListener], registry: Registry, n
                 if cut is not None:
                     add_service(found, cut)
     return found
+
+
+def is_complete(found: Mapping[str, Service], registry: Registry) -> bool:
+    """True if a VirtualService could bring in nothing more.
+
+    It could bring in a host that is missing, and a Kubernetes Service, even one that is
+    not exported here, in the place of a ServiceEntry for the same host.
+    """
+    for host, places in registry.hosts():
+        known = found.get(host)
+        if known is None or (not known.kubernetes and any(service.kubernetes for service in places.values())):
+            return False
+    return True
 
 
 def best_service(places: Mapping[str, Service], namespace: str) -> Service | None:
