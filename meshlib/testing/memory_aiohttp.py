@@ -10,8 +10,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from meshlib._http import Failure, FailureKind
-from meshlib.adapters.aiohttp.connections import MeshConnector
-from meshlib.adapters.aiohttp.session import governed_session
+from meshlib.adapters.aiohttp.connections import Connections
+from meshlib.adapters.aiohttp.session import govern_session
 from meshlib.testing.arrivals import meet
 from meshlib.testing.messages import UpstreamRequest
 from meshlib.testing.wire import complete_length, parse_request, render
@@ -30,9 +30,10 @@ def simulated_session(service: Service, **arguments: Any) -> aiohttp.ClientSessi
         raise RuntimeError("a session lives on virtual time: make and use it in a coroutine given to sim.run()")
     if "connector" in arguments:
         raise TypeError("the simulation brings the connector; leave connector= out")
-    connector = _Connector(force_close=True)  # so that what happens does not depend on who came before
+    connector = _Memory(force_close=True)  # so that what happens does not depend on who came before
     connector.service = service
-    return governed_session(service.runtime, connector=connector, **arguments)
+    Connections(connector)
+    return govern_session(service.runtime, connector=connector, **arguments)
 
 
 class _Memory(aiohttp.TCPConnector):
@@ -59,10 +60,6 @@ class _Memory(aiohttp.TCPConnector):
         if plan.way == "tls":
             raise aiohttp.ClientConnectorSSLError(req.connection_key, ssl.SSLError(1, "TLS handshake failed"))
         raise aiohttp.ClientConnectorError(req.connection_key, ConnectionRefusedError(111, "nothing listens there"))
-
-
-class _Connector(MeshConnector, _Memory):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """The mesh's connector, with its limits and timeouts, on connections in memory."""
 
 
 class _Wire(asyncio.Transport):

@@ -1,6 +1,6 @@
 """What a policy says about connections, done with aiohttp's: connect timeout, keep-alive, pending, lifetimes.
 
-:class:`MeshConnector` is where a new connection is made, so that an exchange that reuses
+:class:`Connections` is where a new connection is made, so that an exchange that reuses
 one pays nothing. Who brings a connector of his own keeps what that one does.
 """
 
@@ -9,20 +9,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from asyncio import TimerHandle
-from collections.abc import Coroutine
-from functools import partial
+from collections.abc import Awaitable
+from contextvars import ContextVar
 from typing import Any, Final, Protocol, cast
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from yarl import URL
 
 from meshlib._engine.commands import Send
 from meshlib._engine.exchange import Exchange
 from meshlib._snapshot.clusters import ConnectionPool
+from meshlib.errors import MeshError
 
-__all__ = ["Attempt", "EndpointKeys", "Lifetimes", "MeshConnector", "PendingOverflowError"]
+__all__ = ["Attempt", "Connections", "EndpointKeys", "Lifetimes", "PendingOverflowError"]
 
 _KEY: Final = ("host", "port", "is_ssl", "ssl", "proxy", "proxy_auth", "proxy_headers_hash", "server_hostname")
 _REMEMBERED: Final = 4096
@@ -30,10 +33,12 @@ _OPTIONS: Final = ("TCP_KEEPCNT", "TCP_KEEPIDLE", "TCP_KEEPINTVL")
 
 
 class Attempt(Protocol):
-    """What the connector and the lifetimes ask of a request."""
+    """What is asked of a request when it needs a connection."""
 
     exchange: Exchange
     pool: ConnectionPool
+    key: ConnectionKey | None
+    url: URL
 
     def aim(self, host: str, port: int, path: str | None) -> None:
         """Set the URL of the request to an endpoint, for the one who makes a connection."""
@@ -45,7 +50,7 @@ class PendingOverflowError(aiohttp.ClientConnectionError):
 
 
 class _SecuredHandler(ResponseHandler):
-    """aiohttp's end of a connection; its transport is among ``living`` while it is one with TLS."""
+    """aiohttp's end of a connection with TLS; its transport is among ``living`` while it is one."""
 
     def __init__(self, living: set[asyncio.WriteTransport], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -65,64 +70,107 @@ class _SecuredHandler(ResponseHandler):
             self._secured = None
 
 
-class MeshConnector(aiohttp.TCPConnector):
-    """aiohttp's connector, which makes connections as the policy of the request's cluster says.
+_is_secured: Final[ContextVar[bool]] = ContextVar("meshlib_is_secured", default=False)
 
-    Closing it ends all connections, also those that aiohttp closed before: one with TLS
-    waits for the upstream's goodbye then, and would outlive the event loop.
+
+class Connections:
+    """Teaches one of aiohttp's connectors what the policies say about connections, and the endpoints of attempts.
+
+    Attributes of that one connector take the place of methods of its class. A subclass
+    would cost each request several microseconds wherever governed and other sessions live in one process: the
+    interpreter specialises aiohttp's code for the class that it sees there, and for one only.
+
+    An attempt with a key (:class:`EndpointKeys`) gets a connection that is open already
+    without a URL of its endpoint being made. Requests of other sessions (mirrored copies)
+    pass unchanged.
     """
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    __slots__ = ("_close", "_connect", "_connector", "_create", "_factory", "_living")
+
+    def __init__(self, connector: aiohttp.BaseConnector) -> None:
+        self._connector: Any = connector
+        self._connect = connector.connect
+        self._create = connector._create_connection
+        self._close = connector.close
+        self._factory = connector._factory
         self._living: set[asyncio.WriteTransport] = set()
-        self._factory = cast("partial[ResponseHandler]", partial(_SecuredHandler, self._living, self._loop))
+        vars(connector).update(
+            connect=self.connect, _create_connection=self.create, close=self.close, _factory=self._make
+        )
 
-    def close(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, *, abort_ssl: bool = False
-    ) -> Coroutine[Any, Any, None]:
-        """Close what is open."""
-        for transport in list(self._living):
-            transport.abort()
-        return super().close(abort_ssl=abort_ssl)
-
-    async def _create_connection(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any
-    ) -> ResponseHandler:
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Connection:  # noqa: ASYNC109 - aiohttp's signature
+        """A connection for a request, open already or new."""
         attempt: Attempt | None = getattr(req, "attempt", None)
         if attempt is None:
-            return await super()._create_connection(req, *args, **kwargs)
-        exchange, pool, called = attempt.exchange, attempt.pool, req.url
+            _refuse_ungoverned(req)
+            return await self._connect(req, traces, timeout)
+        key = attempt.key
+        if key is None:
+            return await self._connect(req, traces, timeout)
+        found: Connection | None = await self._connector._get(key, traces)
+        if found is not None:
+            return found
+        attempt.aim(key.host, key.port or 0, None)
+        try:
+            return await self._connect(req, traces, timeout)
+        finally:
+            req.url = attempt.url
+
+    async def create(self, req: Any, *args: Any, **kwargs: Any) -> ResponseHandler:
+        """A new connection, within the limits of its cluster."""
+        attempt: Attempt | None = getattr(req, "attempt", None)
+        if attempt is None:
+            return await self._create(req, *args, **kwargs)
+        exchange, pool = attempt.exchange, attempt.pool
         if not exchange.connecting():
             raise PendingOverflowError("too many requests wait for a connection")
-        key = req.connection_key
-        if key.host != called.raw_host or key.port != called.port:
-            attempt.aim(key.host, key.port or 0, None)  # the request names its endpoint by its key only
+        secured = _is_secured.set(req.is_ssl())
         try:
             async with asyncio.timeout(pool.connect_timeout):
-                protocol = await super()._create_connection(req, *args, **kwargs)
+                protocol = await self._create(req, *args, **kwargs)
         finally:
-            req.url = called
+            _is_secured.reset(secured)
             exchange.connected()
         if pool.tcp_keepalive is not None and protocol.transport is not None:
             _keep_alive(protocol.transport, pool.tcp_keepalive)
         return protocol
 
+    def _make(self) -> ResponseHandler:
+        """aiohttp's end of a connection that is being made."""
+        return _SecuredHandler(self._living, self._connector._loop) if _is_secured.get() else self._factory()
+
+    def close(self, **arguments: Any) -> Awaitable[None]:
+        """Close what is open, also what aiohttp closed before: TLS waits for a goodbye, and would outlive the loop."""
+        for transport in list(self._living):
+            transport.abort()
+        connector = vars(self._connector)
+        for name in ("connect", "_create_connection", "close", "_factory"):
+            connector.pop(name, None)  # no cycle is left to the collector
+        return self._close(**arguments)
+
+
+def _refuse_ungoverned(request: aiohttp.ClientRequest) -> None:
+    if hasattr(request.session, "mesh_governor"):
+        raise MeshError(
+            f"{request.method} {request.original_url} would leave the process without passing the mesh; "
+            "make requests only through the session's own methods"
+        )
+
 
 class EndpointKeys:
     """The connection keys of endpoints: what a request needs to get a connection to one, in place of its URL.
 
-    aiohttp asks a request for its key and, only if it has no connection with that, for
-    its URL. A URL made for each attempt costs more than everything that the mesh decides.
+    A URL made for each attempt costs more than everything that the mesh decides.
 
-    Only for what has been measured and tested: the connector of this module, keys as in
-    aiohttp 3.14, plain HTTP to an endpoint, no proxy, nothing rewritten. Anything else
-    has its URL set, which aiohttp documents.
+    Only for what has been measured and tested: a connector with :class:`Connections`, keys
+    as in aiohttp 3.14, plain HTTP to an endpoint, no proxy, nothing rewritten. Anything
+    else has its URL set, which aiohttp documents.
     """
 
     __slots__ = ("_is_used", "known")
 
-    def __init__(self, connector: aiohttp.BaseConnector) -> None:
-        self._is_used = type(connector) is MeshConnector and ConnectionKey._fields == _KEY
+    def __init__(self, *, is_used: bool) -> None:
+        self._is_used = is_used and ConnectionKey._fields == _KEY
         self.known: dict[Send, ConnectionKey | None] = {}
         """What was found before, for plain HTTP without a proxy."""
 

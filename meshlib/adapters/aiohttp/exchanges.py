@@ -1,7 +1,7 @@
 """One request of a session as an exchange: its head for the engine, its attempts through aiohttp for the driver.
 
-Each attempt names the picked endpoint to the connector, by the connection key of the
-request where that is enough (``connections.py``), else by its ``url``; Host, cookies and
+Each attempt names the picked endpoint to the connector, by a connection key where that
+is enough (``connections.py``), else by the ``url`` of the request; Host, cookies and
 ``response.url`` stay those of the application.
 """
 
@@ -24,13 +24,13 @@ from meshlib._snapshot.clusters import Cluster, ConnectionPool, Endpoint
 from meshlib.adapters.aiohttp.connections import EndpointKeys, Lifetimes
 from meshlib.adapters.aiohttp.errors import failure
 from meshlib.adapters.aiohttp.mirrors import Mirrors
-from meshlib.errors import MeshError
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.connector import Connection
 
-__all__ = ["Governed", "MeshRequest", "Shared"]
+__all__ = ["Governed", "Shared"]
 
 _HOST = istr("Host")
 
@@ -38,42 +38,6 @@ _HOST = istr("Host")
 _REMEMBERED_URLS = 1024
 _REPLAYED = 2**20  # Envoy's buffer for bodies that may have to be sent again
 Aimed: TypeAlias = dict[tuple[URL, str, int, str | None], URL]
-
-
-class MeshRequest(aiohttp.ClientRequest):
-    """aiohttp's request; refuses to be sent around the mesh."""
-
-    attempt: Governed | None = None
-    handshake: Handshake | None = None  # of the mesh, in place of the TLS settings of the session
-    endpoint_key: ConnectionKey | None = None  # of connections to the endpoint, where the URL does not name it
-
-    @property
-    def ssl(self) -> Any:
-        """The TLS setting that holds for the attempt."""
-        return super().ssl if self.handshake is None else self.handshake.context
-
-    @property
-    def connection_key(self) -> Any:
-        """What a connection must have in common with the request to carry it."""
-        if self.endpoint_key is not None:
-            return self.endpoint_key
-        key = super().connection_key
-        return key if self.handshake is None else key._replace(ssl=self.handshake.context)
-
-    # Returns aiohttp's own coroutine instead of awaiting it in another: a frame less for each call.
-    def send(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, conn: Any
-    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-        """Send the attempt on a connection."""
-        attempt = self.attempt
-        if attempt is None:
-            raise MeshError(
-                f"{self.method} {self.original_url} would leave the process without passing the mesh; "
-                "make requests only through the session's own methods"
-            )
-        if attempt.ends_connections and conn.protocol is not None:
-            attempt.use(conn.protocol)
-        return super().send(conn)
 
 
 class Shared:
@@ -97,12 +61,13 @@ class Shared:
 class Governed(RequestHead):
     """One request: its head for the engine, its attempts through aiohttp for the driver."""
 
-    __slots__ = ("_handler", "_shared", "_url", "ends_connections", "exchange", "pool", "protocol", "request")
+    __slots__ = ("_handler", "_shared", "_ssl", "exchange", "handshake", "key", "pool", "protocol", "request", "url")
     exchange: Exchange
     pool: ConnectionPool
+    key: ConnectionKey | None
 
-    def __init__(self, request: MeshRequest, handler: ClientHandlerType, shared: Shared) -> None:
-        url = self._url = request.url
+    def __init__(self, request: Any, handler: ClientHandlerType, shared: Shared) -> None:
+        url = self.url = request.url
         headers = request.headers
         host, port = url.raw_host, url.port or 0
         super().__init__(
@@ -111,7 +76,7 @@ class Governed(RequestHead):
         self.request = request
         self._handler = handler
         self._shared = shared
-        self.ends_connections = False
+        self.handshake: Handshake | None = None  # of the mesh, in place of the TLS settings of the session
         self.protocol: ResponseHandler | None = None
         request.attempt = self
 
@@ -127,7 +92,7 @@ class Governed(RequestHead):
         key, keys = None, self._shared.keys
         if request.proxy is None and self.scheme == "http":
             key = keys.known[send] if send in keys.known else keys.find(send)
-        request.endpoint_key = key
+        self.key = key
         if key is None:
             try:
                 await self._prepare(send, request)
@@ -139,20 +104,21 @@ class Governed(RequestHead):
             return failure(error)
         return Response(response.status, response.headers, response)
 
-    async def _prepare(self, send: Send, request: MeshRequest) -> None:
+    async def _prepare(self, send: Send, request: Any) -> None:
         """What an attempt may need that is more than a connection to its endpoint. Raises CredentialError."""
         if send.attempt > 1:
             await request.close()  # the writer of the attempt before must have let go of the body
         if send.authority is not None:
             request.headers["Host"] = send.authority
         policy = send.cluster.policy
-        self.ends_connections = policy.connection_pool.ends_connections
+        if policy.connection_pool.ends_connections:
+            request.send = self._send_on
         if policy.tls.mode != "DISABLE":
             self._secure(send.cluster, send.endpoint)
         if send.endpoint is not None:
             self.aim(send.endpoint.address, send.endpoint.port, send.path)
-        elif send.path is not None or send.cluster.original_port is not None or request.handshake is not None:
-            self.aim(self._url.raw_host or "", send.cluster.original_port or self._url.port or 0, send.path)
+        elif send.path is not None or send.cluster.original_port is not None or self.handshake is not None:
+            self.aim(self.url.raw_host or "", send.cluster.original_port or self.url.port or 0, send.path)
 
     async def discard(self, response: Response) -> None:
         """Let go of a response that is not used."""
@@ -161,11 +127,15 @@ class Governed(RequestHead):
         handle.release()
         self.release()
 
-    def use(self, protocol: ResponseHandler) -> None:
-        """The attempt goes out on this connection."""
+    def _send_on(self, connection: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        """Send the attempt on a connection that has an end of its own."""
+        request, protocol = self.request, connection.protocol
         self.release()
-        self.protocol = protocol
-        self._shared.lifetimes.use(protocol, self.pool)
+        if protocol is not None:
+            self.protocol = protocol
+            self._shared.lifetimes.use(protocol, self.pool)
+        sent: Coroutine[Any, Any, aiohttp.ClientResponse] = type(request).send(request, connection)
+        return sent
 
     def release(self) -> None:
         """The response on the connection is over."""
@@ -180,26 +150,29 @@ class Governed(RequestHead):
         except CredentialError:
             self._shared.mirrors.dropped += 1
             return
-        self._shared.mirrors.start(self.request, copy, "https" if shake is not None else self._url.scheme, shake)
+        self._shared.mirrors.start(self.request, copy, "https" if shake is not None else self.url.scheme, shake)
 
     def _handshake(self, cluster: Cluster, endpoint: Endpoint | None) -> Handshake | None:
         """How the mesh secures a connection; None where that is the application's business, or nobody's."""
-        if cluster.policy.tls.mode == "AUTO" and self._url.scheme != "http":
+        if cluster.policy.tls.mode == "AUTO" and self.url.scheme != "http":
             return None
         return self._shared.originator.handshake(cluster, endpoint, self.request.headers.get(_HOST, ""))
 
     def _secure(self, cluster: Cluster, endpoint: Endpoint | None) -> None:
         """TLS for an attempt, if the mesh wants any. Raises CredentialError where it must be used and cannot be."""
-        request = self.request
-        shake = request.handshake = self._handshake(cluster, endpoint)
+        request, before = self.request, self.handshake
+        shake = self.handshake = self._handshake(cluster, endpoint)
+        if before is None:
+            self._ssl = request.ssl
+        request._ssl = self._ssl if shake is None else shake.context
         if shake is not None:
             request.server_hostname = shake.server_name
 
     def aim(self, host: str, port: int, path: str | None) -> None:
         """Point the request at an endpoint, and at another path if it was rewritten."""
-        request, url, aimed = self.request, self._url, self._shared.aimed
-        scheme = "https" if request.handshake is not None else url.scheme
-        if url.scheme == "https" and request.server_hostname is None and request.handshake is None:
+        request, url, aimed = self.request, self.url, self._shared.aimed
+        scheme = "https" if self.handshake is not None else url.scheme
+        if url.scheme == "https" and request.server_hostname is None and self.handshake is None:
             request.server_hostname = url.raw_host
         key = (url, host, port, path if scheme == url.scheme else f"{scheme} {path}")
         target = aimed.get(key)

@@ -16,80 +16,69 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from meshlib._engine.commands import LocalReply
 from meshlib._engine.exchange import Exchange
 from meshlib.adapters.aiohttp.errors import BodyTimeoutError
+from meshlib.adapters.aiohttp.exchanges import Governed
 
-__all__ = ["MeshResponse", "local_response", "response_class"]
+__all__ = ["attach", "local_response"]
 
 
-class MeshResponse(aiohttp.ClientResponse):
-    """aiohttp's response, with the route's changes to its headers and ``mesh``, which tells how it came about.
+def attach(response: Any, exchange: Exchange, governed: Governed) -> None:
+    """Bind the exchange whose reply this is, as ``response.mesh``, with what the route changes in its headers.
 
-    It counts as on its way until its body is over, or until it is closed or released.
+    It counts as on its way until its body is over, or until it is closed, released or lost.
     """
-
-    mesh: Exchange | None = None
-    _mesh_released: Callable[[], None] | None = None
-    _mesh_deadline: asyncio.TimerHandle | None = None
-    _mesh_headers: CIMultiDictProxy[str] | None = None
-
-    def attach(self, exchange: Exchange, released: Callable[[], None] | None = None) -> None:
-        """Bind the exchange whose reply this is; ``released`` is called when its connection is free again."""
-        self.mesh = exchange
-        if exchange.changes_response:
-            self._change(exchange)
-        connection = self.connection
-        if connection is None:  # the body came whole, together with the head
-            exchange.finish(self.content.total_bytes)
-            if released is not None:
-                released()
-            return
-        # Its end, its close or release, and the loss of the last reference to the response: all let the connection go.
-        self._mesh_released = released
-        connection.add_callback(self._count_out)
-        if self.status != 101 and (left := exchange.time_left) is not None:
-            self._mesh_deadline = self._loop.call_later(left, self._time_out)
-
-    def _change(self, exchange: Exchange) -> None:
-        headers = CIMultiDict(self.headers)
-        exchange.mutate_response(headers)
-        self._mesh_headers = CIMultiDictProxy(headers)
-        if exchange.cookies:  # the session's cookie jar reads these
-            self._raw_cookie_headers = tuple(headers.getall("set-cookie", ()))
-
-    def _count_out(self) -> None:
-        if self._mesh_deadline is not None:
-            self._mesh_deadline.cancel()
-        exchange = self.mesh
-        if exchange is not None:
-            if type(self.content.exception()) is aiohttp.ClientPayloadError:
-                exchange.break_off()
-            exchange.finish(self.content.total_bytes)
-        if self._mesh_released is not None:
-            self._mesh_released()
-
-    def _time_out(self) -> None:
-        """The route's timeout ends in the middle of the body: what has come stays readable, then the stream breaks."""
-        if self.mesh is not None:
-            self.mesh.flag("UT")
-        self.content.set_exception(BodyTimeoutError("the timeout of the route ended before the response's body"))
-        self.close()
-
-    @property
-    def request_info(self) -> aiohttp.RequestInfo:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The request as the application made it: its URL, not the endpoint's."""
-        info: aiohttp.RequestInfo = super().request_info
-        return info._replace(url=self.url)
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The response's header fields, after the route's operations."""
-        return self._headers if self._mesh_headers is None else self._mesh_headers
+    response.mesh = exchange
+    if exchange.changes_response:
+        _change(response, exchange)
+    if governed.key is None:  # the URL of its request was an endpoint's
+        response._request_info = response._request_info._replace(url=response.url)
+    connection = response.connection
+    if connection is None:  # the body came whole, together with the head
+        exchange.finish(response.content.total_bytes)
+        if governed.protocol is not None:
+            governed.release()
+        return
+    body = _Body(exchange, response.content, governed.release if governed.protocol is not None else None)
+    # Its end, its close or release, and the loss of the last reference to the response: all let the connection go.
+    connection.add_callback(body.end)
+    if response.status != 101 and (left := exchange.time_left) is not None:
+        body.deadline = asyncio.get_running_loop().call_later(left, body.time_out, response)
 
 
-def response_class(base: type[aiohttp.ClientResponse] | None) -> type[MeshResponse]:
-    """The governed form of a response class that the user passed."""
-    if base is None or base is aiohttp.ClientResponse:
-        return MeshResponse
-    return type(f"Mesh{base.__name__}", (MeshResponse, base), {})
+def _change(response: Any, exchange: Exchange) -> None:
+    headers = CIMultiDict(response.headers)
+    exchange.mutate_response(headers)
+    response._headers = CIMultiDictProxy(headers)
+    response._cache.pop("headers", None)
+    if exchange.cookies:  # the session's cookie jar reads these
+        response._raw_cookie_headers = tuple(headers.getall("set-cookie", ()))
+
+
+class _Body:
+    """The body of a response that is on its way: its end ends the exchange, and its timeout ends it."""
+
+    __slots__ = ("_content", "_exchange", "_released", "deadline")
+
+    def __init__(self, exchange: Exchange, content: aiohttp.StreamReader, released: Callable[[], None] | None) -> None:
+        self._exchange = exchange
+        self._content = content
+        self._released = released
+        self.deadline: asyncio.TimerHandle | None = None
+
+    def end(self) -> None:
+        """Its connection is let go."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+        if type(self._content.exception()) is aiohttp.ClientPayloadError:
+            self._exchange.break_off()
+        self._exchange.finish(self._content.total_bytes)
+        if self._released is not None:
+            self._released()
+
+    def time_out(self, response: aiohttp.ClientResponse) -> None:
+        """The route's timeout ends in the middle of it: what has come stays readable, then the stream breaks."""
+        self._exchange.flag("UT")
+        self._content.set_exception(BodyTimeoutError("the timeout of the route ended before the response's body"))
+        response.close()
 
 
 class _NothingSent:
@@ -103,7 +92,7 @@ class _NothingSent:
 _CONSTRUCTOR = frozenset(inspect.signature(aiohttp.ClientResponse.__init__).parameters)
 
 
-def local_response(request: aiohttp.ClientRequest, reply: LocalReply, exchange: Exchange) -> MeshResponse:
+def local_response(request: aiohttp.ClientRequest, reply: LocalReply, exchange: Exchange) -> aiohttp.ClientResponse:
     """A response that never was on a wire: the mesh's own reply."""
     loop = asyncio.get_running_loop()
     offered: dict[str, Any] = {
@@ -119,9 +108,8 @@ def local_response(request: aiohttp.ClientRequest, reply: LocalReply, exchange: 
         "request_headers": request.headers,
     }
     known = {name: value for name, value in offered.items() if name in _CONSTRUCTOR}
-    made = request.response_class
-    assert issubclass(made, MeshResponse)
-    response = made(request.method, request.original_url, **known)
+    made = request.response_class or aiohttp.ClientResponse
+    response: Any = made(request.method, request.original_url, **known)
     headers = CIMultiDict(reply.headers)
     content = aiohttp.StreamReader(BaseProtocol(loop), 2**16, loop=loop)
     if reply.body and request.method != "HEAD":
@@ -135,7 +123,8 @@ def local_response(request: aiohttp.ClientRequest, reply: LocalReply, exchange: 
     response._raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
     response._closed = False
     response.mesh = exchange
-    return response
+    made_response: aiohttp.ClientResponse = response
+    return made_response
 
 
 def _phrase(status: int) -> str:

@@ -7,7 +7,6 @@ user's own middlewares run once an exchange and see what the mesh answers.
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -19,37 +18,14 @@ from meshlib._engine.commands import LocalReply
 from meshlib._http import Response
 from meshlib._runtime import Runtime
 from meshlib._timers import Timers
-from meshlib.adapters.aiohttp.connections import EndpointKeys, MeshConnector
+from meshlib.adapters.aiohttp.connections import Connections, EndpointKeys
 from meshlib.adapters.aiohttp.errors import refusal_error
-from meshlib.adapters.aiohttp.exchanges import Governed, MeshRequest, Shared
-from meshlib.adapters.aiohttp.response import MeshResponse, local_response, response_class
+from meshlib.adapters.aiohttp.exchanges import Governed, Shared
+from meshlib.adapters.aiohttp.response import attach, local_response
 
-__all__ = ["governed_session"]
+__all__ = ["govern_session", "governed_session"]
 
-
-with warnings.catch_warnings():
-    # Inheriting is discouraged because private methods may change. Only `_request` is overridden,
-    # passing everything on; without it, MeshRequest.send still keeps ungoverned requests in.
-    warnings.simplefilter("ignore", DeprecationWarning)
-
-    class MeshSession(aiohttp.ClientSession):
-        """A session whose ``middlewares=`` of a single request add to the mesh instead of replacing it."""
-
-        ATTRS = aiohttp.ClientSession.ATTRS | {"_governor"}
-        _governor: _Governor
-
-        def _request(  # pyright: ignore[reportIncompatibleMethodOverride]
-            self, *args: Any, **kwargs: Any
-        ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-            own: Sequence[ClientMiddlewareType] | None = kwargs.get("middlewares")
-            if own is not None:
-                kwargs["middlewares"] = (*own, self._governor.govern)
-            return super()._request(*args, **kwargs)
-
-        async def close(self) -> None:
-            await self._governor.close()
-            await super().close()
-            await asyncio.sleep(0)  # in this turn the loop lets go of the sockets
+_request, _close = aiohttp.ClientSession._request, aiohttp.ClientSession.close
 
 
 def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **arguments: Any) -> aiohttp.ClientSession:
@@ -64,21 +40,43 @@ def governed_session(runtime: Runtime, *, raise_on_refusal: bool = False, **argu
     aiohttp; 0: any number); a connector of your own does that its own way.
     """
     connections = arguments.pop("limit", 100)
-    if arguments.get("connector") is None:
-        arguments["connector"] = MeshConnector(limit=connections)
-    governor = _Governor(runtime, EndpointKeys(arguments["connector"]), raise_on_refusal=raise_on_refusal)
+    if arguments.get("connector") is not None:
+        return govern_session(runtime, raise_on_refusal=raise_on_refusal, **arguments)
+    connector = arguments["connector"] = aiohttp.TCPConnector(limit=connections)
+    Connections(connector)
+    keys = EndpointKeys(is_used=True)
+    return govern_session(runtime, keys, raise_on_refusal=raise_on_refusal, **arguments)
+
+
+def govern_session(
+    runtime: Runtime, keys: EndpointKeys | None = None, *, raise_on_refusal: bool = False, **arguments: Any
+) -> aiohttp.ClientSession:
+    """A governed session on a connector that is given; ``keys`` are for one with :class:`Connections`.
+
+    The session is aiohttp's own class, with two methods replaced in this one instance
+    (why not in a subclass: see :class:`Connections`). It is restored by its ``close``.
+    """
+    governor = _Governor(runtime, keys or EndpointKeys(is_used=False), raise_on_refusal=raise_on_refusal)
     arguments["middlewares"] = (*(arguments.get("middlewares") or ()), governor.govern)
-    arguments["response_class"] = response_class(arguments.get("response_class"))
-    arguments["request_class"] = _request_class(arguments.get("request_class"))
-    session = MeshSession(**arguments)
-    session._governor = governor
+    session = aiohttp.ClientSession(**arguments)
+
+    def request(
+        method: str, url: Any, *, middlewares: Sequence[ClientMiddlewareType] | None = None, **kwargs: Any
+    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        """Those of a single request add to the mesh instead of replacing it."""
+        if middlewares is not None:
+            middlewares = (*middlewares, governor.govern)
+        return _request(session, method, url, middlewares=middlewares, **kwargs)
+
+    async def close() -> None:
+        await governor.close()
+        await _close(session)
+        for name in ("_request", "close"):
+            vars(session).pop(name, None)  # no cycle is left to the collector
+        await asyncio.sleep(0)  # in this turn the loop lets go of the sockets
+
+    vars(session).update(_request=request, close=close, mesh_governor=governor)
     return session
-
-
-def _request_class(base: type[aiohttp.ClientRequest] | None) -> type[MeshRequest]:
-    if base is None or base is aiohttp.ClientRequest:
-        return MeshRequest
-    return type(f"Mesh{base.__name__}", (MeshRequest, base), {})
 
 
 class _Governor(Shared):
@@ -93,7 +91,7 @@ class _Governor(Shared):
         self._timers: Timers | None = None
 
     async def govern(self, request: Any, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        """One exchange each time aiohttp enters the chain, with a :class:`MeshRequest`."""
+        """One exchange each time aiohttp enters the chain."""
         timers = self._timers
         if timers is None:
             timers = self._timers = Timers()  # a session belongs to one loop
@@ -106,8 +104,8 @@ class _Governor(Shared):
             request.attempt = None
             del governed.request, governed.exchange
         if type(reply) is Response:
-            response: MeshResponse = reply.handle
-            response.attach(exchange, governed.release if governed.protocol is not None else None)
+            response: aiohttp.ClientResponse = reply.handle
+            attach(response, exchange, governed)
             return response
         assert isinstance(reply, LocalReply)
         if self._raise_on_refusal and reply.refusal:
