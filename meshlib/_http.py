@@ -74,6 +74,11 @@ class RequestHead:
         rest = self.path[len(self.path_only) :]
         return rest[1:].partition("#")[0] if rest.startswith("?") else ""
 
+    def change_path(self, path: str) -> None:
+        """Put another raw path, with its query, in the place of what was asked for."""
+        self.path = path
+        self._cut = -2
+
     def _find_cut(self) -> int:
         query, fragment = self.path.find("?"), self.path.find("#")
         if query < 0 or fragment < 0:

@@ -12,7 +12,7 @@ from typing import Protocol, get_args
 from meshlib._clock import Clock, SystemClock
 from meshlib._context import deadline, entered, handed_on
 from meshlib._engine.callers import Caller, bind_callers
-from meshlib._engine.exchange import Exchange
+from meshlib._engine.exchange import Exchange, path_changer
 from meshlib._engine.published import Observers, Published
 from meshlib._engine.recording import Recorder, View
 from meshlib._engine.request_headers import RequestIds
@@ -89,9 +89,9 @@ class Runtime:
         if carried is not None:
             for name, value in carried.items():
                 headers.setdefault(name, value)
-        if published.snapshot.unlisted is None:  # a gateway
-            _enter(request)
         exchange = self.exchange_type(published, request, headers, can_replay)
+        if published.prepare is not None:
+            published.prepare(exchange)
         if exchange.published.callers:
             exchange.deadline = deadline.get()
         if self.recorder is not None:
@@ -121,7 +121,7 @@ class Runtime:
         bound = bind_callers(snapshot.client_policies, callers or {})
         return Published(
             snapshot, clusters, self.clock, self.chance, self._request_ids, self._observers, self._on_observer_error,
-            bound,
+            bound, _enter if snapshot.unlisted is None else path_changer(snapshot.security.normalization),
         )  # fmt: skip
 
     def _forget(self, observer: Observer, kinds: tuple[type[Event], ...]) -> None:
@@ -162,9 +162,9 @@ class Runtime:
         return f"<Runtime {self.published.snapshot!r} {self._state!r}>"
 
 
-def _enter(request: RequestHead) -> None:
+def _enter(exchange: Exchange) -> None:
     """Show the routes of a gateway how the request came in, where the client library only knows the next hop."""
-    arrival = entered.get()
+    arrival, request = entered.get(), exchange.request
     if arrival is not None:
         request.scheme = arrival.scheme
         request.host = arrival.server_name or request.authority

@@ -8,7 +8,7 @@ that gives up closes the generator; every counter is then right again.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
+from meshlib._engine.path_normalization import BadPathError, normalize_path
 from meshlib._engine.plans import Plan, Target
 from meshlib._engine.recording import Recorder
 from meshlib._engine.reports import exchange_finished
@@ -26,9 +27,10 @@ from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set_exchange_headers
 from meshlib._http import Headers, HeadersView, Outcome, RequestHead
 from meshlib._snapshot.routes import Forward
+from meshlib._snapshot.security import Normalization
 from meshlib.events import ExchangeFinished
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "path_changer"]
 
 
 class Exchange(Attempts):
@@ -72,6 +74,11 @@ class Exchange(Attempts):
     def sent_authority(self) -> str:
         """The authority that the upstream sees."""
         return self.request.authority if self._authority is None else self._authority
+
+    def change_path(self, path: str) -> None:
+        """Go on as if the application had asked for this path, before the route is found."""
+        self.request.change_path(path)
+        self._path = path
 
     @property
     def changes_response(self) -> bool:
@@ -309,3 +316,23 @@ class Exchange(Attempts):
             if path != request.path:
                 self._path = path
         return None
+
+
+def path_changer(level: Normalization) -> Callable[[Exchange], None] | None:
+    """What gives requests the path that Envoy would look at; None where that is what clients send anyway.
+
+    Client libraries resolve dot segments themselves, as BASE does, but merge no slashes:
+    the outbound listeners of Istio 1.31 do both. A path that no client could send stays.
+    """
+    if level in ("NONE", "BASE"):
+        return None
+
+    def change(exchange: Exchange) -> None:
+        try:
+            path = normalize_path(exchange.request.path, level)
+        except BadPathError:
+            return
+        if path != exchange.request.path:
+            exchange.change_path(path)
+
+    return change

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from meshlib._clock import Clock
 from meshlib._engine.callers import Caller
@@ -15,6 +15,9 @@ from meshlib._random import Chance
 from meshlib._snapshot.routes import Forward, Route, VirtualHost
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import Event, Observer
+
+if TYPE_CHECKING:
+    from meshlib._engine.exchange import Exchange
 
 __all__ = ["Observers", "Published"]
 
@@ -30,12 +33,13 @@ class Published:
     ``callers`` are the ClientPolicies by the name of their virtual host. ``observers`` is
     shared by all publishes of a runtime; ``on_observer_error`` takes what an observer
     raised, so that no call fails for its listener. ``hosts`` and ``plans`` are what was
-    found before: look there, then ask :meth:`find_host` and :meth:`plan`.
+    found before: look there, then ask :meth:`find_host` and :meth:`plan`. ``prepare`` is what
+    exchanges need before anything else; None where they need nothing, which is usual.
     """
 
     __slots__ = (
-        "callers", "chance", "clock", "clusters", "hosts", "observers", "on_observer_error", "plans", "request_ids",
-        "snapshot",
+        "callers", "chance", "clock", "clusters", "hosts", "observers", "on_observer_error", "plans", "prepare",
+        "request_ids", "snapshot",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +52,7 @@ class Published:
         observers: Observers,
         on_observer_error: Callable[[Observer, Exception], None],
         callers: dict[str, Caller] | None = None,
+        prepare: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.clusters = clusters
@@ -57,6 +62,7 @@ class Published:
         self.observers = observers
         self.on_observer_error = on_observer_error
         self.callers = callers or {}
+        self.prepare = prepare
         self.hosts: dict[tuple[int, str, str], VirtualHost | None] = {}
         self.plans: dict[int, Plan] = {}  # by the identity of the route, which the plan keeps alive
 

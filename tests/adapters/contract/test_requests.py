@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,36 @@ def test_the_route_rewrites_path_and_host(kit: Kit) -> None:
     reply = kit.client().get(URL + "old/x?y=1")
     assert (server.seen[0].path, server.seen[0].headers["host"]) == ("/new/x?y=1", "other.example.com")
     assert reply.url.endswith("/old/x?y=1")
+
+
+def normalization(level: str) -> dict[str, Any]:
+    """The mesh configuration that asks for it."""
+    mesh = f"pathNormalization: {{normalization: {level}}}"
+    meta = {"name": "istio", "namespace": "istio-system"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"mesh": mesh}}
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("BASE", "/a//b%2Fc?x=//"), ("MERGE_SLASHES", "/a/b%2Fc?x=//"), ("DECODE_AND_MERGE_SLASHES", "/a/b/c?x=//")],
+)
+def test_slashes_are_merged_where_the_mesh_says_so(kit: Kit, level: str, expected: str) -> None:
+    """Istio 1.31 has ``merge_slashes`` on outbound listeners too: routes and upstreams see that path."""
+    server = kit.upstream()
+    match = {"uri": {"exact": expected.partition("?")[0]}}
+    kit.mesh(route={"match": [match]}, more=[normalization(level)])
+    reply = kit.client().get(URL + "a//b%2Fc?x=//")
+    assert (reply.status, server.seen[0].path) == (200, expected)
+    assert reply.url.endswith("/a//b%2Fc?x=//")
+
+
+def test_a_rewrite_follows_the_merged_path(kit: Kit) -> None:
+    """And tells that one as the original."""
+    server = kit.upstream()
+    route = {"match": [{"uri": {"prefix": "/old/"}}], "rewrite": {"uri": "/new//"}}
+    kit.mesh(route=route, more=[normalization("MERGE_SLASHES")])
+    assert kit.client().get(URL + "old//x").status == 200
+    assert (server.seen[0].path, server.seen[0].headers["x-envoy-original-path"]) == ("/new//x", "/old/x")
 
 
 def test_routes_match_headers_of_the_library(kit: Kit) -> None:
