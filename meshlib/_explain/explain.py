@@ -197,11 +197,18 @@ def explain_forward(
         timeout=action.timeout,
         retries=action.retry,
         mirrors=action.mirrors,
+        unsent=frozenset(mirror.cluster for mirror in action.mirrors if is_dialled(snapshot, mirror.cluster)),
         hash_keys=action.hash_keys,
         fault=action.fault,
         response_headers=None if response is None else header_map(response),
         trace=trace,
     )
+
+
+def is_dialled(snapshot: Snapshot, name: str) -> bool:
+    """True for a cluster whose requests go where the application itself connects to."""
+    cluster = snapshot.clusters.get(name)
+    return cluster is not None and cluster.discovery in (Discovery.ORIGINAL, Discovery.DYNAMIC)
 
 
 def explain_abort(
@@ -227,7 +234,7 @@ def plan(snapshot: Snapshot, request: RequestHead, action: Forward, destination:
     """What one destination would get."""
     cluster = snapshot.clusters.get(destination.cluster)
     endpoints = None if cluster is None else len(cluster.endpoints)
-    if cluster is not None and not endpoints and cluster.discovery in (Discovery.ORIGINAL, Discovery.DYNAMIC):
+    if not endpoints and is_dialled(snapshot, destination.cluster):
         endpoints = 1
     return TargetPlan(
         host=destination.host,

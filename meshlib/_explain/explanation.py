@@ -118,8 +118,9 @@ class Explanation:
     """What would become of a request, and why. Weights and lower chances are listed, nothing is drawn.
 
     ``route`` is the name of the rule as Envoy logs it, ``virtual_host`` the hosts its
-    rules are for. ``timeout`` None means none; ``retries`` None means off. ``trace`` are
-    the rules tried, in order. ``str()`` is for people, :meth:`to_json` for programs.
+    rules are for. ``timeout`` None means none; ``retries`` None means off. ``unsent`` are
+    the clusters of mirrors that never get a copy. ``trace`` are the rules tried, in order.
+    ``str()`` is for people, :meth:`to_json` for programs.
     """
 
     outcome: Outcome
@@ -130,6 +131,7 @@ class Explanation:
     timeout: float | None = None
     retries: RetryPolicy | None = None
     mirrors: tuple[Mirror, ...] = ()
+    unsent: frozenset[str] = frozenset()
     hash_keys: tuple[HashKey, ...] = ()
     fault: Fault | None = None
     status: int | None = None
@@ -210,7 +212,8 @@ class Explanation:
             yield f"  timeout {'none' if self.timeout is None else f'{self.timeout:g}s'}"
             yield f"  retries {retries_text(self.retries)}"
         for mirror in self.mirrors:
-            yield f"  mirror  {mirror.ratio * 100.0:g}%  {mirror.cluster}"
+            never = "  (never sent: a copy was dialled nowhere)" if mirror.cluster in self.unsent else ""
+            yield f"  mirror  {mirror.ratio * 100.0:g}%  {mirror.cluster}{never}"
         for key in self.hash_keys:
             yield f"  hash    {key.kind} {key.name}".rstrip()
         if self.fault is not None:

@@ -6,6 +6,7 @@ import contextvars
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 
@@ -333,6 +334,31 @@ def test_a_mirror_gets_copies() -> None:
         ratings = sim.deploy("ratings", port=9080).latency(60)
         assert sim.send("GET", URL, times=10).percentile(100) < 1
         assert ratings.received == 10
+
+
+def test_a_mirror_to_a_dialled_address_gets_none() -> None:
+    """Envoy 1.40 has no address to send the copy to, though the cluster has endpoints."""
+    yaml = """
+    apiVersion: networking.istio.io/v1
+    kind: VirtualService
+    metadata: {name: reviews, namespace: default}
+    spec:
+      hosts: [reviews]
+      http:
+      - route: [{destination: {host: reviews}}]
+        mirror: {host: ratings}
+    ---
+    apiVersion: networking.istio.io/v1
+    kind: DestinationRule
+    metadata: {name: ratings, namespace: default}
+    spec: {host: ratings, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}
+    """
+    with Simulation(textwrap.dedent(yaml)) as sim:
+        sim.deploy("reviews", port=9080)
+        ratings = sim.deploy("ratings", port=9080)
+        assert sim.send("GET", URL, times=10).statuses == {200: 10}
+        assert ratings.received == 0
+        assert "(never sent: " in str(sim.mesh.explain("GET", URL))
 
 
 def test_faults_are_injected_for_as_long_as_the_experiment_lasts(sim: Simulation) -> None:
