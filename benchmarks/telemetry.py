@@ -1,16 +1,21 @@
 """What telemetry adds to one exchange: metrics, an access log, a span that is not sampled, and one that is.
 
 Only the engine runs, over an upstream that answers at once. The base is the same exchange with nothing switched on;
-the sampled span goes to an exporter that drops it.
+the sampled span goes to an exporter that drops it. So that what meshlib adds can be told from what the SDK takes, two
+more variants follow the base's exchange by a span of the SDK alone: a bare one, and one with as many attributes as
+meshlib's, set by the SDK's own means.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
 from benchmarks.governed_call import CONFIG
@@ -22,7 +27,11 @@ from meshlib.telemetry.access_log import LOGGER
 __all__ = ["main"]
 
 OFF, AGAIN, METRICS, LOG, UNSAMPLED, SAMPLED = "off", "off again", "metrics", "access log", "unsampled", "sampled"
-LOGGED = "---\naccessLogFile: /dev/stdout\n"
+BARE_SPAN, FULL_SPAN = "the SDK's bare span", "the SDK's full span"
+AT_START: Final = {f"at.the.start.{number}": "a text of some length" for number in range(4)}
+AT_END: Final = {f"at.the.end.{number}": "a text of some length" for number in range(22)}
+SILENT = "---\nenableTracing: false\n"
+LOGGED = "---\naccessLogFile: /dev/stdout\nenableTracing: false\n"
 NEVER = """\
 ---
 extensionProviders: [{name: otel, opentelemetry: {service: otel.x, port: 4317}}]
@@ -36,7 +45,17 @@ class _Dropped(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def _exchanges(mesh: Mesh) -> SyncBody:
+def _bare_span(tracer: Tracer) -> None:
+    tracer.start_span("GET reviews:9080").end()
+
+
+def _full_span(tracer: Tracer) -> None:
+    span = tracer.start_span("GET reviews:9080", attributes=AT_START)
+    span.set_attributes(AT_END)
+    span.end()
+
+
+def _exchanges(mesh: Mesh, then: Callable[[], None] | None = None) -> SyncBody:
     answer = Headers({"content-type": "application/json", "content-length": "120"})
 
     def body(calls: int) -> None:
@@ -51,6 +70,8 @@ def _exchanges(mesh: Mesh) -> SyncBody:
                 steps.send(Response(200, answer))
             except StopIteration:
                 exchange.finish()
+            if then is not None:
+                then()
 
     return body
 
@@ -66,13 +87,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     LOGGER.propagate = False
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(_Dropped()))
-    plain, again, counted, logged = Mesh.load(CONFIG), Mesh.load(CONFIG), Mesh.load(CONFIG), Mesh.load(CONFIG + LOGGED)
+    # Where the SDK is imported a mesh looks for it, unless it is told not to trace: that is no part of the base.
+    plain, again, counted = (Mesh.load(CONFIG + SILENT) for _ in range(3))
+    logged = Mesh.load(CONFIG + LOGGED)
     unsampled, sampled = Mesh.load(CONFIG + NEVER), Mesh.load(CONFIG)
     counted.metrics(CollectorRegistry())
     unsampled.tracing(provider)
     sampled.tracing(provider)
     meshes = {OFF: plain, AGAIN: again, METRICS: counted, LOG: logged, UNSAMPLED: unsampled, SAMPLED: sampled}
     variants = {name: _exchanges(mesh) for name, mesh in meshes.items()}
+    tracer = provider.get_tracer("benchmark")
+    variants[BARE_SPAN] = _exchanges(plain, partial(_bare_span, tracer))
+    variants[FULL_SPAN] = _exchanges(plain, partial(_full_span, tracer))
     comparison = compare("telemetry", variants, rounds=options.rounds, calls=options.calls, again=AGAIN)
     emit(comparison)
     for figure, variant in (

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
     from meshlib._http import HeadersView, Outcome, RequestHead
     from meshlib._snapshot.snapshot import Snapshot
+    from meshlib._snapshot.telemetry import Telemetry
 
 __all__ = ["Recorder", "Served", "Trace", "View"]
 
@@ -27,6 +28,10 @@ class Trace(Protocol):
 
     def attempt(self, exchange: Attempts, outcome: Outcome) -> None:
         """An attempt has come back."""
+        ...
+
+    def end_call(self, exchange: Exchange, facts: Any, telemetry: Telemetry) -> None:
+        """The exchange is over; ``facts`` are the recorder's, of an exchange that needs them."""
         ...
 
 
@@ -64,12 +69,12 @@ class Served:
     ``peer`` is the SPIFFE id of a verified peer, ``source`` its address; ``sent`` the bytes
     of the response's body (-1: not known); ``status`` 0: the client saw no response.
     ``started`` and ``ended`` are of the monotonic clock, ``time`` is the Unix time of its
-    end. ``scope`` is what a tracer entered around the application.
+    end. ``leave`` ends what a tracer entered around the application.
     """
 
     __slots__ = (
-        "decision", "destination", "details", "ended", "head", "peer", "request_id", "request_principal",
-        "response_headers", "scope", "sent", "snapshot", "source", "span", "started", "status", "time",
+        "decision", "destination", "details", "ended", "head", "leave", "peer", "request_id", "request_principal",
+        "response_headers", "sent", "snapshot", "source", "span", "started", "status", "time",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, snapshot: Snapshot, started: float) -> None:
@@ -89,7 +94,7 @@ class Served:
         self.response_headers: HeadersView | Iterable[tuple[str | bytes, str | bytes]] = ()
         self.time = 0.0
         self.span: Any = None
-        self.scope: Any = None
+        self.leave: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Served {self.head.method} {self.head.path_only} {self.status}>"

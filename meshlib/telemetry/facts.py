@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
     from meshlib._engine.recording import Served
 
-__all__ = ["Facts", "exchange_facts", "grpc_status", "served_facts", "served_flags"]
+__all__ = [
+    "Facts",
+    "exchange_facts",
+    "grpc_status",
+    "received_bytes",
+    "sent_bytes",
+    "served_bytes",
+    "served_facts",
+    "served_flags",
+    "upstream",
+]
 
 
 _ORIGINAL_PATH: Final = istr("x-envoy-original-path")
@@ -93,17 +103,32 @@ def exchange_facts(exchange: Exchange) -> Facts:
     facts.attempts = _counted(exchange)
     facts.route = exchange.route.name if exchange.route is not None else ""
     facts.cluster = exchange.live.cluster.name if exchange.live is not None else ""
-    if exchange.attempts:
-        facts.upstream = exchange.endpoint.key if exchange.endpoint is not None else exchange.request.authority
-        if not isinstance(response, tuple):
-            facts.upstream_duration = exchange.responded - exchange.attempt_started
-        facts.received = body_length(exchange.headers, 0)
-    facts.sent = exchange.received
-    if not isinstance(response, tuple):
-        facts.sent = max(body_length(response, exchange.received), 0)
+    facts.upstream = upstream(exchange)
+    if exchange.attempts and not isinstance(response, tuple):
+        facts.upstream_duration = exchange.responded - exchange.attempt_started
+    facts.received = received_bytes(exchange)
+    facts.sent = sent_bytes(exchange)
     facts.request_id = exchange.headers.get("x-request-id", "")
     facts.span = exchange.trace
     return facts
+
+
+def upstream(exchange: Exchange) -> str:
+    """Where the last attempt went; empty: there was none."""
+    if not exchange.attempts:
+        return ""
+    return exchange.endpoint.key if exchange.endpoint is not None else exchange.request.authority
+
+
+def received_bytes(exchange: Exchange) -> int:
+    """Those of the request's body, as far as its head says."""
+    return body_length(exchange.headers, 0) if exchange.attempts else 0
+
+
+def sent_bytes(exchange: Exchange) -> int:
+    """Those of the response's body."""
+    response, received = exchange.response_headers, exchange.received
+    return received if isinstance(response, tuple) else max(body_length(response, received), 0)
 
 
 def _counted(exchange: Exchange) -> int:
@@ -126,7 +151,7 @@ def served_facts(served: Served) -> Facts:
     facts.cluster = f"inbound|{head.port}||"
     facts.route = "default"
     facts.received = body_length(head.headers, 0)
-    facts.sent = served.sent if served.sent >= 0 else max(body_length(facts.response_headers, 0), 0)
+    facts.sent = served_bytes(served)
     facts.remote = served.source
     facts.local = f"{served.destination}:{head.port}" if served.destination else ""
     facts.peer = served.peer
@@ -134,6 +159,11 @@ def served_facts(served: Served) -> Facts:
     facts.request_principal = served.request_principal
     facts.span = served.span
     return facts
+
+
+def served_bytes(served: Served) -> int:
+    """Those of the response's body."""
+    return served.sent if served.sent >= 0 else body_length(as_headers(served.response_headers), 0)
 
 
 def served_flags(served: Served) -> tuple[str, ...]:

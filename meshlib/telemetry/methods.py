@@ -51,4 +51,4 @@ class TelemetryMethods:
 
         Spans are made once there is an SDK and the configuration does not switch tracing off.
         """
-        self._telemetry.provider = provider
+        self._telemetry.trace_with(provider)

@@ -18,6 +18,8 @@ from meshlib.telemetry.facts import exchange_facts, served_facts
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.trace import TracerProvider
 
     from meshlib.telemetry.metrics import Metrics
@@ -52,9 +54,8 @@ class Telemetry:
         self._clock = runtime.clock
         self.metrics: Metrics | None = None
         self._access_logs = AccessLogs()
-        self._tracer: Tracer | None = None
-        self.provider: TracerProvider | None = None
-        """Who records spans; None: the global provider, as soon as there is one."""
+        self._tracer: Tracer | None = None  # of the provider that was given, else of the global one
+        self._find_global: Callable[[], TracerProvider | None] | None = None
 
     def switch_on_metrics(self, *, max_series: int, max_hosts: int) -> Metrics:
         """Count from now on; the same metrics however often it is called."""
@@ -76,22 +77,31 @@ class Telemetry:
             runtime.observe(self.metrics.tcp, *CONNECTION_EVENTS)
         return self.metrics
 
+    def trace_with(self, provider: TracerProvider | None) -> None:
+        """Who records spans from now on; None: the global provider, as soon as there is one."""
+        self._tracer = None
+        if provider is not None:
+            from meshlib.telemetry.tracing import Tracer
+
+            self._tracer = Tracer(self._workload, provider, self._runtime.id_chance)
+
     # -- calls made --------------------------------------------------------------------------------------
 
     def wants_calls(self, snapshot: Snapshot) -> bool:
         """Whether :meth:`begin` would take part in an exchange."""
         telemetry = snapshot.telemetry
-        if telemetry.client_tracing.enabled and (_SDK in sys.modules or self.provider is not None):
+        if telemetry.client_tracing.enabled and (self._tracer is not None or _SDK in sys.modules):
             return True
         return self.metrics is not None or bool(telemetry.client_logs)
 
     def begin(self, exchange: Exchange) -> None:
         """An exchange starts."""
         telemetry = exchange.published.snapshot.telemetry
-        if telemetry.client_tracing.enabled and (_SDK in sys.modules or self.provider is not None):
-            tracer = self._find_tracer()
-            if tracer is not None:
-                tracer.begin(exchange, telemetry.client_tracing)
+        tracing = telemetry.client_tracing
+        if tracing.enabled:
+            tracer = self._tracer
+            if tracer is not None or (tracer := self._find_tracer()) is not None:
+                tracer.begin(exchange, tracing)
         if self.metrics is not None or telemetry.client_logs or exchange.trace is not None:
             exchange.recorder = self
             exchange.failure = ""
@@ -101,14 +111,14 @@ class Telemetry:
         if self.metrics is not None:
             self.metrics.istio.exchanged(exchange)
         telemetry = exchange.published.snapshot.telemetry
-        recorded = exchange.trace
-        if recorded is None and not telemetry.client_logs:
+        recorded, logs = exchange.trace, telemetry.client_logs
+        if recorded is None and not logs:
             return
-        facts = exchange_facts(exchange)
-        if recorded is not None and self._tracer is not None:
-            self._tracer.end(exchange, facts, telemetry.client_tracing)
-        if telemetry.client_logs:
-            self._access_logs.write(telemetry.client_logs, facts)
+        facts = exchange_facts(exchange) if logs or telemetry.client_tracing.tags else None
+        if recorded is not None:
+            recorded.end_call(exchange, facts, telemetry)
+        if logs and facts is not None:
+            self._access_logs.write(logs, facts)
 
     # -- requests served -----------------------------------------------------------------------------------
 
@@ -116,8 +126,8 @@ class Telemetry:
         """A request arrives."""
         telemetry = snapshot.telemetry
         tracer = None
-        if telemetry.server_tracing.enabled and (_SDK in sys.modules or self.provider is not None):
-            tracer = self._find_tracer()
+        if telemetry.server_tracing.enabled:
+            tracer = self._tracer or self._find_tracer()
         if self.metrics is None and tracer is None and not telemetry.server_logs:
             return None
         served = Served(head, snapshot, self._clock.monotonic())
@@ -128,29 +138,31 @@ class Telemetry:
     def serve(self, served: Served) -> None:
         """It was answered."""
         served.ended, served.time = self._clock.monotonic(), self._clock.time()
-        tracer, telemetry = self._tracer, served.snapshot.telemetry
+        telemetry = served.snapshot.telemetry
         if self.metrics is not None:
             self.metrics.istio.served(served)
-        if served.span is not None or telemetry.server_logs:
+        recorded, logs = served.span, telemetry.server_logs
+        facts = None
+        if logs or (recorded is not None and telemetry.server_tracing.tags):
             facts = served_facts(served)
-            if tracer is not None:
-                tracer.serve(served, facts, telemetry.server_tracing)
-            if telemetry.server_logs:
-                self._access_logs.write(telemetry.server_logs, facts)
-        if tracer is not None:
-            tracer.leave(served)
+        if recorded is not None:
+            recorded.end_request(served, facts, telemetry)
+        if logs and facts is not None:
+            self._access_logs.write(logs, facts)
+        leave, served.leave = served.leave, None
+        if leave is not None:
+            leave()
 
     def _find_tracer(self) -> Tracer | None:
-        """The tracer of the SDK that is set up; None while none is."""
-        from meshlib.telemetry.tracing import Tracer, global_provider
-
-        provider = self.provider or global_provider()
-        if provider is None:
+        """The tracer of the SDK, once it is set up globally, which happens but once; None until then."""
+        if _SDK not in sys.modules:
             return None
-        tracer = self._tracer
-        if tracer is None or tracer.provider is not provider:
-            tracer = self._tracer = Tracer(self._workload, provider, self._runtime.id_chance)
-        return tracer
+        if self._find_global is None:  # an import at each request would cost more than the answer
+            from meshlib.telemetry.tracing import global_provider
+
+            self._find_global = global_provider
+        self.trace_with(self._find_global())
+        return self._tracer
 
     def reset_after_fork(self) -> None:
         """In a forked child: what the parent counted is the parent's."""

@@ -2,22 +2,25 @@
 
 Who sets up the SDK decides where they go and may sample further; propagation is that of
 the global propagator (W3C by default, B3 where it is set). A request that carries a
-decision keeps it; for others the percentage of the Telemetry API counts, if the
-configuration says anything about tracing. Without the SDK this module is never imported.
+decision keeps it; for others the percentage of the Telemetry API counts, or, where nothing
+is configured about tracing, what the SDK decides. Without the SDK this module is never imported.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from multidict import istr
 from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.propagators.textmap import Getter, Setter
+from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TracerProvider
 
 from meshlib._http import Outcome, Response
-from meshlib._snapshot.telemetry import Tracing
+from meshlib._snapshot.telemetry import Telemetry, Tracing
 from meshlib.telemetry.span_tags import SpanTags, attempt_tags, first_tags
+from meshlib.telemetry.span_writer import Starts
 
 if TYPE_CHECKING:
     from meshlib._engine.attempts import Attempts
@@ -30,8 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Tracer", "global_provider"]
 
 _NAME: Final = "meshlib"
-_CARRIERS: Final = frozenset({"traceparent", "b3", "x-b3-traceid"})
 _W3C: Final = frozenset({"traceparent", "tracestate", "baggage"})
+_TRACEPARENT, _B3, _B3_TRACE_ID = istr("traceparent"), istr("b3"), istr("x-b3-traceid")
+_FLAGS: Final = tuple(f"{flags:02x}" for flags in range(256))
 
 
 def global_provider() -> TracerProvider | None:
@@ -57,18 +61,30 @@ _FIELDS: Final = _Fields()
 
 
 class Recorded:
-    """The span of a call or of a served request that is recorded."""
+    """The span of a call or of a served request that is recorded. ``url`` is that of the request, without its query."""
 
-    __slots__ = ("span",)
+    __slots__ = ("_tags", "span", "url")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, tags: SpanTags, span: Span, url: str) -> None:
+        self._tags = tags
         self.span = span
+        self.url = url
 
     def attempt(self, exchange: Attempts, outcome: Outcome) -> None:
         """An attempt has come back. One that was good at once is the exchange itself, and no event."""
         if exchange.attempts == 1 and isinstance(outcome, Response) and outcome.status < 500:
             return
         self.span.add_event("attempt", attempt_tags(exchange, outcome))
+
+    def end_call(self, exchange: Exchange, facts: Facts | None, telemetry: Telemetry) -> None:
+        """The call is over. ``facts`` are needed where there are custom tags."""
+        self._tags.finish_call(self, exchange, facts, telemetry)
+        self.span.end()
+
+    def end_request(self, served: Served, facts: Facts | None, telemetry: Telemetry) -> None:
+        """The request was answered. ``facts`` are needed where there are custom tags."""
+        self._tags.finish_request(self, served, facts, telemetry)
+        self.span.end()
 
     @property
     def trace_id(self) -> str:
@@ -89,118 +105,114 @@ class Tracer:
         self._chance = chance
         self._tracer = provider.get_tracer(_NAME)
         self._tags = SpanTags(workload)
-        self._propagator: object = None
-        self._carriers = _CARRIERS
+        self._starts = Starts(provider)
+        self._propagator: TextMapPropagator | None = None
+        self._other_carriers: tuple[str, ...] = ()
         self._speaks_w3c = False
 
-    def _learn(self) -> None:
-        """Look at the global propagator: in which headers it keeps a context."""
-        propagator = propagate.get_global_textmap()
-        if propagator is not self._propagator:
-            fields = {name.lower() for name in propagator.fields}
-            self._propagator = propagator
-            self._carriers = _CARRIERS | (fields - {"tracestate", "baggage"})
-            self._speaks_w3c = "traceparent" in fields and fields <= _W3C
+    def _learn(self, propagator: TextMapPropagator) -> None:
+        """Look at a new global propagator: in which headers it keeps a context."""
+        fields = {name.lower() for name in propagator.fields}
+        self._propagator = propagator
+        self._other_carriers = tuple(fields - {"tracestate", "baggage", _TRACEPARENT, _B3, _B3_TRACE_ID})
+        self._speaks_w3c = "traceparent" in fields and fields <= _W3C
 
     def _extract(self, headers: Any) -> Context | None:
         """The context that the headers carry; None if they carry none."""
-        self._learn()
-        for name in self._carriers:
-            if name in headers:
-                break
-        else:
-            return None
-        found = propagate.extract(headers, getter=_FIELDS)
-        return found if trace.get_current_span(found).get_span_context().is_valid else None
+        propagator = propagate.get_global_textmap()
+        if propagator is not self._propagator:
+            self._learn(propagator)
+        if (
+            _TRACEPARENT in headers
+            or _B3 in headers
+            or _B3_TRACE_ID in headers
+            or (self._other_carriers and self._carries_other(headers))
+        ):
+            found = propagator.extract(headers, getter=_FIELDS)
+            return found if trace.get_current_span(found).get_span_context().is_valid else None
+        return None
+
+    def _carries_other(self, headers: Any) -> bool:
+        return any(name in headers for name in self._other_carriers)
 
     def _say_unsampled(self, headers: Any) -> None:
         """Tell the upstream that the trace is not sampled; for W3C without the way through a context."""
         if self._speaks_w3c:
-            draw = self._chance.getrandbits
-            headers["traceparent"] = f"00-{draw(128) or 1:032x}-{draw(64) or 1:016x}-00"
+            # The id of the span is half that of its trace, as Zipkin has it for roots; neither may be zero.
+            digits = (self._chance.getrandbits(128) | 1).to_bytes(16, "big").hex()
+            headers[_TRACEPARENT] = f"00-{digits}-{digits[16:]}-00"
         else:
             propagate.inject(headers, trace.set_span_in_context(_unsampled(self._chance)), _FIELDS)
 
-    def _say_sampled(self, headers: Any, span: Span, parent: Context | None) -> None:
+    def _say_sampled(self, headers: Any, span: Span, parent: Context) -> None:
         """Hand the context on; for W3C without baggage and state in a third of the propagator's time."""
-        self._learn()
+        propagator = propagate.get_global_textmap()
+        if propagator is not self._propagator:
+            self._learn(propagator)
         found = span.get_span_context()
-        if self._speaks_w3c and found.is_valid and not found.trace_state and not baggage.get_all(parent):
-            headers["traceparent"] = f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
+        trace_id = found.trace_id
+        if self._speaks_w3c and trace_id and not found.trace_state and not (parent and baggage.get_all(parent)):
+            digits = (trace_id << 64 | found.span_id).to_bytes(24, "big").hex()
+            headers[_TRACEPARENT] = f"00-{digits[:32]}-{digits[32:]}-{_FLAGS[found.trace_flags]}"
         else:
-            propagate.inject(headers, trace.set_span_in_context(span, parent), _FIELDS)
+            propagator.inject(headers, trace.set_span_in_context(span, parent), _FIELDS)
 
     # -- calls made --------------------------------------------------------------------------------------
 
     def begin(self, exchange: Exchange, settings: Tracing) -> None:
         """Start the span of a call, and put its context into the headers."""
-        headers, request = exchange.headers, exchange.request
-        current = trace.get_current_span()
-        parent: Context | None = None
-        if not current.get_span_context().is_valid:
-            parent = self._extract(headers)
-            if parent is None and not _draws(settings, self._chance):
+        headers, parent = exchange.headers, context.get_current()
+        # Most calls of a process that nothing else traces are made in an empty context: nothing to ask then.
+        if not parent or not trace.get_current_span(parent).get_span_context().is_valid:
+            found = self._extract(headers)
+            if found is not None:
+                parent = found
+            elif settings.is_configured and self._chance.random() * 100.0 >= settings.sampling:
                 if settings.propagates:
                     self._say_unsampled(headers)
                 return
-        span = self._tracer.start_span(
-            f"{request.method} {request.authority}",
-            context=parent,
-            kind=SpanKind.CLIENT,
-            attributes=first_tags(request, is_outbound=True),
-        )
+        request = exchange.request
+        url = f"{request.scheme}://{request.authority}{request.path_only}"
+        name, tags = request.method, None
+        if self._starts.are_looked_at():
+            name = f"{request.method} {request.authority}"
+            tags = first_tags(request)
+            tags["url.full"] = url
+        span = self._tracer.start_span(name, context=parent, kind=SpanKind.CLIENT, attributes=tags)
         if settings.propagates:
             self._say_sampled(headers, span, parent)
         if span.is_recording():
-            exchange.trace = Recorded(span)
-
-    def end(self, exchange: Exchange, facts: Facts, settings: Tracing) -> None:
-        """The call is over."""
-        recorded = exchange.trace
-        if not isinstance(recorded, Recorded):
-            return
-        telemetry = exchange.published.snapshot.telemetry
-        self._tags.finish_call(recorded.span, exchange, facts, settings, telemetry.mesh_id)
-        recorded.span.end()
+            exchange.trace = Recorded(self._tags, span, url)
 
     # -- requests served -----------------------------------------------------------------------------------
 
     def arrive(self, served: Served, settings: Tracing) -> None:
         """Start the span of a served request; what the application does is below it."""
         head = served.head
-        current = trace.get_current_span()
-        is_nested = current.get_span_context().is_valid  # below another instrumentation of the server
-        parent = None if is_nested else self._extract(head.headers)
-        if not is_nested and parent is None and not _draws(settings, self._chance):
-            served.scope = context.attach(trace.set_span_in_context(_unsampled(self._chance)))
+        parent = context.get_current()
+        # Below another instrumentation of the server it is part of that one's request.
+        is_nested = bool(parent) and trace.get_current_span(parent).get_span_context().is_valid
+        found = None if is_nested else self._extract(head.headers)
+        if found is not None:
+            parent = found
+        elif not is_nested and settings.is_configured and self._chance.random() * 100.0 >= settings.sampling:
+            _enter(served, trace.set_span_in_context(_unsampled(self._chance)))
             return
-        span = self._tracer.start_span(
-            f"{head.method} {head.authority}",
-            context=parent,
-            kind=SpanKind.INTERNAL if is_nested else SpanKind.SERVER,
-            attributes=first_tags(head, is_outbound=False),
-        )
-        served.scope = context.attach(trace.set_span_in_context(span, parent))
+        name, tags = head.method, None
+        if self._starts.are_looked_at():
+            name = f"{head.method} {head.authority}"
+            tags = first_tags(head)
+            tags["url.scheme"], tags["url.path"] = head.scheme, head.path_only
+        kind = SpanKind.INTERNAL if is_nested else SpanKind.SERVER
+        span = self._tracer.start_span(name, context=parent, kind=kind, attributes=tags)
+        _enter(served, trace.set_span_in_context(span, parent))
         if span.is_recording():
-            served.span = Recorded(span)
-
-    def serve(self, served: Served, facts: Facts, settings: Tracing) -> None:
-        """The request was answered."""
-        recorded = served.span
-        if recorded is not None:
-            self._tags.finish_request(recorded.span, served, facts, settings)
-            recorded.span.end()
-
-    def leave(self, served: Served) -> None:
-        """The context of the request ends."""
-        scope, served.scope = served.scope, None
-        if scope is not None:
-            context.detach(scope)
+            served.span = Recorded(self._tags, span, f"{head.scheme}://{head.authority}{head.path_only}")
 
 
-def _draws(settings: Tracing, chance: Chance) -> bool:
-    """Whether a request without a decision is traced; with nothing configured the SDK decides."""
-    return not settings.is_configured or chance.random() * 100.0 < settings.sampling
+def _enter(served: Served, below: Context) -> None:
+    """What the application does is below this context, until the request is answered."""
+    served.leave = partial(context.detach, context.attach(below))
 
 
 def _unsampled(chance: Chance) -> Span:

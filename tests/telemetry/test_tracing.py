@@ -9,18 +9,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from opentelemetry import baggage, propagate, trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.b3 import B3MultiFormat
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
 from meshlib import Mesh, Workload
@@ -41,12 +43,12 @@ SAMPLED = f"{TracerProvider().get_tracer('probe').start_span('probe').get_span_c
 class Traced:
     """A mesh whose spans are kept."""
 
-    def __init__(self, *documents: str) -> None:
+    def __init__(self, *documents: str, provider: TracerProvider | None = None) -> None:
         self.mesh = Mesh.load(
             "---\n".join((REVIEWS, *documents)), workload=ME, clock=VirtualClock(), chance=system_chance(7)
         )
         self._exporter = InMemorySpanExporter()
-        provider = TracerProvider()
+        provider = provider or TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.tracer = provider.get_tracer("test")
         self.mesh.tracing(provider)
@@ -94,6 +96,94 @@ def test_a_call_has_one_span_with_the_names_of_both_worlds() -> None:
         "istio.mesh_id": "cluster.local",
     }
     assert "secret" not in span.to_json()
+
+
+@pytest.mark.parametrize(
+    ("limits", "agent", "kept"),
+    [
+        pytest.param(SpanLimits(max_span_attribute_length=5), "long-agent", 26, id="values are cut"),
+        pytest.param(SpanLimits(max_span_attributes=10), "long-agent", 10, id="the oldest are dropped"),
+        pytest.param(SpanLimits(), "long-agent", 26, id="none"),
+    ],
+)
+def test_the_limits_of_the_sdk_hold(limits: SpanLimits, agent: str, kept: int) -> None:
+    """What is put there all at once is what the methods of the API would keep."""
+    traced = Traced(provider=TracerProvider(span_limits=limits))
+    call(traced.mesh, 200, headers={"user-agent": agent})
+    span = traced.span()
+    attributes = dict(span.attributes or {})
+    assert len(attributes) == kept
+    longest = limits.max_span_attribute_length
+    assert all(len(value) <= (longest or 99) for value in attributes.values() if isinstance(value, str))
+    assert attributes["user_agent.original"] == agent[:longest]
+    assert span.name == f"{URL}:80/*"
+
+
+class Looking(SpanProcessor):
+    """Keeps what it sees when spans start."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, object]]] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self.seen.append((span.name, dict(span.attributes or {})))
+
+
+class Judging(Sampler):
+    """Records what has the path that it wants."""
+
+    def should_sample(self, *arguments: Any, **named: Any) -> SamplingResult:
+        attributes = dict(zip(("context", "trace_id", "name", "kind", "attributes"), arguments, strict=False)) | named
+        tags = attributes["attributes"] or {}
+        wanted = str(tags.get("url.full", tags.get("url.path"))).endswith("/wanted")
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if wanted else Decision.DROP, tags)
+
+    def get_description(self) -> str:
+        return "judging"
+
+
+def test_a_processor_sees_how_a_span_starts() -> None:
+    """Also one that is added when there were spans already."""
+    provider, looking = TracerProvider(), Looking()
+    traced = Traced(provider=provider)
+    call(traced.mesh, 200)
+    provider.add_span_processor(looking)
+    call(traced.mesh, 200, path="/a?b")
+    serve(traced.mesh, path="/in")
+    assert looking.seen == [
+        (
+            f"GET {URL}",
+            {
+                "http.request.method": "GET",
+                "server.address": URL,
+                "server.port": 80,
+                "url.full": f"http://{URL}/a",
+            },
+        ),
+        (
+            "GET reviews",
+            {
+                "http.request.method": "GET",
+                "server.address": "reviews",
+                "server.port": 8080,
+                "url.scheme": "http",
+                "url.path": "/in",
+            },
+        ),
+    ]
+    first, second, _ = (set(span.attributes or {}) for span in traced.spans())
+    assert first == second
+
+
+@pytest.mark.parametrize("parent_based", [False, True])
+def test_a_sampler_can_judge_by_what_is_known_at_the_start(parent_based: bool) -> None:
+    """The URL of a call, the path of a request."""
+    sampler: Sampler = ParentBased(Judging()) if parent_based else Judging()
+    traced = Traced(provider=TracerProvider(sampler=sampler))
+    for path in ("/wanted", "/other"):
+        call(traced.mesh, 200, path=path)
+        serve(traced.mesh, path=path)
+    assert [dict(span.attributes or {}).get("http.url", "")[-7:] for span in traced.spans()] == ["/wanted", "/wanted"]
 
 
 def test_every_attempt_is_an_event() -> None:
