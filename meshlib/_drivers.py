@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import threading
 import time
-from typing import Protocol
+from typing import Protocol, cast
 
-from meshlib._engine.commands import Backoff, Command, Copy, Reply, Send, Steps, Wait
+from meshlib._engine.commands import Backoff, Command, Copy, Race, Reply, Send, Steps, Wait
 from meshlib._engine.exchange import Exchange
+from meshlib._hedging import AsyncRacer, SyncRacer, arace, race
 from meshlib._http import Failure, FailureKind, Outcome, Response
 from meshlib._timers import Timers
 
@@ -58,17 +59,7 @@ async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None 
                     outcome = await _send_in_time(command, command.timeout, transport, timers or Timers())
                 continue
             outcome = None
-            if isinstance(command, Copy):
-                transport.mirror(command)
-                continue
-            if type(command) is Wait:
-                await take_turn(command)
-                continue
-            assert isinstance(command, Backoff)
-            if command.discard is not None:
-                await transport.discard(command.discard)
-            if command.seconds > 0.0:
-                await asyncio.sleep(command.seconds)
+            outcome = await _otherwise(command, transport)
     except StopIteration as done:
         reply: Reply = done.value
         return reply
@@ -77,6 +68,23 @@ async def adrive(steps: Steps, transport: AsyncTransport, timers: Timers | None 
         raise
     finally:
         del outcome  # the traceback of its error may lead back to this frame: no cycle
+
+
+async def _otherwise(command: Command, transport: AsyncTransport) -> Outcome | None:
+    """What is asked for more rarely than a plain attempt."""
+    if type(command) is Race:  # of transports of requests only
+        return await arace(command, cast("AsyncRacer", transport))
+    if isinstance(command, Copy):
+        transport.mirror(command)
+    elif type(command) is Wait:
+        await take_turn(command)
+    else:
+        assert isinstance(command, Backoff)
+        if command.discard is not None:
+            await transport.discard(command.discard)
+        if command.seconds > 0.0:
+            await asyncio.sleep(command.seconds)
+    return None
 
 
 async def agovern(exchange: Exchange, transport: AsyncTransport, timers: Timers) -> Reply:
@@ -166,6 +174,9 @@ def drive(steps: Steps, transport: SyncTransport) -> Reply:
             command: Command = steps.send(outcome)
             if type(command) is Send:
                 outcome = transport.send(command)
+                continue
+            if type(command) is Race:
+                outcome = race(command, cast("SyncRacer", transport))
                 continue
             outcome = None
             if isinstance(command, Copy):

@@ -168,11 +168,15 @@ class Target:
         try:
             done, _ = await asyncio.wait(running, timeout=delay)
             if not done and hedges.take():
+                hedges.send()
                 second = first.beside(elsewhere=hedges.rules.elsewhere)
                 running[asyncio.ensure_future(adrive(second.exchange.steps(), second, timers))] = second
             winner = await _first_good(list(running))
             hedges.record(clock.monotonic() - began)
-            return running[winner], winner.result()
+            reply = winner.result()
+            if running[winner] is not first and reply.status < 500:
+                hedges.win()
+            return running[winner], reply
         finally:
             for one in running:
                 one.cancel()

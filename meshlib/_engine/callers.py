@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from meshlib._engine.breakers import Breaker
 from meshlib._engine.commands import Backoff, LocalReply, Reply, Steps
-from meshlib._engine.hedges import Hedges
+from meshlib._engine.hedges import Hedges, is_repeatable
 from meshlib._engine.local_replies import local_reply
 from meshlib._http import Failure, Outcome, RequestHead, Response
 from meshlib._snapshot.client_policy import ClientPolicy, Fallback
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
 
 __all__ = ["Caller", "bind_callers", "bounded", "has_failed", "may_be_replayed", "open_reply"]
-
-_SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 
 class Caller:
@@ -133,4 +131,4 @@ def may_be_replayed(caller: Caller, request: RequestHead, outcome: Outcome) -> b
     """Whether a request may be sent again: always, but for ``retrySafety: idempotent``."""
     if not caller.policy.replays_safely or (isinstance(outcome, Failure) and not outcome.sent):
         return True
-    return request.method in _SAFE or "idempotency-key" in request.headers
+    return is_repeatable(request)

@@ -118,6 +118,10 @@ class CallExchange(Exchange):
         """Never follow an attempt by another."""
         self.can_replay = _never
 
+    @property
+    def hedges(self) -> None:
+        """A function is called a second time as another exchange: it may be retried within its own."""
+
     def _identify(self) -> None:
         """A function has no headers to carry an id."""
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from meshlib._http import Headers, Outcome, Response
 from meshlib._snapshot.clusters import Cluster, Endpoint
 
-__all__ = ["Backoff", "Command", "Copy", "LocalReply", "Reply", "Send", "Steps", "Ticket", "Wait"]
+__all__ = ["Backoff", "Command", "Copy", "LocalReply", "Race", "Reply", "Send", "Steps", "Ticket", "Wait"]
 
 
 class Send:
@@ -113,6 +113,36 @@ class Wait:
         return f"<Wait {self.ticket!r} seconds={self.seconds}>"
 
 
+class Race:
+    """Send ``first``; after ``delay`` seconds without an answer send what ``enter`` gives beside it, if anything.
+
+    ``headers`` are those of the second. ``ended`` is told what came back, by number (0 or
+    1), and says whether that is the answer; who is still on its way then is given up. The
+    driver answers with that outcome, or with that of the last attempt if none was good, and
+    writes its number to ``winner``. All three are called where the exchange is driven.
+    """
+
+    __slots__ = ("delay", "ended", "enter", "first", "headers", "winner")
+
+    def __init__(
+        self,
+        first: Send,
+        delay: float,
+        headers: Headers,
+        enter: Callable[[], Send | None],
+        ended: Callable[[int, Outcome], bool],
+    ) -> None:
+        self.first = first
+        self.delay = delay
+        self.headers = headers
+        self.enter = enter
+        self.ended = ended
+        self.winner = 0
+
+    def __repr__(self) -> str:
+        return f"<Race {self.first!r} delay={self.delay:.3f}s>"
+
+
 class LocalReply:
     """The mesh answers in place of the upstream.
 
@@ -150,7 +180,7 @@ class LocalReply:
         return f"<LocalReply {self.status} {self.details}>"
 
 
-Command: TypeAlias = Send | Backoff | Copy | Wait
+Command: TypeAlias = Send | Backoff | Copy | Wait | Race
 Reply: TypeAlias = Response | LocalReply
 Steps: TypeAlias = Generator[Command, Outcome | None, Reply]
 """An exchange in progress: yields commands, takes outcomes, returns the reply."""

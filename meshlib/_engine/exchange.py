@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator
 
 from msgspec.structs import replace
 
-from meshlib._engine.attempts import Attempts
 from meshlib._engine.callers import bounded
 from meshlib._engine.commands import Command, LocalReply, Reply, Send, Steps
 from meshlib._engine.filters import run_filters
@@ -21,6 +20,7 @@ from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
 from meshlib._engine.path_normalization import BadPathError, normalize_path
 from meshlib._engine.plans import Plan, Target
+from meshlib._engine.racing import Racing
 from meshlib._engine.recording import Recorder
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
@@ -33,7 +33,7 @@ from meshlib.events import ExchangeFinished
 __all__ = ["Exchange", "path_changer"]
 
 
-class Exchange(Attempts):
+class Exchange(Racing):
     """One application request and what became of it.
 
     ``headers`` are the request's own, mutable: route and mesh change them in place,
@@ -190,10 +190,16 @@ class Exchange(Attempts):
             reply = self._mutate()
         if reply is not None:
             return reply
-        return (yield from (self._forward() if fault is None else forward_through(self, fault)))
+        if fault is not None:
+            return (yield from forward_through(self, fault))
+        hedges = self.hedges
+        return (yield from (self._forward() if hedges is None else self.forward_hedged(hedges)))
 
     def attempt(self) -> Generator[Command, Outcome | None, Reply | None]:
         """One attempt; None if another is to follow, after its back-off."""
+        hedges = self.hedges if self.attempts == 0 else None
+        if hedges is not None:
+            return (yield from self.hedged_attempt(hedges))
         refusal = self._start_attempt()
         if refusal is None and self._ticket is not None:
             refusal = yield from self._wait_for_connection(self._ticket)

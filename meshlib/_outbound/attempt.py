@@ -6,22 +6,31 @@ attempt is in a context variable meanwhile; connections of the mesh find it ther
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, Protocol
 
 from meshlib._engine.exchange import Exchange
 from meshlib._snapshot.clusters import ConnectionPool
 
-__all__ = ["Attempt", "Lifetime", "current_attempt", "set_keepalive"]
+__all__ = ["Attempt", "Droppable", "Lifetime", "current_attempt", "cut_off", "set_keepalive"]
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("meshlib_attempt", default=None)
 """The attempt that the current thread or task is sending."""
 
 _OPTIONS: Final = ("TCP_KEEPCNT", "TCP_KEEPIDLE", "TCP_KEEPINTVL")
 _SHORTEST: Final = 1e-6  # a timeout of 0 would mean "do not wait at all" to a socket
+
+
+class Carrier(Protocol):
+    """What carries an attempt in a thread."""
+
+    def cut(self) -> None:
+        """End what it waits for; called on another thread."""
+        ...
 
 
 class Attempt:
@@ -32,9 +41,11 @@ class Attempt:
     ``is_broken`` whether that broke off in the middle. ``exchange`` is None for a mirrored copy.
     """
 
+    carrier: Carrier  # set once it is on a connection
+
     __slots__ = (
-        "_connect_limit", "deadline", "exchange", "is_broken", "is_expired", "is_impatient", "is_over", "is_sent",
-        "life", "on_end", "pool",
+        "_connect_limit", "carrier", "deadline", "exchange", "is_broken", "is_expired", "is_impatient", "is_over",
+        "is_sent", "life", "on_end", "pool",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange | None, pool: ConnectionPool, timeout: float | None) -> None:
@@ -94,6 +105,13 @@ class Attempt:
         """Cut it off then, for a response that nobody wants."""
         self.deadline = time.monotonic() + seconds
 
+    def abort(self) -> None:
+        """Have it end soon, on whichever thread it is: it does not wait any more from its next step on."""
+        self.deadline = 0.0
+        carrier = getattr(self, "carrier", None)
+        if carrier is not None:
+            carrier.cut()
+
     def begin_response(self, exchange: Exchange) -> None:
         """The caller gets the response: from now on only the timeout of the route counts, until its body is over."""
         left = exchange.time_left
@@ -124,6 +142,40 @@ class Attempt:
 
     def __repr__(self) -> str:
         return f"<Attempt sent={self.is_sent} over={self.is_over}>"
+
+
+class Droppable:
+    """What sends one attempt in a thread of its own, and can be told to drop it, also before it has begun."""
+
+    _attempt: Attempt | None = None
+    _is_dropped = False
+
+    @property
+    def attempt(self) -> Attempt:
+        """The one on its way, or done."""
+        assert self._attempt is not None
+        return self._attempt
+
+    @attempt.setter
+    def attempt(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        if self._is_dropped:
+            attempt.abort()
+
+    def abort(self) -> None:
+        """Nobody waits for it any more."""
+        self._is_dropped = True
+        if self._attempt is not None:
+            self._attempt.abort()
+
+
+def cut_off(sock: socket.socket | None) -> None:
+    """Wake who waits for a socket, on whichever thread. The connection cannot be used afterwards."""
+    if isinstance(sock, socket.socket):
+        with contextlib.suppress(OSError):  # not connected any more
+            socket.socket.shutdown(
+                sock, socket.SHUT_RDWR
+            )  # that of an SSLSocket would take its TLS away under the reader
 
 
 class Lifetime:

@@ -100,6 +100,9 @@ class OwnMetrics:
                 for name in _BREAKER_STATES:
                     value = float(caller.breaker.state == name)
                     yield _figure("meshlib_breaker_state", value, ("host", host), ("state", name))
+            if caller.hedges is not None:
+                yield _figure("meshlib_hedges_total", caller.hedges.sent, ("host", host))
+                yield _figure("meshlib_hedges_won_total", caller.hedges.won, ("host", host))
 
 
 def _figure(metric: str, value: float, *labels: tuple[str, str]) -> Figure:

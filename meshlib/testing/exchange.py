@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from meshlib._drivers import take_turn
-from meshlib._engine.commands import Backoff, Copy, Reply, Send, Steps, Wait
+from meshlib._engine.commands import Backoff, Copy, Race, Reply, Send, Steps, Wait
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Published
 from meshlib._http import Headers, RequestHead
@@ -81,7 +81,9 @@ class SimulatedExchange(Exchange):
                 if is_blocking and type(command) is Backoff and command.seconds > 0.0:
                     blocking.sleep(command.seconds)
                     command = Backoff(0.0, command.discard)
-                elif type(command) is Send:
+                elif type(command) is Race and is_blocking:
+                    command = command.first  # one thread at a time: no second attempt beside it
+                if type(command) is Send:
                     self.limit = command.timeout
                 command = steps.send((yield command))
         except StopIteration as done:

@@ -206,13 +206,21 @@ class _Transport:
 
     __slots__ = ("_body", "_fields", "_head", "_service", "attempts", "world")
 
-    def __init__(self, world: World, service: Service, head: RequestHead, fields: Headers, body: bytes) -> None:
+    def __init__(
+        self,
+        world: World,
+        service: Service,
+        head: RequestHead,
+        fields: Headers,
+        body: bytes,
+        attempts: list[Attempt] | None = None,
+    ) -> None:
         self.world = world
         self._service = service
         self._head = head
         self._fields = fields
         self._body = body
-        self.attempts: list[Attempt] = []
+        self.attempts: list[Attempt] = [] if attempts is None else attempts
 
     async def send(self, send: Send) -> Outcome:
         clock, cluster, endpoint, head = self.world.clock, send.cluster, send.endpoint, self._head
@@ -228,7 +236,9 @@ class _Transport:
                 self._service, cluster, endpoint, request, (head.host, cluster.original_port or head.port)
             )
         except asyncio.CancelledError:
-            attempt.failure, attempt.duration = "timeout", clock.monotonic() - started
+            attempt.duration = clock.monotonic() - started
+            is_late = send.timeout is not None and attempt.duration >= send.timeout - 1e-9
+            attempt.failure = "timeout" if is_late else "local reset"
             raise
         attempt.duration = clock.monotonic() - started
         if type(outcome) is Response:
@@ -240,6 +250,13 @@ class _Transport:
 
     async def discard(self, response: Response) -> None:
         """Nothing holds a response."""
+
+    def beside(self, headers: Headers) -> _Transport:
+        """The same request, for an attempt at the same time."""
+        return _Transport(self.world, self._service, self._head, headers, self._body, self.attempts)
+
+    def adopt(self, winner: _Transport) -> None:
+        """The attempts are in one list."""
 
     def mirror(self, copy: Copy) -> None:
         """A copy arrives in the background, and its answer is dropped."""

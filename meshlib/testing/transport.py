@@ -57,6 +57,13 @@ class ScriptedTransport:
         """Remember it."""
         self.copies.append(copy)
 
+    def beside(self, headers: Headers) -> ScriptedTransport:
+        """A second attempt plays the next answer of the same script."""
+        return self
+
+    def adopt(self, winner: ScriptedTransport) -> None:
+        """All attempts are its own."""
+
 
 class SyncScriptedTransport:
     """The same for the synchronous driver. A delay is compared with ``send.timeout``, never waited for."""

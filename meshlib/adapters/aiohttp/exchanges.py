@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 from aiohttp import ClientHandlerType
+from aiohttp.payload import BytesPayload
 from multidict import istr
 from yarl import URL
 
 from meshlib._engine.commands import Copy, Send
 from meshlib._engine.exchange import Exchange
-from meshlib._http import Failure, FailureKind, Outcome, RequestHead, Response
+from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
 from meshlib._outbound.tls import CredentialError, Handshake, originator
 from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import Cluster, ConnectionPool, Endpoint
@@ -127,6 +128,33 @@ class Governed(RequestHead):
         handle.release()
         self.release()
 
+    def beside(self, headers: Headers) -> Beside | None:
+        """The same request, for an attempt at the same time; None if its body is a stream or a file."""
+        body = self.request.body
+        if body and not isinstance(body, BytesPayload):
+            return None
+        beside = Beside(self._twin(headers), self._handler, self._shared)
+        beside.exchange = self.exchange
+        return beside
+
+    def _twin(self, headers: Headers) -> Any:
+        """The request with header fields of its own, which nobody is sending yet."""
+        request = self.request
+        made = object.__new__(type(request))
+        vars(made).update(
+            (name, value)
+            for name, value in vars(request).items()
+            if name != "send" and not name.endswith("__writer")  # those of the attempt that is on its way
+        )
+        made.url, made.headers = self.url, headers
+        if self.handshake is not None:
+            made._ssl = self._ssl
+        return made
+
+    def adopt(self, winner: Beside) -> None:
+        """Go on with the attempt that another has sent."""
+        self.key, self.pool, self.protocol = winner.key, winner.pool, winner.protocol
+
     def _send_on(self, connection: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Send the attempt on a connection that has an end of its own."""
         request, protocol = self.request, connection.protocol
@@ -183,3 +211,19 @@ class Governed(RequestHead):
                 aimed.clear()
             aimed[key] = target
         request.url = target
+
+
+class Beside(Governed):
+    """The second of two attempts at the same request; holds on to nothing once it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, send: Send) -> Outcome:
+        """The one attempt."""
+        request = self.request
+        try:
+            return await super().send(send)
+        finally:
+            request.attempt = None
+            vars(request).pop("send", None)
+            del self.request, self.exchange

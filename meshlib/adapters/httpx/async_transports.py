@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from meshlib._drivers import agovern
 from meshlib._engine.commands import Copy, Send
-from meshlib._http import Failure, FailureKind, Outcome, Response
+from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
 from meshlib._outbound.tls import CredentialError, HasRuntime
 from meshlib._timers import Timers
-from meshlib.adapters.httpx.exchanges import Head, failure
+from meshlib.adapters.httpx.exchanges import Beside, Head, failure
 from meshlib.adapters.httpx.network import PendingOverflowError
 from meshlib.adapters.httpx.packages import Package, default_package
 from meshlib.adapters.httpx.pools import Target
@@ -122,6 +122,15 @@ class _AsyncSender:
                             pass
         finally:
             await stream.aclose()
+
+    def beside(self, headers: Headers) -> _AsyncSender | None:
+        """For an attempt at the same time; None if the body is a stream."""
+        head = self._head
+        return _AsyncSender(self._shared, Beside(head, headers), self._copies) if head.is_bytes else None
+
+    def adopt(self, winner: _AsyncSender) -> None:
+        """Go on with the attempt that another has sent."""
+        self._head.attempt = winner._head.attempt
 
     def mirror(self, copy: Copy) -> None:
         """Send a copy in the background. One of a streamed body is left out, as in Envoy."""

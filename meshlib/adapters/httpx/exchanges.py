@@ -8,7 +8,7 @@ from typing import Any, Final
 from meshlib._engine.commands import LocalReply, Send
 from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind, Headers, RequestHead
-from meshlib._outbound.attempt import Attempt
+from meshlib._outbound.attempt import Attempt, Droppable
 from meshlib._outbound.tls import Originator, handshake_reason
 from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib.adapters.httpx.bodies import Tracked
@@ -16,7 +16,7 @@ from meshlib.adapters.httpx.network import PendingOverflowError
 from meshlib.adapters.httpx.packages import Package
 from meshlib.adapters.httpx.pools import Target
 
-__all__ = ["Head", "encoded", "failure", "local_response"]
+__all__ = ["Beside", "Head", "encoded", "failure", "local_response"]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _REPLAYED: Final = 2**20  # Envoy's buffer for bodies that may have to be sent again
@@ -117,6 +117,18 @@ class Head(RequestHead):
         pool = send.cluster.policy.connection_pool
         self.attempt = Attempt(self.exchange, pool, send.timeout if is_bounded else None)
         return self.attempt
+
+
+class Beside(Droppable, Head):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """The same request, for one of two attempts at the same time."""
+
+    def __init__(self, of: Head, headers: Headers) -> None:
+        RequestHead.__init__(self, of.method, of.scheme, of.authority, of.path, headers, port=of.port, host=of.host)
+        self._request = of._request
+        self.package = of.package
+        self.body = Tracked(of._request.stream)
+        self.is_bytes = of.is_bytes
+        self.exchange = of.exchange
 
 
 def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any
 
-from meshlib._outbound.attempt import Attempt, Lifetime, current_attempt, set_keepalive
+from meshlib._outbound.attempt import Attempt, Lifetime, current_attempt, cut_off, set_keepalive
 from meshlib._outbound.tls import Handshake
 
 __all__ = ["AsyncBackend", "PendingOverflowError", "SyncBackend"]
@@ -40,9 +40,15 @@ class _Stream:
             self.attempt = attempt
             self._life.requests += 1
             attempt.life = self._life
+            attempt.carrier = self
         if attempt is not None:
             attempt.is_sent = True
         return attempt
+
+    def cut(self) -> None:
+        """End what the attempt on it waits for, unless others are on it too."""
+        if not self._is_shared:
+            cut_off(self._stream.get_extra_info("socket"))
 
     def _secured(self, ssl_context: ssl.SSLContext, server_hostname: str | None) -> dict[str, Any]:
         shake = self._handshake

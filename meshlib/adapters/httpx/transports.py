@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from meshlib._drivers import govern
 from meshlib._engine.commands import Copy, Send
-from meshlib._http import Failure, FailureKind, Outcome, Response
+from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
 from meshlib._outbound.mirrors import ThreadMirrors
 from meshlib._outbound.tls import CredentialError, HasRuntime
-from meshlib.adapters.httpx.exchanges import Head, failure
+from meshlib.adapters.httpx.exchanges import Beside, Head, failure
 from meshlib.adapters.httpx.network import PendingOverflowError
 from meshlib.adapters.httpx.packages import Package, default_package
 from meshlib.adapters.httpx.pools import Target
@@ -113,6 +113,20 @@ class _Sender:
                 for _ in stream:  # if it fails it is closed
                     pass
         stream.close()
+
+    def beside(self, headers: Headers) -> _Sender | None:
+        """For an attempt at the same time; None if the body is a stream."""
+        head = self._head
+        return _Sender(self._shared, Beside(head, headers), self._mirrors) if head.is_bytes else None
+
+    def adopt(self, winner: _Sender) -> None:
+        """Go on with the attempt that another has sent."""
+        self._head.attempt = winner._head.attempt
+
+    def abort(self) -> None:
+        """Have the attempt end soon."""
+        assert isinstance(self._head, Beside)
+        self._head.abort()
 
     def mirror(self, copy: Copy) -> None:
         """Send a copy in the background. One of a streamed body is left out, as in Envoy."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from meshlib._outbound.attempt import Attempt, Lifetime, current_attempt, set_keepalive
+from meshlib._outbound.attempt import Attempt, Lifetime, current_attempt, cut_off, set_keepalive
 from meshlib._outbound.contexts import MeshContext
 from meshlib.adapters.urllib3.errors import PendingOverflowError
 from meshlib.errors import MeshError
@@ -132,6 +132,7 @@ class _Governed(HTTPConnection):
             self.connect()
         if attempt is not None:
             attempt.life = self.life
+            attempt.carrier = self
             if self.life is not None:
                 self.life.requests += 1
             own = self.timeout
@@ -142,6 +143,10 @@ class _Governed(HTTPConnection):
             except TimeoutError:
                 attempt.time_out(own)
                 raise
+
+    def cut(self) -> None:
+        """End what the attempt on it waits for."""
+        cut_off(self.sock)
 
     @property
     def is_connected(self) -> bool:

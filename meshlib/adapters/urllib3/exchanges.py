@@ -15,7 +15,7 @@ from urllib3.exceptions import EmptyPoolError, HTTPError, NewConnectionError, Pr
 from meshlib._engine.commands import Copy, LocalReply, Send
 from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind, Headers, HeadersView, Outcome, RequestHead, Response
-from meshlib._outbound.attempt import Attempt, current_attempt
+from meshlib._outbound.attempt import Attempt, Droppable, current_attempt
 from meshlib._outbound.tls import CredentialError, Handshake, handshake_reason
 from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib.adapters.urllib3.bodies import Body
@@ -105,6 +105,14 @@ class Governed(RequestHead):
         handle.close()
         handle.release_conn()
 
+    def beside(self, headers: Headers) -> Beside | None:
+        """The same request, for an attempt at the same time; None if its body is a stream or a file."""
+        return None if self._body.as_bytes is None else Beside(self, headers)
+
+    def adopt(self, winner: Governed) -> None:
+        """Go on with the attempt that another has sent."""
+        self.attempt = winner.attempt
+
     def mirror(self, copy: Copy) -> None:
         """Send a copy in the background. One of a streamed body is left out, as in Envoy."""
         body = self._body.as_bytes
@@ -147,6 +155,18 @@ class Governed(RequestHead):
         kwargs["server_hostname"] = shake.server_name
         kwargs["assert_hostname"] = None if shake.context.check_hostname else False
         return kwargs
+
+
+class Beside(Droppable, Governed):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """One of two attempts at the same request, in a thread of its own."""
+
+    def __init__(self, of: Governed, headers: Headers) -> None:
+        RequestHead.__init__(self, of.method, of.scheme, of.authority, of.path, headers, port=of.port, host=of.host)
+        self._manager = of._manager
+        self._body = of._body
+        self._pool_kwargs = of._pool_kwargs
+        self._arguments = of._arguments
+        self.exchange = of.exchange
 
 
 def attach(response: urllib3.HTTPResponse, exchange: Exchange, attempt: Attempt) -> None:

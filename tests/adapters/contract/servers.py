@@ -81,7 +81,8 @@ class Upstream:
     (seconds before the head), ``drip`` (seconds between the bytes of the head), ``pause``
     (seconds in the middle of the body), ``parts`` (chunked), ``hold`` (after the first part
     until ``rest`` is set), ``cut`` (the connection ends after that many bytes of the body),
-    ``reset``, ``garbage`` (sent in place of a response), ``close``.
+    ``reset``, ``garbage`` (sent in place of a response), ``close``, ``hang`` (until the client
+    goes away, which ``left`` counts).
     """
 
     def __init__(self, loop: Loop, tls: ssl.SSLContext | None, *script: Any, name: str = "") -> None:
@@ -91,7 +92,7 @@ class Upstream:
         self.name = name
         self.seen: list[Seen] = []
         self.connections = 0
-        self.inside = self.most = 0
+        self.inside = self.most = self.left = 0
         self.gate = threading.Event()
         self.gate.set()
         self.rest = threading.Event()
@@ -198,6 +199,11 @@ class Upstream:
         self.most = max(self.most, self.inside)
         try:
             await _wait_for(self.gate)
+            if answer.get("hang"):
+                with contextlib.suppress(OSError):
+                    await reader.read(1)
+                self.left += 1
+                return False
             return await self._send(seen, answer, writer)
         finally:
             self.inside -= 1

@@ -21,6 +21,7 @@ SECTIONS: Final = (
     ("test_attempts.py", "Retries, timeouts, failures"),
     ("test_connections.py", "Responses and connections"),
     ("test_tls.py", "TLS"),
+    ("test_hedging.py", "A second attempt (ClientPolicy)"),
 )
 DIFFERENCES: Final = {
     ("test_cookies_belong_to_the_host_called", "urllib3"): "keeps no cookies",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.contract.conftest import URL, Kit
+from tests.adapters.contract.test_hedging import HANG, hang_up, hedging, pair
 
 STEPS = 100
 
@@ -51,11 +52,11 @@ class CancelledAt:
             task.cancel()
 
 
-def is_cancelled_at(client: Any, step: int, *, late: bool) -> bool:
+def is_cancelled_at(client: Any, step: int, *, late: bool, method: str = "POST") -> bool:
     """Make a call and cancel it; whether it came that far."""
 
     async def body() -> object:
-        return await CancelledAt(client.arequest("POST", URL, body=b"x" * 100), step, late=late)
+        return await CancelledAt(client.arequest(method, URL, body=b"x" * 100), step, late=late)
 
     async def main() -> bool:
         try:
@@ -85,3 +86,43 @@ def test_a_call_can_be_cancelled_at_each_step(async_kit: Kit, late: bool) -> Non
             assert [str(one.message) for one in warned] == [], step
             step += 1
     assert step > 3
+
+
+def test_a_cancelled_call_cancels_both_attempts(async_kit: Kit) -> None:
+    """While a second one is beside the first: both connections are closed, no task is left."""
+    kit = async_kit
+    servers = pair(kit, HANG, HANG)
+    kit.mesh(more=[hedging()])
+    client = kit.client()
+
+    async def main() -> int:
+        call = asyncio.ensure_future(client.arequest("GET", URL))
+        while sum(len(one.seen) for one in servers) < 2:  # noqa: ASYNC110 - another thread's doing
+            await asyncio.sleep(0.005)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        return len(asyncio.all_tasks())
+
+    assert client.run(main()) == 1
+    assert kit.at_rest()
+    kit.until(client, hang_up(*servers, times=2))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["while-it-waits", "when-it-has-come"])
+def test_a_hedged_call_can_be_cancelled_at_each_step(async_kit: Kit, late: bool) -> None:
+    """Whatever both attempts are doing: counters are right, no socket is left to the collector."""
+    kit = async_kit
+    pair(kit)
+    kit.mesh(more=[hedging("1ms")])
+    step = 1
+    gc.collect()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        while is_cancelled_at(kit.client(), step, late=late, method="GET"):
+            kit.close_clients()
+            assert kit.at_rest(), step
+            gc.collect()
+            assert [str(one.message) for one in warned] == [], step
+            step += 1
+    assert step > 1
