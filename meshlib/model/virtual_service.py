@@ -185,7 +185,7 @@ def check_fault_percentage(percentage: Percent | None) -> None:
 
 
 class Delay(Model, frozen=True, kw_only=True):
-    """Hold a request back for ``fixed_delay``. ``percentage`` absent (and no ``percent``): every request.
+    """Hold a request back for ``fixed_delay``. ``percentage`` absent (and no ``percent``): no request.
 
     ``exponential_delay`` is known to the API but supported by nobody; ``percent`` is the
     deprecated whole number.
@@ -202,7 +202,7 @@ class Delay(Model, frozen=True, kw_only=True):
 
 
 class Abort(Model, frozen=True, kw_only=True):
-    """Answer with ``http_status`` or ``grpc_status`` (a name or number). ``percentage`` absent: every request.
+    """Answer with ``http_status`` or ``grpc_status`` (a name or number). ``percentage`` absent: no request.
 
     ``http2_error`` is known to the API but supported by nobody.
     """

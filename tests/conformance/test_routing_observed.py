@@ -119,6 +119,13 @@ OBSERVED = [
         {"status": 204, "body": "", "headers": {"content-type": "text/plain"}},
     ),
     observed(
+        "a fault without a percentage hits nobody",
+        rule(
+            f"fault: {{abort: {{httpStatus: 500}}, delay: {{fixedDelay: 9s, percentage: {{}}, percent: 100}}}}, {TO_A}"
+        ),
+        {"status": 200, "flags": []},
+    ),
+    observed(
         "a UDP port is no service to a VirtualService",
         rule("route: [{destination: {host: nowhere.example.com, subset: v1}}]").replace("shop.example.com", "udp")
         + "---\napiVersion: v1\nkind: Service\nmetadata: {name: udp, namespace: default}\n"
