@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from meshlib._compile.context import RouteContext
 from meshlib._compile.destinations import resolve_target
-from meshlib._compile.hosts import gateway_key, overlaps
+from meshlib._compile.hosts import gateway_key, is_wildcard, overlaps
 from meshlib._compile.services import Service, ServicePort
 from meshlib._compile.virtual_services import BoundVirtualService
 from meshlib._snapshot.matchers import RouteMatch, ServerNameMatch
@@ -18,40 +19,89 @@ __all__ = ["connection_route", "matches_connection", "opaque_routes"]
 
 
 def opaque_routes(
-    service: Service, port: ServicePort, rules: Iterable[BoundVirtualService], context: RouteContext
+    service: Service, port: ServicePort, rules: Iterable[BoundVirtualService], context: RouteContext, unlisted: Route
 ) -> list[Route]:
-    """The routes of a service's port that is not HTTP."""
+    """The routes of a service's port that is not HTTP.
+
+    A connection that has none of the server names of the rules goes the way of one to
+    an unknown host, as ``unlisted`` says: Istio 1.31 puts that at the end of each listener.
+    """
     bound = [rule for rule in rules if any(overlaps(host, service.host) for host in rule.hosts)]
-    by_name = port.protocol in ("TLS", "HTTPS")
-    routes = list(tls_routes(bound, context) if by_name else tcp_routes(bound, context))
-    if routes:
-        return routes
+    address = service.addresses[0] if service.addresses else ""
+    if port.protocol in ("TLS", "HTTPS"):
+        routes = tls_routes(bound, address, context)
+        if routes is not None:
+            return [*routes, unlisted]
+    elif (route := tcp_route(bound, address, context)) is not None:
+        return [route]
     key, _ = context.cluster_key(service.host, port.number, "")
     destination = WeightedDestination(cluster=key, host=service.host, port=port.number)
     return [Route(match=RouteMatch(), action=Forward(destinations=(destination,), sums=(1,)), origin=service.origin)]
 
 
-def tls_routes(rules: Iterable[BoundVirtualService], context: RouteContext) -> Iterator[Route]:
-    """Routes by server name; of equal names the first counts."""
+def tls_routes(rules: Iterable[BoundVirtualService], address: str, context: RouteContext) -> tuple[Route, ...] | None:
+    """Routes by server name, the most specific name first; None where no rule says anything.
+
+    Envoy looks at the address before: of the subnets that hold it the smallest counts, and
+    rules without subnets only where none does. Of equal conditions the first one counts.
+    """
     seen: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
+    found: list[tuple[int, str, Route]] = []
+    subnets: tuple[str, ...] = ()
     for rule in rules:
         for number, route in enumerate(rule.spec.tls):
             for match in route.match if route.route else ():
+                if not matches_connection(match, rule, context):
+                    continue
+                # Istio 1.31: the subnets of a match hold for those after it too that have none of their own.
+                subnets = match.destination_subnets or subnets
                 key = (match.sni_hosts, match.destination_subnets)
-                if key not in seen and matches_connection(match, rule, context):
-                    seen.add(key)
-                    yield connection_route(rule, "tls", number, match.sni_hosts, route.route, context)
+                length = prefix_length(subnets, address)
+                if key not in seen and length is not None:
+                    for name in match.sni_hosts:
+                        made = connection_route(rule, "tls", number, (name,), route.route, context)
+                        found.append((length, name, made))
+                seen.add(key)
+    if not seen:
+        return None
+    longest = max((length for length, _, _ in found), default=-1)
+    named = [(name, route) for length, name, route in found if length == longest]
+    named.sort(key=lambda item: (is_wildcard(item[0]), -len(item[0])))
+    return tuple(route for _, route in named)
 
 
-def tcp_routes(rules: Iterable[BoundVirtualService], context: RouteContext) -> Iterator[Route]:
-    """The first route that applies; addresses of destinations are not known in-process, so none is asked for."""
+def tcp_route(rules: Iterable[BoundVirtualService], address: str, context: RouteContext) -> Route | None:
+    """The route of all connections: of the smallest subnet that holds the address, else the first without subnets."""
+    best: Route | None = None
+    longest = -1
     for rule in rules:
         for number, route in enumerate(rule.spec.tcp):
-            if route.route and (
-                not route.match or any(matches_connection(match, rule, context) for match in route.match)
-            ):
-                yield connection_route(rule, "tcp", number, (), route.route, context)
-                return
+            fitting = [match for match in route.match if matches_connection(match, rule, context)]
+            if not route.route or (route.match and not fitting):
+                continue
+            if not route.match or not all(match.destination_subnets for match in fitting):
+                return best or connection_route(rule, "tcp", number, (), route.route, context)
+            length = prefix_length([one for match in fitting for one in match.destination_subnets], address)
+            if length == -1:
+                return best or connection_route(rule, "tcp", number, (), route.route, context)
+            if length is not None and length > longest:
+                best, longest = connection_route(rule, "tcp", number, (), route.route, context), length
+    return best
+
+
+def prefix_length(subnets: Sequence[str], address: str) -> int | None:
+    """The length of the smallest subnet that holds the address; -1 without subnets, None where none holds it.
+
+    Nothing holds an address that the configuration does not tell (empty). A subnet that
+    starts at 0.0.0.0 is none to Istio 1.31: it leaves it out of the listener.
+    """
+    networks = [ipaddress.ip_network(one, strict=False) for one in subnets if one.partition("/")[0] != "0.0.0.0"]  # noqa: S104 - compared
+    if not networks:
+        return -1
+    if not address:
+        return None
+    place = ipaddress.ip_address(address)
+    return max((network.prefixlen for network in networks if place in network), default=None)
 
 
 def matches_connection(

@@ -206,7 +206,8 @@ class SidecarTables:
         port = service.port(context.port)
         if port is None or port.protocol == "UDP" or service.resolution is Resolution.ALIAS:
             return
-        routes = opaque_routes(service, port, listener.rules, replace(context, locate=full_lookup(self._view)))
+        located = replace(context, locate=full_lookup(self._view))
+        routes = opaque_routes(service, port, listener.rules, located, self._catch_all.routes[0])
         host = virtual_host(service.host, (service.host,), routes, service.origin, is_http=False)
         for domain in self._domains(service, known):
             claims.claim(domain, host)

@@ -138,7 +138,9 @@ class Connection:
             return Refused("NR", "route_not_found", f"no route for {name}")
         action = route.action
         if not isinstance(action, Forward):
-            return Refused("UH", "blackhole", "outboundTrafficPolicy is REGISTRY_ONLY, and no service has this name")
+            return Refused(
+                "UH", "blackhole", "outboundTrafficPolicy is REGISTRY_ONLY, and no service or route is for this name"
+            )
         destinations = action.destinations
         draw = published.chance.random() * action.sums[-1] if len(destinations) > 1 else 0.0
         live = published.clusters.get(destinations[bisect_right(action.sums, draw)].cluster)

@@ -129,7 +129,7 @@ async def test_tcp_routes_draw_their_destination_by_weight(ask: Ask) -> None:
 
 
 async def test_tls_routes_go_by_the_server_name(ask: Ask) -> None:
-    """The application starts TLS; another name has no route."""
+    """The application starts TLS; another name is an unknown host, as for Istio."""
     authority = trustme.CA()
     contexts = []
     for name in ("a.test", "b.test"):
@@ -148,13 +148,17 @@ async def test_tls_routes_go_by_the_server_name(ask: Ask) -> None:
         services = entry("first.test", one, protocol="TLS", number=443) + entry(
             "second.test", two, protocol="TLS", number=443
         )
-        mesh = Mesh.load(services + rules)
+        only = "---\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}\n"
+        mesh = Mesh.load(services + rules + only)
         assert await ask(mesh, "first.test", 443, ssl=own, server_hostname="b.test") == "second"
         assert await ask(mesh, "first.test", 443, ssl=own, server_hostname="a.test") == "first"
-        with pytest.raises(MeshConnectionError, match=r"no route for server name c\.test"):
+        with pytest.raises(MeshConnectionError, match="no service or route is for this name"):
             await ask(mesh, "first.test", 443, ssl=own, server_hostname="c.test")
-        with pytest.raises(MeshConnectionError, match="without server name"):
+        with pytest.raises(MeshConnectionError, match="no service or route is for this name"):
             await ask(mesh, "first.test", 443)
+        assert mesh.explain("GET", "https://first.test/").outcome == "direct_response"
+        passing = Mesh.load(services + rules).explain("GET", "https://first.test/")
+        assert (passing.outcome, passing.route) == ("passthrough", "allow_any")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -258,3 +259,60 @@ def test_a_virtual_service_brings_in_further_ports_of_an_imported_service() -> N
     to_more = "route: [{destination: {host: a.example.com, port: {number: 8080}}}]"
     mesh = Mesh.load(SIDECAR + rule(to_more))
     assert mesh.explain("GET", "http://shop.example.com/").targets[0].endpoints == 1
+
+
+OPAQUE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: db, namespace: default}
+spec:
+  hosts: [db.example.com]
+  ADDRESSES
+  resolution: STATIC
+  ports: [{number: 3306, name: tcp, protocol: TCP}, {number: 443, name: tls, protocol: TLS}]
+  endpoints: [{address: 10.0.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: db, namespace: default}
+spec:
+  hosts: ["*.example.com"]
+"""
+KNOWN, UNKNOWN = "addresses: [10.1.2.3]", ""
+
+
+def to(host: str, **match: Any) -> dict[str, Any]:
+    """A TCP or TLS rule with one match, or with none."""
+    rule: dict[str, Any] = {"route": [{"destination": {"host": f"{host}.example.com"}}]}
+    return {"match": [match], **rule} if match else rule
+
+
+WIDE, NARROW, OTHER = ({"destinationSubnets": [one]} for one in ("10.0.0.0/8", "10.1.0.0/16", "192.168.0.0/16"))
+EXACT, SUFFIX = {"sniHosts": ["db.example.com"]}, {"sniHosts": ["*.example.com"]}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "section", "rules", "expected"),
+    [
+        pytest.param(KNOWN, "tcp", [to("a", **WIDE), to("b", **NARROW), to("c")], "b", id="the smallest subnet"),
+        pytest.param(KNOWN, "tcp", [to("a", **OTHER), to("b")], "b", id="another subnet"),
+        pytest.param(KNOWN, "tcp", [to("a"), to("b", **NARROW)], "a", id="nothing follows a rule without subnets"),
+        pytest.param(KNOWN, "tcp", [to("a", **OTHER)], "db", id="else the service itself"),
+        pytest.param(UNKNOWN, "tcp", [to("a", **WIDE), to("b")], "b", id="no address is in no subnet"),
+        pytest.param(UNKNOWN, "tcp", [to("a", destinationSubnets=["0.0.0.0/0"]), to("b")], "a", id="all addresses"),
+        pytest.param(KNOWN, "tls", [to("a", **SUFFIX), to("b", **EXACT)], "b", id="the most specific name"),
+        pytest.param(KNOWN, "tls", [to("a", **EXACT), to("b", **EXACT, **WIDE)], "b", id="addresses before names"),
+        pytest.param(KNOWN, "tls", [to("a", **SUFFIX, **OTHER), to("b", **EXACT)], "", id="subnets hold on"),
+        pytest.param(UNKNOWN, "tls", [to("a", **EXACT, port=8443)], "db", id="no rule for the port"),
+        pytest.param(KNOWN, "tls", [to("a", sniHosts=["x.example.com"])], "", id="another name is an unknown host"),
+    ],
+)
+def test_connections_go_as_a_listener_sends_them(
+    addresses: str, section: str, rules: list[dict[str, Any]], expected: str
+) -> None:
+    """Read from the listeners that Istio makes: the address first, then the server name, the most specific of each."""
+    mesh = Mesh.load(OPAQUE.replace("ADDRESSES", addresses) + f"  {section}: {json.dumps(rules)}\n")
+    port, scheme = (443, "https") if section == "tls" else (3306, "http")
+    found = mesh.explain("GET", f"{scheme}://db.example.com:{port}/")
+    assert [target.host for target in found.targets] == ([f"{expected}.example.com"] if expected else [])
+    assert found.outcome == ("route" if expected else "passthrough")
