@@ -131,6 +131,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return base64.b64decode("".join(text.split("-----")[2].split()))
 
 
+def test_a_certificate_of_a_version_that_does_not_exist_names_nobody(certificate: bytes) -> None:
+    """The library has an exception of its own for it."""
+    version = certificate.index(b"\xa0\x03\x02\x01\x02") + 4
+    assert identity_of(certificate[:version] + b"\x09" + certificate[version + 1 :]) is None
+
+
 @given(data=st.data())
 @QUICK
 def test_a_certificate_names_somebody_or_nobody(certificate: bytes, data: st.DataObject) -> None:
