@@ -15,7 +15,17 @@ from typing import Final, Literal, TypeAlias
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Authorizer, Policy, Rule, Security
 
-__all__ = ["AskAuthorizer", "AuthorizerReply", "Consultation", "DryRun", "Verdict", "consult", "decide"]
+__all__ = [
+    "AskAuthorizer",
+    "AuthorizerReply",
+    "Consultation",
+    "DryRun",
+    "Found",
+    "Verdict",
+    "consult",
+    "decide",
+    "find_rule",
+]
 
 DENIED_BODY: Final = b"RBAC: access denied"
 
@@ -78,6 +88,7 @@ class Verdict:
 
 
 Consultation: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Verdict | AuthorizerReply | None]
+Found: TypeAlias = tuple[Policy, Rule]
 
 _NOBODY: Final = "no policy is about this workload"
 _PASSED: Final = "no DENY policy matched, and there is no ALLOW policy"
@@ -85,7 +96,7 @@ _PASSED: Final = "no DENY policy matched, and there is no ALLOW policy"
 
 def decide(security: Security, request: InboundRequest) -> Verdict:
     """What the AUDIT, DENY and ALLOW policies say, and those in dry run would have said."""
-    audited = bool(security.audit) and _find(security.audit, request) is not None
+    audited = bool(security.audit) and find_rule(security.audit, request) is not None
     verdict = _decide(security.deny, security.allow, request)
     verdict.audited = audited
     if security.shadow_deny or security.shadow_allow:
@@ -93,10 +104,8 @@ def decide(security: Security, request: InboundRequest) -> Verdict:
     return verdict
 
 
-Found: TypeAlias = tuple[Policy, Rule]
-
-
-def _find(policies: tuple[Policy, ...], request: InboundRequest) -> Found | None:
+def find_rule(policies: tuple[Policy, ...], request: InboundRequest) -> Found | None:
+    """The first policy that matches, with its first rule that does."""
     for policy in policies:
         rule = policy.find(request)
         if rule is not None:
@@ -105,12 +114,12 @@ def _find(policies: tuple[Policy, ...], request: InboundRequest) -> Found | None
 
 
 def _decide(deny: tuple[Policy, ...], allow: tuple[Policy, ...], request: InboundRequest) -> Verdict:
-    found = _find(deny, request)
+    found = find_rule(deny, request)
     if found is not None:
         return _denied(found, "a rule of a DENY policy matches")
     if not allow:
         return Verdict(allowed=True, reason=_PASSED if deny else _NOBODY)
-    found = _find(allow, request)
+    found = find_rule(allow, request)
     if found is not None:
         policy, rule = found
         return Verdict(allowed=True, policy=_name(policy), rule=rule.index, reason="a rule of an ALLOW policy matches")
@@ -151,11 +160,11 @@ def _shadow(security: Security, request: InboundRequest, verdict: Verdict) -> No
     """Note what the policies in dry run, by themselves, would have said (``istio.io/dry-run``)."""
     said, results = [], []
     if security.shadow_deny:
-        found = _find(security.shadow_deny, request)
+        found = find_rule(security.shadow_deny, request)
         said.append("deny: no match" if found is None else f"deny by {_name(found[0])} rule {found[1].index}")
         results.append(DryRun("deny", found is not None, "" if found is None else _name(found[0])))
     if security.shadow_allow:
-        found = _find(security.shadow_allow, request)
+        found = find_rule(security.shadow_allow, request)
         said.append("allow: no match" if found is None else f"allow by {_name(found[0])} rule {found[1].index}")
         results.append(DryRun("allow", found is None, "" if found is None else _name(found[0])))
     verdict.shadow, verdict.dry_runs = "; ".join(said), tuple(results)
@@ -164,11 +173,8 @@ def _shadow(security: Security, request: InboundRequest, verdict: Verdict) -> No
 # -- CUSTOM --------------------------------------------------------------------------------------------
 
 
-def consult(security: Security, request: InboundRequest) -> Consultation:
-    """Ask the authorizer, if a CUSTOM policy matches. Returns the refusal, its yes, or None if it was not asked."""
-    found = _find(security.custom, request) if security.custom else None
-    if found is None:
-        return None
+def consult(security: Security, request: InboundRequest, found: Found) -> Consultation:
+    """Ask the authorizer, since a CUSTOM policy matches. Returns the refusal, its yes, or None if it was not asked."""
     authorizer = security.authorizer
     if authorizer is None:
         return _denied(found, "the authorizer of a CUSTOM policy cannot be asked")

@@ -6,11 +6,12 @@ outside (an authorizer), takes the answer, and returns a :class:`Decision`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from meshlib._engine.authz import AskAuthorizer, AuthorizerReply, DryRun, Verdict, consult, decide
+from meshlib._engine.authz import AskAuthorizer, AuthorizerReply, DryRun, Verdict, consult, decide, find_rule
 from meshlib._engine.jwt import Authenticated, Unauthorized
 from meshlib._engine.path_normalization import BadPathError, normalize_path
 from meshlib._http import Headers, HeadersView, RequestHead
@@ -21,6 +22,7 @@ from meshlib._snapshot.security import Security
 __all__ = ["Authenticate", "Decision", "Inspection", "inspect", "trusts_peer"]
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_NEVER: Final = (math.inf, -math.inf)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,7 +37,9 @@ class Decision:
     ``request_principal`` are those of a verified token. ``is_closed``: Istio would have
     closed the connection instead of answering. ``wanted`` are keys that are not known
     and would have been needed. ``response_headers`` are added to the application's
-    answer; ``dry_runs`` are what policies in dry run would have said.
+    answer; ``dry_runs`` are what policies in dry run would have said. ``since`` and ``until``
+    are the instants (Unix time, both included) between which an equal request to the same
+    security and keys is decided alike; before an end without a beginning nobody can say.
     """
 
     allowed: bool
@@ -57,6 +61,8 @@ class Decision:
     is_closed: bool = False
     response_headers: tuple[tuple[str, str], ...] = ()
     dry_runs: tuple[DryRun, ...] = ()
+    since: float = math.inf
+    until: float = -math.inf
 
 
 Authenticate: TypeAlias = Callable[[RequestHead], Authenticated | Unauthorized]
@@ -92,16 +98,18 @@ def inspect(
         if normalized != head.path:
             path = normalized
             request.head = _changed(head, path=normalized)
-    reply: AuthorizerReply | None = None
-    if security.custom:
-        answer = yield from consult(security, request)
-        if isinstance(answer, Verdict):
-            return _decision(answer, request, path, None, None)
-        reply = answer
-        if reply is not None and reply.headers:
-            # Tokens and policies see what the authorizer says, such as a token it made of a cookie.
-            request.head = _changed(request.head, headers=reply.headers)
-    return _decide_locally(security, request, authenticate, path, reply)
+    found = find_rule(security.custom, request) if security.custom else None
+    if found is None:
+        return _decide_locally(security, request, authenticate, path, None)
+    answer = yield from consult(security, request, found)
+    if isinstance(answer, Verdict):
+        return _decision(answer, request, path, None, None)
+    if answer is not None and answer.headers:
+        # Tokens and policies see what the authorizer says, such as a token it made of a cookie.
+        request.head = _changed(request.head, headers=answer.headers)
+    decision = _decide_locally(security, request, authenticate, path, answer)
+    decision.since, decision.until = _NEVER  # the authorizer may answer otherwise at any time
+    return decision
 
 
 def _decide_locally(
@@ -226,6 +234,7 @@ def _decision(
     if not request.is_http:
         decision.status, decision.is_closed = 0, not verdict.allowed
     elif verdict.allowed:
+        decision.since, decision.until = (-math.inf, math.inf) if token is None else (token.since, token.until)
         removed = decision.remove_headers = token.remove_headers if token is not None else ()
         given = reply.headers if reply is not None else ()
         decision.path = path

@@ -9,6 +9,7 @@ every time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,6 +19,7 @@ from meshlib._engine.claim_texts import claim_text
 from meshlib._engine.jwt_keys import KeySet
 from meshlib._engine.jwt_locations import Found, find_tokens, without_param
 from meshlib._engine.jwt_parts import Token, TokenError, parse_token
+from meshlib._engine.recent import Recent
 from meshlib._http import RequestHead
 from meshlib._snapshot.authentication import Authentication, KeyOrigin, TokenRule, plain_audience
 
@@ -40,12 +42,12 @@ class KeySource(Protocol):
 
 
 class TokenCache:
-    """Tokens whose signature was verified. Bounded; the oldest goes first."""
+    """Tokens whose signature was verified. Bounded; what was not shown for long goes first."""
 
     __slots__ = ("_tokens",)
 
     def __init__(self) -> None:
-        self._tokens: dict[tuple[bytes, int], Token] = {}
+        self._tokens: Recent[tuple[bytes, int], Token] = Recent(_REMEMBERED)
 
     def find(self, text: str, keys: KeySet) -> Token | None:
         """The token, if these keys have verified it."""
@@ -53,10 +55,7 @@ class TokenCache:
 
     def keep(self, text: str, keys: KeySet, token: Token) -> None:
         """Remember a token that these keys have verified."""
-        tokens = self._tokens
-        while len(tokens) >= _REMEMBERED:
-            tokens.pop(next(iter(tokens), (b"", 0)), None)
-        tokens[_digest(text), keys.generation] = token
+        self._tokens.keep((_digest(text), keys.generation), token)
 
     def __repr__(self) -> str:
         return f"<TokenCache tokens={len(self._tokens)}>"
@@ -72,7 +71,8 @@ class Authenticated:
 
     ``principal`` is ``<iss>/<sub>``, None without both. The application gets the request
     without ``remove_headers``, then with ``set_headers``, and with ``path`` if a
-    parameter that carried the token was taken out of it (else None).
+    parameter that carried the token was taken out of it (else None). The same is said from
+    ``since`` until ``until`` (Unix time, both included) as long as the keys are the same.
     """
 
     has_token: bool
@@ -83,6 +83,8 @@ class Authenticated:
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: tuple[str, ...] = ()
     path: str | None = None
+    since: float = -math.inf
+    until: float = math.inf
     is_valid: Literal[True] = True
 
 
@@ -121,7 +123,10 @@ def authenticate(
             failures.append((rule, error))
             continue
         if verified:
-            return _accepted(authentication, rule, verified, head)
+            accepted = _accepted(authentication, rule, verified, head)
+            if any(error.body != _UNKNOWN_ISSUER for _, error in failures):
+                accepted.since, accepted.until = math.inf, -math.inf  # that rule may yet come to accept its token
+            return accepted
     if failures:
         return _refused(failures, head, keys)
     return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
@@ -144,7 +149,7 @@ def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: To
         token = parse_token(text)
     if rule.issuer and token.issuer != rule.issuer:
         raise TokenError(_UNKNOWN_ISSUER)
-    if token.not_before is not None and now + SKEW < token.not_before:
+    if token.not_before is not None and now < token.not_before - SKEW:
         raise TokenError("Jwt not yet valid")
     if token.expires is not None and now > token.expires + SKEW:
         raise TokenError("Jwt is expired")
@@ -181,6 +186,8 @@ def _accepted(
         set_headers=_outputs(rule, [one for _, one in verified]),
         remove_headers=tuple(removed),
         path=path,
+        since=max((one.not_before - SKEW for _, one in verified if one.not_before is not None), default=-math.inf),
+        until=min((one.expires + SKEW for _, one in verified if one.expires is not None), default=math.inf),
     )
 
 

@@ -69,12 +69,13 @@ class Served:
     ``peer`` is the SPIFFE id of a verified peer, ``source`` its address; ``sent`` the bytes
     of the response's body (-1: not known); ``status`` 0: the client saw no response.
     ``started`` and ``ended`` are of the monotonic clock, ``time`` is the Unix time of its
-    end. ``leave`` ends what a tracer entered around the application.
+    end. ``leave`` ends what a tracer entered around the application. ``is_bare``: the head says
+    nothing of a body, and nothing of who sends it.
     """
 
     __slots__ = (
-        "decision", "destination", "details", "ended", "head", "leave", "peer", "request_id", "request_principal",
-        "response_headers", "sent", "snapshot", "source", "span", "started", "status", "time",
+        "decision", "destination", "details", "ended", "head", "is_bare", "leave", "peer", "request_id",
+        "request_principal", "response_headers", "sent", "snapshot", "source", "span", "started", "status", "time",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, snapshot: Snapshot, started: float) -> None:
@@ -89,6 +90,7 @@ class Served:
         self.request_principal = ""
         self.decision = ""
         self.details = ""
+        self.is_bare = False
         self.status = 0
         self.sent = -1
         self.response_headers: HeadersView | Iterable[tuple[str | bytes, str | bytes]] = ()

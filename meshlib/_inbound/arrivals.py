@@ -12,7 +12,7 @@ from meshlib._inbound.inbound import Inbound
 from meshlib._inbound.targets import one_slash, shadows_of
 from meshlib._snapshot.inbound import Address, InboundRequest
 
-__all__ = ["Admitted", "Arrival", "Refused", "changed_headers", "client_text", "header_text", "other_reading"]
+__all__ = ["Admitted", "Arrival", "Refused", "changed_headers", "client_text", "other_reading", "refusal"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,5 +106,20 @@ def _address_text(address: Address) -> str:
     return str(IPv4Address(number) if version == 4 else IPv6Address(number))
 
 
-def header_text(text: str) -> str:
+def _header_text(text: str) -> str:
     return text.encode("ascii", "replace").decode()
+
+
+def refusal(decision: Decision, *, is_told_why: bool) -> Refused:
+    """What the client gets of a decision that lets nobody in."""
+    headers = decision.headers
+    if decision.body and not any(name == "content-type" for name, _ in headers):
+        headers = (*headers, ("content-type", "text/plain"))
+    if is_told_why:
+        headers = (
+            *headers,
+            ("x-meshlib-policy", decision.policy or "-"),
+            ("x-meshlib-reason", _header_text(decision.reason)),
+        )
+    headers = (*headers, ("content-length", str(len(decision.body))))
+    return Refused(status=decision.status, body=decision.body, headers=headers)

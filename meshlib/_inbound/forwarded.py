@@ -16,7 +16,7 @@ from meshlib._inbound.certificates import identity_of
 from meshlib._snapshot.inbound import Address, parse_address
 from meshlib.errors import MeshError
 
-__all__ = ["XFCC", "TrustedProxies", "elements", "pairs"]
+__all__ = ["XFCC", "XFF", "TrustedProxies", "elements", "pairs"]
 
 XFCC: Final = "x-forwarded-client-cert"
 XFF: Final = "x-forwarded-for"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from copy import deepcopy
 from typing import Any, Final
 
 from meshlib._engine.inbound import Decision
@@ -13,29 +13,95 @@ from meshlib.errors import MeshError
 __all__ = ["ForbiddenError", "Inbound", "serving"]
 
 
-@dataclass(slots=True, kw_only=True, repr=False)
 class Inbound:
     """The request being served, as far as it was verified: ``scope["mesh"]`` and its like.
 
-    ``principal`` is the peer's identity (``cluster.local/ns/shop/sa/web``), None without
-    mutual TLS; ``request_principal`` that of the token (``<iss>/<sub>``), None without
-    one; ``claims`` those of the token, empty without one. ``client_address`` is the
-    original client as far as proxies are trusted. ``policy`` (``namespace/name``) and
-    ``rule`` let the request through, None where no rule was needed; ``audited`` whether
-    an AUDIT policy marks it; ``dry_run`` what policies in dry run would have said.
+    ``client_address`` is the original client as far as proxies are trusted, ``request_id``
+    the id that calls made while serving carry on. ``forbid`` makes the framework's own
+    exception for a 403; None: :class:`ForbiddenError`.
     """
 
-    principal: str | None = None
-    request_principal: str | None = None
-    claims: Mapping[str, Any] = field(default_factory=dict)
-    client_address: str = ""
-    request_id: str = ""
-    policy: str | None = None
-    rule: int | None = None
-    audited: bool = False
-    dry_run: str | None = None
-    forbid: Callable[[str], Exception] | None = None
-    """Makes the framework's own exception for a 403; None: :class:`ForbiddenError`."""
+    __slots__ = ("_claims", "_decision", "_peer", "client_address", "forbid", "request_id")
+
+    def __init__(
+        self,
+        *,
+        principal: str | None = None,
+        request_principal: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        client_address: str = "",
+        request_id: str = "",
+        policy: str | None = None,
+        rule: int | None = None,
+        audited: bool = False,
+        dry_run: str | None = None,
+        forbid: Callable[[str], Exception] | None = None,
+    ) -> None:
+        decision = Decision(allowed=True, policy=policy or "", rule=rule, audited=audited, shadow=dry_run or "")
+        decision.claims, decision.request_principal = claims or {}, request_principal or ""
+        self._decision = decision
+        self._peer = principal or ""
+        self._claims: Mapping[str, Any] | None = None
+        self.client_address = client_address
+        self.request_id = request_id
+        self.forbid = forbid
+
+    @classmethod
+    def of(
+        cls,
+        decision: Decision,
+        peer: str,
+        client_address: str,
+        request_id: str,
+        forbid: Callable[[str], Exception] | None = None,
+    ) -> Inbound:
+        """The request that a decision let through."""
+        made = cls.__new__(cls)
+        made._decision = decision
+        made._peer = peer
+        made._claims = None
+        made.client_address = client_address
+        made.request_id = request_id
+        made.forbid = forbid
+        return made
+
+    @property
+    def principal(self) -> str | None:
+        """The peer's identity (``cluster.local/ns/shop/sa/web``); None without mutual TLS."""
+        return self._peer.removeprefix("spiffe://") or None
+
+    @property
+    def request_principal(self) -> str | None:
+        """That of the token (``<iss>/<sub>``); None without one."""
+        return self._decision.request_principal or None
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """The claims of the token, empty without one; the handler's own copy."""
+        if self._claims is None:
+            # The decision outlives the request: what a handler does with its claims must not reach the next one.
+            self._claims = deepcopy(self._decision.claims)
+        return self._claims
+
+    @property
+    def policy(self) -> str | None:
+        """``namespace/name`` of the policy that let the request through; None where none was needed."""
+        return self._decision.policy or None
+
+    @property
+    def rule(self) -> int | None:
+        """The number of its rule; None where none was needed."""
+        return self._decision.rule
+
+    @property
+    def audited(self) -> bool:
+        """Whether an AUDIT policy marks the request."""
+        return self._decision.audited
+
+    @property
+    def dry_run(self) -> str | None:
+        """What policies in dry run would have said; None without one."""
+        return self._decision.shadow or None
 
     @property
     def namespace(self) -> str | None:
@@ -53,21 +119,6 @@ class Inbound:
 
     def __repr__(self) -> str:
         return f"<Inbound principal={self.principal} request_principal={self.request_principal}>"
-
-    @classmethod
-    def of(cls, decision: Decision, *, peer: str, client_address: str, request_id: str) -> Inbound:
-        """The request that a decision let through."""
-        return cls(
-            principal=peer.removeprefix("spiffe://") or None,
-            request_principal=decision.request_principal or None,
-            claims=decision.claims,
-            client_address=client_address,
-            request_id=request_id,
-            policy=decision.policy or None,
-            rule=decision.rule,
-            audited=decision.audited,
-            dry_run=decision.shadow or None,
-        )
 
 
 serving: Final[ContextVar[Inbound | None]] = ContextVar("meshlib_serving", default=None)

@@ -19,7 +19,7 @@ from typing import Final
 
 from meshlib._engine.jwt_keys import KeySet, KeySetError, parse_keys
 from meshlib._inbound.key_fetch import KeyFetchError, fetch_keys
-from meshlib._inbound.key_store import KeyRecord
+from meshlib._inbound.key_store import STALE, KeyRecord
 from meshlib._snapshot.authentication import Authentication, KeyOrigin
 
 __all__ = ["KeyManager"]
@@ -45,6 +45,10 @@ class KeyManager:
         self._records: dict[KeyOrigin, KeyRecord] = {}
         self._running: dict[KeyOrigin, Future[None]] = {}
         self._prepared: Authentication | None = None
+        self.version = 0
+        """Another one as soon as any keys are others."""
+        self.stale_at: float | None = None
+        """When the first of the keys are too old to be trusted; None: they are written in the rules."""
         self._reset_threads()
         if hasattr(os, "register_at_fork"):
             reference: weakref.ref[KeyManager] = weakref.ref(self)
@@ -89,6 +93,10 @@ class KeyManager:
         """As :meth:`wait`, for an event loop."""
         await asyncio.wait([asyncio.wrap_future(reading)], timeout=seconds)
 
+    def are_stale(self) -> bool:
+        """Whether the keys of some issuer may be too old by now."""
+        return self.stale_at is not None and self._now() > self.stale_at
+
     def problems(self) -> dict[str, str]:
         """Why the keys of an issuer could not be read last, by issuer; only those that could not."""
         return {origin.issuer or origin.uri: one.problem for origin, one in self._records.items() if one.problem}
@@ -113,6 +121,7 @@ class KeyManager:
             self._prepared, self._inline = authentication, inline
             fetched = {origin for origin in origins if not origin.inline}
             self._records = {origin: self._records.get(origin) or KeyRecord() for origin in fetched}
+            self._count_locked()
             self._start_due_locked()
             if self._records and self._thread is None and not self._is_closed:
                 arguments = (weakref.ref(self), self._wake)
@@ -162,6 +171,7 @@ class KeyManager:
         with self._lock:
             if keys is not None:
                 record.succeed(keys, self._now())
+                self._count_locked()
             else:
                 if not record.problem:
                     _log.warning("the keys of issuer %r cannot be read: %s", origin.issuer, problem)
@@ -169,6 +179,11 @@ class KeyManager:
             self._running.pop(origin, None)
         reading.set_result(None)
         self._wake.set()
+
+    def _count_locked(self) -> None:
+        ends = [record.read_at + STALE for record in self._records.values() if record.keys is not None]
+        self.stale_at = min(ends, default=None)
+        self.version += 1
 
     def __repr__(self) -> str:
         known = sum(record.keys is not None for record in self._records.values())

@@ -13,6 +13,7 @@ from meshlib._http import Headers, RequestHead
 from meshlib._inbound.certificates import identity_of_tls, server_name_of_tls
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
 from meshlib._inbound.inbound import ForbiddenError
+from meshlib._inbound.passage import Passage
 from meshlib._inbound.targets import split_target
 
 __all__ = ["mesh_middleware"]
@@ -59,7 +60,7 @@ def mesh_middleware(
     async def govern(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.get(_ROUTED_AGAIN):
             return await handler(request)
-        with gate.open() as passage:
+        with Passage(gate) as passage:
             verdict = await passage.admit_async(_arrival(request), _reader(request))
             if isinstance(verdict, Refused):
                 return _refusal(verdict)

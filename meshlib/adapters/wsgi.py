@@ -16,7 +16,8 @@ from meshlib._http import Headers, RequestHead
 from meshlib._inbound.bodies import WsgiBody
 from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
 from meshlib._inbound.forbidden import forbid_in_wsgi
-from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Passage, Refused
+from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
+from meshlib._inbound.passage import Passage
 from meshlib._inbound.targets import agreed_path, split_target
 
 __all__ = ["MeshMiddleware"]
@@ -55,22 +56,21 @@ class MeshMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """One request, as WSGI has it."""
-        passage = self._gate.open()
-        passage.__enter__()
+        passage = Passage(self._gate)
         try:
             verdict = passage.admit(_arrival(environ), WsgiBody(environ).read)
             if isinstance(verdict, Refused):
-                passage.__exit__()
+                passage.end()
                 return _refuse(environ, start_response, verdict)
             _apply(environ, verdict)
             start = passage.watch_status(_adding(start_response, verdict.response_headers))
             body = self.app(environ, start)
         except BaseException:
-            passage.__exit__()
+            passage.end()
             raise
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
-            passage.__exit__()  # the server may send the file by itself, and must see what it is
+            passage.end()  # the server may send the file by itself, and must see what it is
             return body
         return _Response(body, passage)
 
@@ -107,7 +107,7 @@ class _Response:
     def _end(self) -> None:
         passage, self._passage = self._passage, None
         if passage is not None:
-            passage.__exit__()
+            passage.end()
 
 
 def _arrival(environ: Environ) -> Arrival:

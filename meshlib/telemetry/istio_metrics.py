@@ -254,8 +254,10 @@ class IstioMetrics:
         prepared: _Prepared = shard.prepared
         side, head = prepared.server, served.head
         response = served.response_headers
-        grpc = grpc_status(response, served.status) if is_grpc(head) else None
-        source = peer_of_headers(head.headers)
+        grpc = source = None
+        if not served.is_bare:
+            grpc = grpc_status(response, served.status) if is_grpc(head) else None
+            source = peer_of_headers(head.headers)
         has_peer = bool(served.peer)
         flags = ",".join(served_flags(served))
         tags = _NO_TAGS
@@ -281,7 +283,8 @@ class IstioMetrics:
             )
             heads = head_size(head.headers), head_size(response)
             targets = _remember(shard, key, self._targets(shard, side, standard, tags, heads))
-        milliseconds, received = (served.ended - served.started) * 1000.0, body_length(head.headers, 0)
+        milliseconds = (served.ended - served.started) * 1000.0
+        received = 0 if served.is_bare else body_length(head.headers, 0)
         sent = served.sent if served.sent >= 0 else body_length(as_headers(response), 0)
         _count(targets, milliseconds, received, sent, self._instruments)
 

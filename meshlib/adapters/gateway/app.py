@@ -17,7 +17,8 @@ from yarl import URL
 
 from meshlib._context import Entered, entered
 from meshlib._http import Headers
-from meshlib._inbound.gate import Gate, Passage, Refused
+from meshlib._inbound.gate import Gate, Refused
+from meshlib._inbound.passage import Passage
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
 from meshlib.adapters.gateway.headers import Hops, response_headers
@@ -110,7 +111,7 @@ class MeshGateway:
         hops = gate.proxies = Hops(listeners.trusted_hops)
         connection = Connection(scope, receive)
         arrival = arrival_of(scope, connection, hops, self._server_port(connection), listeners.forwards)
-        with gate.open() as passage:
+        with Passage(gate) as passage:
             verdict = await passage.admit_async(arrival, _no_body if client is None else client.peek)
             if isinstance(verdict, Refused):
                 await _answer(scope, send, verdict.status, _raw(verdict.headers), verdict.body)

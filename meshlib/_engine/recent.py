@@ -1,0 +1,50 @@
+"""A bounded memory of what was used lately, without a lock and without a list to keep in order."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+__all__ = ["Recent"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """At most ``most`` entries, in two halves: what is found in the older one moves to the newer one.
+
+    When the newer half is full it becomes the older one, and what nobody has asked for
+    since then is gone. Threads may use it at the same time: each step is one operation of a
+    dictionary, and the worst that can happen is that something is forgotten early.
+    """
+
+    __slots__ = ("_half", "_newer", "_older")
+
+    def __init__(self, most: int) -> None:
+        self._half = most // 2
+        self._newer: dict[K, V] = {}
+        self._older: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        """What is remembered under a key; None if nothing is."""
+        found = self._newer.get(key)
+        if found is None and self._older:
+            found = self._older.get(key)
+            if found is not None:
+                self.keep(key, found)
+        return found
+
+    def keep(self, key: K, value: V) -> None:
+        """Remember something."""
+        newer = self._newer
+        if len(newer) >= self._half:
+            self._older, newer = newer, {}
+            self._newer = newer
+        newer[key] = value
+
+    def __len__(self) -> int:
+        return len(self._newer) + len(self._older)
+
+    def __repr__(self) -> str:
+        return f"<Recent entries={len(self)}>"

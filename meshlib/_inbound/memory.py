@@ -1,0 +1,148 @@
+"""What was decided of requests is remembered, and holds for the next equal one.
+
+Rules:
+
+* Only a request that was let in is remembered, and only where nobody outside was asked
+  about it and its path was left alone.
+* Two requests are equal if all is equal that anything looks at which decides: connection,
+  method, path, host, the headers that may carry tokens, and those that policies read.
+* What was decided holds for the security and the ports it was decided by, so that a reload
+  forgets it; for the keys as they were; and for the time in which its tokens are good,
+  which is looked at every time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+from meshlib._context import PROPAGATED
+from meshlib._engine.inbound import Decision
+from meshlib._engine.recent import Recent
+from meshlib._http import NO_HEADERS, RequestHead
+from meshlib._inbound.arrivals import Arrival, client_text
+from meshlib._inbound.forwarded import XFCC, XFF
+from meshlib._inbound.keys import KeyManager
+from meshlib._snapshot.conditions import Condition, HeaderCondition, Known, Not
+from meshlib._snapshot.inbound import InboundRequest
+from meshlib._snapshot.inbound_ports import InboundPorts
+from meshlib._snapshot.security import Security
+from meshlib._snapshot.snapshot import Snapshot
+
+__all__ = ["Grant", "Key", "Memory"]
+
+Key: TypeAlias = tuple[object, ...]
+"""All of a request that decides."""
+
+_REMEMBERED: Final = 4096
+_LONGEST: Final = 8192
+_QUERY: Final = ":path"
+"""What policies call the path with its query."""
+
+
+class Grant:
+    """What was decided of a request that was let in. ``dropped`` and ``given`` are fields as ASGI has them."""
+
+    __slots__ = (
+        "client", "decision", "destination", "dropped", "given", "head", "peer", "since", "source", "until", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self, arrival: Arrival, request: InboundRequest, decision: Decision, *, version: int, keeps_xfcc: bool
+    ) -> None:
+        self.decision = decision
+        head = arrival.head
+        self.head = RequestHead(  # without its headers: those of the next request are its own
+            head.method, head.scheme, head.authority, head.path_only, NO_HEADERS, port=head.port, host=head.host
+        )
+        self.peer = request.peer
+        self.client = client_text(request, arrival)
+        self.source, self.destination = arrival.source_address, arrival.destination_address
+        self.since, self.until, self.version = decision.since, decision.until, version
+        set_names = [name for name, _ in decision.set_headers]
+        dropped = (*decision.remove_headers, *set_names, *(() if keeps_xfcc else (XFCC,)))
+        self.dropped = frozenset(name.lower().encode() for name in dropped)
+        self.given = [(name.lower().encode(), _raw(value)) for name, value in decision.set_headers]
+
+    def __repr__(self) -> str:
+        return f"<Grant {self.head.method} {self.head.path_only} by {self.decision.policy or '-'}>"
+
+
+class Memory:
+    """The memory of a server for one configuration. ``names`` are the headers that belong to a :data:`Key`."""
+
+    __slots__ = ("_grants", "has_query", "has_tokens", "names", "ports", "security")
+
+    def __init__(self, snapshot: Snapshot, *, trusts_proxies: bool) -> None:
+        self.security: Security = snapshot.security
+        self.ports: InboundPorts | None = snapshot.inbound
+        rules = () if self.security.authentication is None else self.security.authentication.rules
+        read = _read_headers(self.security)
+        names = {"host", *(name for name in read if not name.startswith(":"))}
+        for rule in rules:
+            names.update(location.name for location in rule.headers)
+            names.update(("cookie",) if rule.cookies else ())
+        if trusts_proxies:
+            names.update((XFF, XFCC))
+        self.names = tuple(sorted(name.lower().encode() for name in names))
+        self.has_tokens = bool(rules)
+        self.has_query = _QUERY in read or any(rule.params for rule in rules)
+        self._grants: Recent[Key, Grant] = Recent(_REMEMBERED)
+
+    def is_of(self, snapshot: Snapshot) -> bool:
+        """Whether what is remembered holds for a snapshot."""
+        return snapshot.security is self.security and snapshot.inbound is self.ports
+
+    def find(self, key: Key, now: float, keys: KeyManager) -> Grant | None:
+        """What was decided of an equal request, if it still holds."""
+        grant = self._grants.get(key)
+        if (
+            grant is None
+            or not grant.since <= now <= grant.until
+            or grant.version != keys.version
+            or (keys.stale_at is not None and keys.are_stale())
+        ):
+            return None
+        return grant
+
+    def keep(self, key: Key, grant: Grant) -> None:
+        """Remember what was decided, unless there is more to it than a grant can say."""
+        decision, head = grant.decision, grant.head
+        if not decision.allowed or decision.path is not None or decision.response_headers or grant.until < grant.since:
+            return
+        if self.has_tokens and head.method == "OPTIONS":
+            return  # whether it is a preflight decides too
+        if any(name.decode() in PROPAGATED for name in grant.dropped) or _size(key) > _LONGEST:
+            return
+        self._grants.keep(key, grant)
+
+    def __repr__(self) -> str:  # tokens are secrets: nothing of the keys
+        return f"<Memory grants={len(self._grants)}>"
+
+
+def _read_headers(security: Security) -> set[str]:
+    """The headers that any condition looks at, with the names that HTTP/2 gives to method, path and host."""
+    policies = (
+        *security.custom, *security.audit, *security.deny, *security.allow, *security.shadow_deny,
+        *security.shadow_allow,
+    )  # fmt: skip
+    rules = (rule for policy in policies for rule in policy.rules)
+    parts = (part for rule in rules for part in (*rule.sources, *rule.operations, rule.when))
+    conditions = (_bare(condition) for part in parts for condition in part)
+    return {condition.header for condition in conditions if isinstance(condition, HeaderCondition)}
+
+
+def _bare(condition: Condition) -> Condition:
+    """What a condition looks at, whichever way round."""
+    while isinstance(condition, Not | Known):
+        condition = condition.condition
+    return condition
+
+
+def _size(key: Any) -> int:
+    if isinstance(key, tuple):
+        return sum(map(_size, key))
+    return len(key) if isinstance(key, str | bytes) else 8
+
+
+def _raw(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")

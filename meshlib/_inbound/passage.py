@@ -1,0 +1,368 @@
+"""The passage of one request through the gate and the application, and what is told of it at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from contextvars import Token
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+from meshlib._context import carried_headers, deadline, handed_on
+from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
+from meshlib._engine.inbound import Decision
+from meshlib._engine.local_replies import overflow_reply
+from meshlib._engine.recording import Served
+from meshlib._engine.rooms import Seat
+from meshlib._http import Headers, RequestHead
+from meshlib._inbound.arrivals import Admitted, Arrival, Refused, changed_headers, client_text, other_reading, refusal
+from meshlib._inbound.authorizers import ask_authorizer
+from meshlib._inbound.gate import Gate
+from meshlib._inbound.inbound import Inbound, serving
+from meshlib._inbound.memory import Grant, Key, Memory
+from meshlib._inbound.reports import complete, request_served
+from meshlib._inbound.shapes import DEADLINE, REQUEST_ID, Shape
+from meshlib._inbound.targets import problem_of
+from meshlib._snapshot.inbound import InboundRequest, parse_address
+from meshlib._snapshot.snapshot import Snapshot
+from meshlib.events import RequestServed
+
+__all__ = ["Passage"]
+
+_log = logging.getLogger("meshlib.security")
+
+_REQUEST_ID: Final = "x-request-id"
+_EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
+
+ReadBody = Callable[[int], bytes]
+ReadBodyAsync = Callable[[int], Awaitable[bytes]]
+
+
+class Passage:
+    """One request on its way through the gate and the application. ``status`` is what the client saw.
+
+    Use it as a context around the application, or call :meth:`end`.
+    """
+
+    # Most requests need few of these: defaults of the class cost nothing to set.
+    status = 0
+    _decision: Decision | None = None
+    _head: RequestHead | None = None
+    _peer = ""
+    _protocol = "http"
+    _handed_on: Token[Any] | None = None
+    _serving: Token[Any] | None = None
+    _deadline: Token[Any] | None = None
+    _served: Served | None = None
+    _seat: Seat | None = None
+    _started = 0.0
+    _version = 0
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """The request is over, whatever came of it."""
+        if self._serving is not None:
+            _reset(self._handed_on, handed_on)
+            _reset(self._serving, serving)
+            _reset(self._deadline, deadline)
+            self._handed_on = self._serving = self._deadline = None
+        if self._seat is not None:
+            self.leave()
+        if self._head is not None:
+            self._report(self._head)
+
+    def leave(self) -> None:
+        """The request is served: its seat is for the next one. Safe to call again."""
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            seat.leave()
+
+    # -- in -----------------------------------------------------------------------------------------
+
+    def admit(self, arrival: Arrival, read_body: ReadBody) -> Admitted | Refused:
+        """Decide about a request; blocks where an authorizer or keys must be waited for."""
+        snapshot = self._gate.runtime.published.snapshot
+        request, early = self._begin(arrival, snapshot)
+        if early is not None:
+            return early
+        decision = self._decide(arrival, request, snapshot, read_body)
+        verdict = self._conclude(arrival, request, decision)
+        if isinstance(verdict, Admitted) and (room := self._gate.rooms.find(arrival.head.port)):
+            self._seat = room.enter()
+            if self._seat is None or not self._gate.rooms.wait(self._seat):
+                return self._overflow(arrival.head)
+        return verdict
+
+    async def admit_async(
+        self, arrival: Arrival, read_body: ReadBodyAsync, memory: Memory | None = None, key: Key | None = None
+    ) -> Admitted | Refused:
+        """As :meth:`admit`, for an event loop: whatever blocks runs in a thread. ``memory`` keeps it under ``key``."""
+        gate = self._gate
+        snapshot = gate.runtime.published.snapshot
+        request, early = self._begin(arrival, snapshot)
+        if early is not None:
+            return early
+        decision = await self._run_async(snapshot, request, read_body)
+        reading = self._reading(decision)
+        if reading is not None and decision.wanted is not None:
+            await gate.keys.wait_async(reading, seconds=decision.wanted.timeout)
+            request.head = arrival.head  # as it came, before its path was normalized
+            decision = await self._run_async(snapshot, request, read_body)
+        other = other_reading(arrival, request, decision)
+        if other is not None:
+            second = await self._run_async(snapshot, other, read_body)
+            decision = decision if second.allowed else second
+        verdict = self._conclude(arrival, request, decision)
+        if isinstance(verdict, Refused):
+            return verdict
+        if memory is not None and key is not None and other is None and memory.is_of(snapshot):
+            keeps_xfcc = gate.proxies.trusts(request.source)
+            memory.keep(key, Grant(arrival, request, decision, version=self._version, keeps_xfcc=keeps_xfcc))
+        return await self.sit_async(arrival.head) or verdict
+
+    def admit_again(
+        self, grant: Grant, snapshot: Snapshot, fields: Mapping[bytes, bytes], shape: Shape, head: RequestHead | None
+    ) -> Inbound:
+        """Let a request in as an equal one was; its headers are those of ``fields``. ``head`` None: nobody watches."""
+        gate, decision = self._gate, grant.decision
+        runtime = gate.runtime
+        self._decision, self._peer = decision, grant.peer
+        request_id = fields.get(REQUEST_ID)
+        text = _text(request_id) if request_id else runtime.published.request_ids.next()
+        if head is not None:
+            self._head = head
+            self._watch(head, snapshot, grant.source, grant.destination)
+            if self._served is not None:
+                self._served.request_id = text
+                self._served.is_bare = shape.is_bare
+        if decision.dry_runs:
+            gate.dry_runs.count(decision.dry_runs)
+        inbound = Inbound.of(decision, grant.peer, grant.client, text, gate.forbid)
+        carried = {_REQUEST_ID: text}
+        for name, carried_name in shape.carried:
+            if name != REQUEST_ID:
+                carried[carried_name] = _text(fields[name])
+        self._handed_on = handed_on.set(carried)
+        self._serving = serving.set(inbound)
+        if shape.has_deadline:
+            self._bound(_text(fields[DEADLINE]))
+        return inbound
+
+    async def sit_async(self, head: RequestHead) -> Refused | None:
+        """Take a seat where the port has limits; None: the request has one, or needs none."""
+        rooms = self._gate.rooms
+        room = rooms.find(head.port)
+        if room is None:
+            return None
+        self._seat = room.enter()
+        if self._seat is None or not await rooms.wait_async(self._seat):
+            return self._overflow(head)
+        return None
+
+    def _watch(self, head: RequestHead, snapshot: Snapshot, source: str, destination: str) -> None:
+        """Tell those who measure that a request is here."""
+        runtime = self._gate.runtime
+        if runtime.recorder is not None:
+            served = self._served = runtime.recorder.arrive(head, snapshot)
+            if served is not None:
+                served.source, served.destination = source, destination
+        if RequestServed in runtime.published.observers:
+            self._started = runtime.clock.monotonic()
+
+    def _begin(self, arrival: Arrival, snapshot: Snapshot) -> tuple[InboundRequest, Admitted | Refused | None]:
+        head, gate = arrival.head, self._gate
+        self._head, self._protocol = head, arrival.protocol
+        self._watch(head, snapshot, arrival.source_address, arrival.destination_address)
+        source = parse_address(arrival.source_address)
+        is_proxied = gate.proxies.trusts(source)
+        peer = arrival.peer
+        if is_proxied:
+            peer = gate.proxies.identity(head.headers) or peer
+        inbound = snapshot.inbound
+        request = InboundRequest(
+            head,
+            port=head.port if inbound is None else inbound.port(head.port),
+            peer=peer or "",
+            source=source,
+            remote=gate.proxies.client(head.headers, source) if is_proxied else source,
+            destination=parse_address(arrival.destination_address),
+            sni=arrival.server_name if arrival.has_tls else "",
+        )
+        problem = problem_of(head, arrival.target_authority)
+        if problem:
+            return request, self._refuse(Decision(allowed=False, status=400, reason=problem))
+        if gate.health_paths and head.method in ("GET", "HEAD") and head.path_only in gate.health_paths:
+            rules = snapshot.security.authentication
+            outputs = () if rules is None else rules.output_headers  # nothing was verified, so nobody may say so
+            decision = Decision(allowed=True, reason="a health path", remove_headers=outputs)
+            return request, self._conclude(arrival, request, decision)
+        return request, None
+
+    def _decide(self, arrival: Arrival, request: InboundRequest, snapshot: Snapshot, read_body: ReadBody) -> Decision:
+        decision = self._run(snapshot, request, read_body)
+        reading = self._reading(decision)
+        if reading is not None and decision.wanted is not None:
+            self._gate.keys.wait(reading, decision.wanted.timeout)
+            request.head = arrival.head  # as it came, before its path was normalized
+            decision = self._run(snapshot, request, read_body)
+        other = other_reading(arrival, request, decision)
+        if other is not None:
+            second = self._run(snapshot, other, read_body)
+            decision = decision if second.allowed else second
+        return decision
+
+    def _reading(self, decision: Decision) -> Any:
+        """What to wait for, if the decision could be another one with fresher keys."""
+        return None if decision.wanted is None else self._gate.keys.hurry(decision.wanted)
+
+    def _run(self, snapshot: Snapshot, request: InboundRequest, read_body: ReadBody) -> Decision:
+        steps = self._gate.inspection(snapshot, request)
+        try:
+            ask = next(steps)
+            while True:
+                ask = steps.send(self._ask(snapshot, ask, read_body))
+        except StopIteration as end:
+            decision: Decision = end.value
+            return decision
+
+    async def _run_async(self, snapshot: Snapshot, request: InboundRequest, read_body: ReadBodyAsync) -> Decision:
+        self._version = self._gate.keys.version  # before they are looked at: what comes in between is not remembered
+        steps = self._gate.inspection(snapshot, request)
+        try:
+            ask = next(steps)
+            while True:
+                limit = ask.authorizer.body_limit
+                body = await read_body(limit) if limit else b""
+                ask = steps.send(await asyncio.to_thread(ask_authorizer, snapshot, ask, body))
+        except StopIteration as end:
+            decision: Decision = end.value
+            return decision
+
+    def _ask(self, snapshot: Snapshot, ask: AskAuthorizer, read_body: ReadBody) -> AuthorizerReply:
+        limit = ask.authorizer.body_limit
+        return ask_authorizer(snapshot, ask, read_body(limit) if limit else b"")
+
+    # -- out ----------------------------------------------------------------------------------------
+
+    def _conclude(self, arrival: Arrival, request: InboundRequest, decision: Decision) -> Admitted | Refused:
+        self._decision, self._peer = decision, request.peer
+        if decision.dry_runs:
+            self._gate.dry_runs.count(decision.dry_runs)
+        if not decision.allowed:
+            return self._refuse(decision)
+        head, gate = arrival.head, self._gate
+        headers = changed_headers(head.headers, decision, keeps_xfcc=gate.proxies.trusts(request.source))
+        request_id = head.headers.get(_REQUEST_ID, "")
+        if not request_id:
+            request_id = gate.runtime.published.request_ids.next()
+            headers = Headers(head.headers) if headers is None else headers
+            headers[_REQUEST_ID] = request_id
+        inbound = Inbound.of(decision, request.peer, client_text(request, arrival), request_id, gate.forbid)
+        source = head.headers if headers is None else headers
+        if self._served is not None:
+            self._served.request_id = request_id
+        self._handed_on = handed_on.set(carried_headers(source.items()))
+        self._serving = serving.set(inbound)
+        self._bound(head.headers.get(_EXPECTED_TIMEOUT, ""))
+        returned = decision.response_headers
+        return Admitted(inbound=inbound, headers=headers, path=decision.path, response_headers=returned)
+
+    def _bound(self, milliseconds: str) -> None:
+        """Calls made while serving are over when the caller has given up, where a ClientPolicy keeps deadlines."""
+        if milliseconds.isdecimal() and len(milliseconds) < 10:
+            end, outer = self._gate.runtime.clock.monotonic() + int(milliseconds) / 1000, deadline.get()
+            self._deadline = deadline.set(end if outer is None else min(end, outer))
+
+    def _refuse(self, decision: Decision) -> Refused:
+        self._decision = decision
+        self.status = decision.status
+        _log.debug("refused: %s", decision.reason)
+        return refusal(decision, is_told_why=self._gate.debug_headers)
+
+    def _overflow(self, head: RequestHead) -> Refused:
+        """The application serves as many as it may, and as many wait as may."""
+        assert self._decision is not None  # it was let in
+        reply = overflow_reply(head)
+        self.status, self._decision = reply.status, replace(self._decision, details=reply.details)
+        if self._served is not None:
+            self._served.response_headers, self._served.sent = reply.headers, len(reply.body)
+        return Refused(status=reply.status, body=reply.body, headers=reply.headers)
+
+    def watch_status(self, start_response: Callable[..., Any]) -> Callable[..., Any]:
+        """WSGI's start_response that also tells the status."""
+
+        def start(status: str, headers: Any, *arguments: Any) -> Any:
+            self.status = int(status[:3])
+            if self._served is not None:
+                self._served.response_headers = headers
+            return start_response(status, headers, *arguments)
+
+        return start
+
+    def watch_start(self, send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+        """ASGI's send that also tells the status; ``send`` itself where nobody listens."""
+        served = self._served
+        if served is None and RequestServed not in self._gate.runtime.published.observers:
+            return send
+
+        def watched(message: Any) -> Awaitable[None]:
+            kind = message["type"]
+            if kind == "http.response.start":
+                self.status = message["status"]
+                if served is not None:
+                    served.response_headers, served.sent = message.get("headers", ()), 0
+            elif kind == "websocket.accept":
+                self.status = 101
+            elif served is not None and kind == "http.response.body":
+                served.sent += len(message.get("body", b""))
+            return send(message)
+
+        return watched
+
+    def answer(self, status: int, headers: Any, sent: int | None = None) -> None:
+        """What the application answered; ``sent`` None: the bytes of its body are what Content-Length says."""
+        self.status = status
+        if self._served is not None:
+            self._served.response_headers = headers
+            self._served.sent = -1 if sent is None else sent
+
+    def _report(self, head: RequestHead) -> None:
+        runtime, decision = self._gate.runtime, self._decision
+        served, self._served = self._served, None
+        if served is not None and runtime.recorder is not None:
+            complete(served, decision, status=self.status, peer=self._peer)
+            runtime.recorder.serve(served)
+        published = runtime.published
+        if RequestServed in published.observers and decision is not None:
+            duration = runtime.clock.monotonic() - self._started if self._started else 0.0
+            event = request_served(
+                head, decision, status=self.status, duration=duration, peer=self._peer, protocol=self._protocol
+            )
+            published.notify(event)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _reset(token: Token[Any] | None, variable: Any) -> None:
+    if token is not None:
+        # A server that closes the response in another context: that one never saw the value.
+        with suppress(ValueError):
+            variable.reset(token)

@@ -1,0 +1,59 @@
+"""What the names of the header fields of a request tell by themselves.
+
+The same client sends the same names with every request, so what follows from them
+alone is found out once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from meshlib._context import PROPAGATED
+from meshlib._engine.recent import Recent
+
+__all__ = ["DEADLINE", "REQUEST_ID", "Names", "Shape", "shape_of"]
+
+Names = tuple[bytes, ...]
+
+REQUEST_ID: Final = b"x-request-id"
+DEADLINE: Final = b"x-envoy-expected-rq-timeout-ms"
+_PLAIN: Final = re.compile(rb"[a-z0-9!#$%&'*+.^`|~-]+")
+"""As ASGI wants names to be; with ``_`` a name may be taken for another one."""
+_COUNTED: Final = frozenset((b"content-type", b"content-length", b"x-envoy-peer-metadata"))
+_REMEMBERED: Final = 512
+_LONGEST: Final = 2048
+
+
+class Shape:
+    """``carried`` are the fields that calls made while serving carry on, with their names as text.
+
+    ``is_plain`` false: nothing is said of a request with these names. ``is_bare``: it has no
+    body and does not say who sends it. ``has_deadline``: it says until when it is waited for.
+    """
+
+    __slots__ = ("carried", "has_deadline", "is_bare", "is_plain", "names")
+
+    def __init__(self, names: Names) -> None:
+        self.names = frozenset(names)
+        self.is_plain = all(map(_PLAIN.fullmatch, names))
+        texts = [(name, name.decode("latin-1")) for name in names]
+        self.carried = tuple((name, text) for name, text in texts if text in PROPAGATED)
+        self.is_bare = _COUNTED.isdisjoint(names)
+        self.has_deadline = DEADLINE in self.names
+
+    def __repr__(self) -> str:
+        return f"<Shape names={len(self.names)}>"
+
+
+_shapes: Final[Recent[Names, Shape]] = Recent(_REMEMBERED)
+
+
+def shape_of(names: Names) -> Shape:
+    """What these names tell."""
+    shape = _shapes.get(names)
+    if shape is None:
+        shape = Shape(names)
+        if sum(map(len, names)) <= _LONGEST:
+            _shapes.keep(names, shape)
+    return shape
