@@ -21,7 +21,7 @@ from meshlib._config.known import KnownPieces
 from meshlib._config.load import ConfigSet, Skipped, load, no_collection, unobtrusive
 from meshlib._config.report import Report, report
 from meshlib._context import deadline as caller_deadline
-from meshlib._explain import Explanation, explain
+from meshlib._explain import Explanation, explain, with_candidates
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.methods import SecurityMethods
 from meshlib._names import Resolver
@@ -186,7 +186,9 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
 
         ``workload`` asks on behalf of another client than this process.
         """
-        return explain(self._snapshot_for(workload), request_head(method, url, headers or {}))
+        snapshot, head, loaded = self._snapshot_for(workload), request_head(method, url, headers or {}), self._loaded
+        asking = workload if workload is not None else self.workload
+        return with_candidates(explain(snapshot, head), snapshot, head, asking, lambda: loaded.read_again().resources)
 
     def _snapshot_for(self, workload: Workload | None) -> Snapshot:
         if workload is None or workload == self.workload:

@@ -59,23 +59,9 @@ class Config:
 
     def compile(self, workload: Workload, findings: list[Finding] | None = None, version: str = "") -> Snapshot:
         """The snapshot of one workload; findings of level info and warning are appended."""
-        collected, keys = Findings(findings), ClusterKeys()
-        view = gateway_view(self.registry, workload) if workload.gateway else self._sidecar_view(workload)
-        credentials = ClientCredentials(self.index, workload.namespace, collected)
-        destinations = Destinations(
-            view.services, self.destination_rules, self.peers, self.mesh, workload, keys, collected, credentials
-        )
-        context = RouteContext(
-            namespace=workload.namespace,
-            labels=workload.labels,
-            mesh=self.mesh,
-            findings=collected,
-            locate=as_written,
-            rules=bool(self.destination_rules),
-            keys=keys,
-            find_hash=destinations.find_hash,
-            find_defaults=destinations.find_defaults,
-        )
+        collected = Findings(findings)
+        view = self.view(workload)
+        destinations, context = self._scope(view, workload, collected)
         clusters = destinations.clusters()
         security = compile_security(self.index, self.mesh, view, workload, collected)
         telemetry = compile_telemetry(self.index, self.mesh, workload, collected)
@@ -119,8 +105,33 @@ class Config:
             version=version,
         )
 
-    def _sidecar_view(self, workload: Workload) -> View:
+    def view(self, workload: Workload) -> View:
+        """What a workload sees."""
+        if workload.gateway:
+            return gateway_view(self.registry, workload)
         return sidecar_view(self.index, self.registry, self.rules, self.mesh, workload)
+
+    def scope(self, view: View, workload: Workload) -> RouteContext:
+        """What rules are compiled against for a workload, to ask about single ones."""
+        return self._scope(view, workload, Findings(None))[1]
+
+    def _scope(self, view: View, workload: Workload, findings: Findings) -> tuple[Destinations, RouteContext]:
+        keys = ClusterKeys()
+        credentials = ClientCredentials(self.index, workload.namespace, findings)
+        destinations = Destinations(
+            view.services, self.destination_rules, self.peers, self.mesh, workload, keys, findings, credentials
+        )
+        return destinations, RouteContext(
+            namespace=workload.namespace,
+            labels=workload.labels,
+            mesh=self.mesh,
+            findings=findings,
+            locate=as_written,
+            rules=bool(self.destination_rules),
+            keys=keys,
+            find_hash=destinations.find_hash,
+            find_defaults=destinations.find_defaults,
+        )
 
 
 def compile_snapshot(

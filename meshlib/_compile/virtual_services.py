@@ -90,16 +90,18 @@ def http_destinations(route: HTTPRoute) -> Iterable[Destination]:
 
 
 class VirtualServices:
-    """All VirtualServices with hosts, oldest first, by the gateway they are bound to."""
+    """All VirtualServices with hosts, oldest first: ``bound``, and by the gateway they are bound to."""
 
     def __init__(self, index: Index, mesh: MeshSettings) -> None:
         found = sorted(index.of("VirtualService", VirtualServiceSpec), key=by_age)
         self._default = mesh.virtual_service_export
         self._delegates = {(entry.meta.namespace, entry.meta.name): entry for entry in found if not entry.spec.hosts}
         self._by_gateway: dict[str, list[BoundVirtualService]] = {}
+        self.bound: list[BoundVirtualService] = []
         for entry in found:
             if entry.spec.hosts:
                 bound = self._bind(entry)
+                self.bound.append(bound)
                 for gateway in bound.gateways:
                     self._by_gateway.setdefault(gateway, []).append(bound)
 

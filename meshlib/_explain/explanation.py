@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from meshlib._snapshot.routes import Fault, HashKey, Mirror, Origin, RetryPolicy
@@ -119,7 +119,8 @@ class Explanation:
 
     ``route`` is the name of the rule as Envoy logs it, ``virtual_host`` the hosts its
     rules are for. ``timeout`` None means none; ``retries`` None means off. ``unsent`` are
-    the clusters of mirrors that never get a copy. ``trace`` are the rules tried, in order.
+    the clusters of mirrors that never get a copy. ``trace`` are the rules tried, in order;
+    :meth:`passed_over` tells why other VirtualServices were not.
     ``str()`` is for people, :meth:`to_json` for programs.
     """
 
@@ -140,6 +141,11 @@ class Explanation:
     body: bytes | None = None
     response_headers: HeaderMap | None = None
     trace: tuple[Step, ...] = ()
+    find_passed: Callable[[], tuple[Step, ...]] | None = field(default=None, compare=False, repr=False)
+
+    def passed_over(self) -> tuple[Step, ...]:
+        """The VirtualServices that were not asked at all, each with the first reason: those for this host first."""
+        return self.find_passed() if self.find_passed is not None else ()
 
     def to_json(self) -> dict[str, Json]:
         """The answer in the shape of the routing corpus: every key that applies, durations in seconds."""
@@ -222,6 +228,11 @@ class Explanation:
             yield f"  rules for {', '.join(self.virtual_host)}"
         for step in self.trace:
             yield f"  {'✓' if step.matched else '·'} {step.origin}{'' if step.matched else ': ' + step.reason}"
+        passed = self.passed_over()
+        if passed:
+            yield "  not asked"
+        for step in passed:
+            yield f"  · {step.origin}: {step.reason}"
 
     def _summary(self) -> str:
         name = f"  (route {self.route})" if self.route else ""

@@ -70,7 +70,11 @@ def explain(
     answers = _Answers(config, replace(workload_of(inputs), gateway=gateway), tokens)
     if method is not None and url is not None:
         explanation = answers.explain_url(method, url, _headers(header))
-        click.echo(json.dumps(explanation.to_json(), ensure_ascii=False) if output == "json" else str(explanation))
+        if output == "json":
+            passed = [step.to_json() for step in explanation.passed_over()]
+            click.echo(json.dumps({**explanation.to_json(), "passed_over": passed}, ensure_ascii=False))
+        else:
+            click.echo(str(explanation))
     else:
         _answer_lines(answers, requests or _STDIN)
     _report(config)
@@ -82,6 +86,7 @@ class _Answers:
     def __init__(self, config: ConfigSet, workload: Workload, tokens: TokenInputs) -> None:
         from meshlib._compile import Config
 
+        self._resources = config.resources
         self._config = Config(config.resources)
         self._keys, self._now = given_keys(tokens), moment(tokens)
         self._workload = workload
@@ -90,15 +95,16 @@ class _Answers:
     def explain_url(self, method: str, url: str, headers: Mapping[str, str]) -> Explanation:
         """Explain a request of the flags' workload."""
         from meshlib._authorize import token_check
-        from meshlib._explain import explain
+        from meshlib._explain import explain, with_candidates
         from meshlib.mesh import request_head
 
         try:
             head = request_head(method, url, headers)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        snapshot = self._snapshot(self._workload)
-        return explain(snapshot, head, token_check(snapshot.security, self._keys, self._now))
+        snapshot, resources = self._snapshot(self._workload), self._resources
+        found = explain(snapshot, head, token_check(snapshot.security, self._keys, self._now))
+        return with_candidates(found, snapshot, head, self._workload, lambda: resources)
 
     def explain_line(self, line: bytes) -> Explanation:
         """Explain a line of JSON. Raises ValueError if it is not of the form described."""

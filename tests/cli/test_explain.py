@@ -67,6 +67,7 @@ def test_one_request_as_json(mesh: str) -> None:
     result = run("-f", mesh, "-n", "shop", "-o", "json", "GET", "http://reviews:9080/", "-H", "End-User: jason")
     (answer,) = answers(result)
     assert (answer["outcome"], answer["status"]) == ("abort", 503)
+    assert answer["passed_over"] == []
 
 
 def test_a_url_alone_is_a_get(mesh: str) -> None:

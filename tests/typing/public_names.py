@@ -32,6 +32,7 @@ assert_type(mesh.reload(), None)
 assert_type(mesh.watch(interval=1.0), None)
 assert_type(str(mesh.report()), str)
 assert_type(str(mesh.explain("GET", "http://reviews:9080/", headers={"end-user": "jason"})), str)
+assert_type([step.reason for step in mesh.explain("GET", "http://reviews:9080/").passed_over()], list[str])
 
 
 def listen(event: Event) -> None:
