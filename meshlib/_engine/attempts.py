@@ -45,12 +45,31 @@ class Attempts:
     deadline: float | None  # the caller's; set where ClientPolicies exist
     failure: str  # what the transport said of the last attempt; set where a recorder is
 
-    __slots__ = (
-        "_authority", "_cut_by_route", "_deadline", "_destination", "_flags", "_hash", "_is_counted",
-        "_is_counted_retry", "_path", "_retry_reason", "_ticket", "_tried", "action", "attempt_started", "attempts",
-        "caller", "can_replay", "cors_fields", "deadline", "details", "endpoint", "failure", "headers", "live",
-        "published", "recorder", "request", "response_levels", "route", "started", "trace",
-    )  # fmt: skip
+    # What most exchanges leave as it is stands on the class: an exchange is made for every request.
+    caller: Caller | None = None
+    route: Route | None = None
+    response_levels: tuple[HeaderOps, ...] = ()
+    cors_fields: Headers | None = None
+    live: LiveCluster | None = None
+    endpoint: EndpointState | None = None
+    attempts: int = 0
+    details: str = "via_upstream"
+    action: Forward = _NOTHING
+    attempt_started: float = 0.0
+    recorder: Recorder | None = None
+    trace: Trace | None = None
+    _destination: WeightedDestination = _NOWHERE
+    _path: str | None = None
+    _authority: str | None = None
+    _hash: RequestHash | None = None
+    _deadline: float = 0.0
+    _cut_by_route: bool = False
+    _ticket: Ticket | None = None  # its place in the queue for a connection
+    _tried: tuple[EndpointState, ...] = ()
+    _retry_reason: str = ""
+    _flags: tuple[str, ...] = ()
+    _is_counted: bool = False  # among the active requests of its endpoint and cluster
+    _is_counted_retry: bool = False  # among the retries of its cluster
 
     def __init__(
         self, published: Published, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]
@@ -59,30 +78,7 @@ class Attempts:
         self.request = request
         self.headers = headers
         self.can_replay = can_replay
-        self.caller: Caller | None = None
-        self.route: Route | None = None
-        self.response_levels: tuple[HeaderOps, ...] = ()
-        self.cors_fields: Headers | None = None
-        self.live: LiveCluster | None = None
-        self.endpoint: EndpointState | None = None
-        self.attempts = 0
-        self.details = "via_upstream"
-        self.started = self.attempt_started = published.clock.monotonic()
-        self.action = _NOTHING
-        self._destination = _NOWHERE
-        self._path: str | None = None
-        self._authority: str | None = None
-        self._hash: RequestHash | None = None
-        self._deadline = 0.0
-        self._cut_by_route = False
-        self._ticket: Ticket | None = None  # its place in the queue for a connection
-        self._tried: tuple[EndpointState, ...] = ()
-        self._retry_reason = ""
-        self._flags: tuple[str, ...] = ()
-        self._is_counted = False  # among the active requests of its endpoint and cluster
-        self._is_counted_retry = False  # among the retries of its cluster
-        self.recorder: Recorder | None = None
-        self.trace: Trace | None = None
+        self.started = published.now()
 
     def connecting(self) -> bool:
         """A new connection is about to be made for the attempt; False if too many are pending.
@@ -141,7 +137,7 @@ class Attempts:
         """Take an endpoint and count the request in; a reply if there is none or no room."""
         live, retry = self.live, self.action.retry
         assert live is not None
-        state, events, now = live.state, None, self.published.clock.monotonic()
+        state, events, now = live.state, None, self.published.now()
         if not self._deadline and self.action.timeout is not None:
             self._deadline = now + self.action.timeout
         self.attempt_started = now

@@ -99,8 +99,6 @@ def _subset(destination: WeightedDestination, subset: str) -> WeightedDestinatio
 class CallExchange(Exchange):
     """One call of a function and what became of it."""
 
-    __slots__ = ("plan", "rules", "takes_retry")
-
     def __init__(self, plan: Plan, rules: RetryRules | None = None) -> None:
         super().__init__(plan.published, plan.request, Headers(), _always)
         self.plan = plan

@@ -51,7 +51,6 @@ class Exchange(Racing):
     responded: float
     received: int
 
-    __slots__ = ("_plan", "_target", "received", "responded", "response_headers", "status")
     _plan: Plan
     _target: Target
 

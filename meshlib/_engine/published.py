@@ -38,7 +38,7 @@ class Published:
     """
 
     __slots__ = (
-        "callers", "chance", "clock", "clusters", "hosts", "observers", "on_observer_error", "plans", "prepare",
+        "callers", "chance", "clock", "clusters", "hosts", "now", "observers", "on_observer_error", "plans", "prepare",
         "request_ids", "snapshot",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class Published:
         self.snapshot = snapshot
         self.clusters = clusters
         self.clock = clock
+        self.now = clock.monotonic
         self.chance = chance
         self.request_ids = request_ids
         self.observers = observers

@@ -29,8 +29,6 @@ class SimulatedExchange(Exchange):
     loop, and takes note of it, says so.
     """
 
-    __slots__ = ("_service", "is_clients", "limit")
-
     def __init__(
         self,
         service: Service,
