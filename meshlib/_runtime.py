@@ -43,7 +43,7 @@ class Runtime:
         self.id_chance = branch(self.chance)
         """For ids and for what is traced, so that a request that brings its own does not change what others get."""
         self._request_ids = RequestIds(self.id_chance)
-        self._observers: Observers = {}
+        self._observers = Observers()
         self._failed_observers: set[Observer] = set()
         self.recorder: Recorder | None = None
         self.views: list[View] = []  # parts of the mesh that have figures of their own for the metrics
@@ -102,8 +102,7 @@ class Runtime:
         """Deliver events of these kinds (default: all) to ``observer``; returns the function that ends it."""
         wanted = kinds or get_args(Event)
         with self._lock:
-            for kind in wanted:
-                self._observers[kind] = (*self._observers.get(kind, ()), observer)
+            self._observers.add(observer, wanted)
         return lambda: self._forget(observer, wanted)
 
     def notify(self, event: Event) -> None:
@@ -126,12 +125,7 @@ class Runtime:
 
     def _forget(self, observer: Observer, kinds: tuple[type[Event], ...]) -> None:
         with self._lock:
-            for kind in kinds:
-                left = tuple(one for one in self._observers.get(kind, ()) if one is not observer)
-                if left:
-                    self._observers[kind] = left
-                else:
-                    self._observers.pop(kind, None)
+            self._observers.remove(observer, kinds)
 
     def _on_observer_error(self, observer: Observer, error: Exception) -> None:
         if observer in self._failed_observers:

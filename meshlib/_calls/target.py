@@ -22,7 +22,7 @@ from meshlib._context import deadline
 from meshlib._drivers import adrive, drive
 from meshlib._engine.calls import CallExchange, Plan
 from meshlib._engine.commands import Reply
-from meshlib._engine.short_way import Refused, is_watched
+from meshlib._engine.short_way import Refused
 from meshlib._http import NO_HEADERS, RequestHead
 from meshlib._runtime import Runtime
 from meshlib._snapshot.routes import Forward, VirtualHost
@@ -97,7 +97,7 @@ class Target:
         if plan.published is not published:
             plan = self._plan = self._find()
         observers = published.observers
-        if plan.short is None or (observers and is_watched(observers)):
+        if plan.short is None or observers.watches_calls:
             return None
         return None if recorder is not None and recorder.wants_calls(published.snapshot) else plan
 

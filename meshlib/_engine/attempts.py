@@ -31,10 +31,11 @@ from meshlib._snapshot.clusters import UNLIMITED
 from meshlib._snapshot.routes import Forward, HeaderOps, RetryPolicy, Route, WeightedDestination
 from meshlib.events import AttemptFinished, RetryScheduled
 
-__all__ = ["Attempts"]
+__all__ = ["GRPC_STATUS", "Attempts"]
 
 _NEVER: Final = float("inf")
-_GRPC_STATUS, _RATE_LIMITED = istr("grpc-status"), istr("x-envoy-ratelimited")  # case folded once
+GRPC_STATUS: Final = istr("grpc-status")  # case folded once
+_RATE_LIMITED: Final = istr("x-envoy-ratelimited")
 _NOTHING: Final = Forward(destinations=(), sums=())
 _NOWHERE: Final = WeightedDestination(cluster="", host="", port=0)
 
@@ -133,13 +134,15 @@ class Attempts:
         if self.action.timeout is not None:
             self._deadline = self.published.clock.monotonic() + self.action.timeout
 
-    def _start_attempt(self) -> LocalReply | None:
+    def _start_attempt(self, now: float | None = None) -> LocalReply | None:
         """Take an endpoint and count the request in; a reply if there is none or no room."""
-        live, retry = self.live, self.action.retry
+        if now is None:
+            now = self.published.now()
+        live, action, events = self.live, self.action, None
         assert live is not None
-        state, events, now = live.state, None, self.published.now()
-        if not self._deadline and self.action.timeout is not None:
-            self._deadline = now + self.action.timeout
+        state, retry = live.state, action.retry
+        if action.timeout is not None and not self._deadline:
+            self._deadline = now + action.timeout
         self.attempt_started = now
         with state.lock:
             if state.next_sweep is not None and now >= state.next_sweep:
@@ -155,8 +158,9 @@ class Attempts:
                 host.active += 1
             else:
                 has_room = (host is not None or live.is_original) and self._enter_locked(live, host)
-        for event in events or ():
-            self.published.notify(event)
+        if events:
+            for event in events:
+                self.published.notify(event)
         if has_room:
             return None
         if host is None and not live.is_original:
@@ -260,7 +264,7 @@ class Attempts:
         return not (
             (host is not None and (host.consecutive_5xx or host.consecutive_gateway or host.consecutive_local))
             or live.judges_success
-            or _GRPC_STATUS in headers
+            or GRPC_STATUS in headers
             or _RATE_LIMITED in headers
             or (retry is not None and response.status in retry.status_codes)
         )

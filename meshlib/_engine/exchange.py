@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 
 from msgspec.structs import replace
 
+from meshlib._engine.attempts import GRPC_STATUS
 from meshlib._engine.callers import bounded
 from meshlib._engine.commands import Command, LocalReply, Reply, Send, Steps
 from meshlib._engine.filters import run_filters
@@ -25,8 +26,8 @@ from meshlib._engine.recording import Recorder
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set_exchange_headers
-from meshlib._http import Headers, HeadersView, Outcome, RequestHead
-from meshlib._snapshot.routes import Forward
+from meshlib._http import Headers, HeadersView, Outcome, RequestHead, Response
+from meshlib._snapshot.routes import Action, Forward
 from meshlib._snapshot.security import Normalization
 from meshlib.events import ExchangeFinished
 
@@ -121,28 +122,44 @@ class Exchange(Racing):
         on from there. It does what ``steps`` does, without a generator: most exchanges
         need none.
         """
-        set_exchange_headers(self.request, self.headers, self.published.request_ids)
+        headers = self.headers
+        set_exchange_headers(self.request, headers, self.published.request_ids)
         reply = self._route()
+        if reply is not None:
+            return self._replied(reply)
+        plan = self._plan
+        if self.caller is not None or not plan.is_direct:
+            return None
+        if not plan.is_plain:
+            reply = self._mutate()
         if reply is None:
-            plan = self._plan
-            if self.caller is not None or not plan.is_direct:
-                return None
-            if not plan.is_plain:
-                reply = self._mutate()
-            if reply is None:
-                reply = self._start_attempt()
-            if reply is None:
-                self.attempts = 1
-                self._cut_by_route = plan.is_cut_by_route
-                self.headers[ATTEMPT_COUNT] = "1"
-                if plan.timeout_text is not None:
-                    self.headers[EXPECTED_TIMEOUT] = plan.timeout_text
-                known = self._target.sends.get(self.endpoint) if self._path is None else None
-                return known or self._target.send(self.endpoint, self._path)
-        return self._replied(reply)
+            reply = self._start_attempt(self.started)
+        if reply is not None:
+            return self._replied(reply)
+        self.attempts = 1
+        self._cut_by_route = plan.is_cut_by_route
+        headers[ATTEMPT_COUNT] = "1"
+        if plan.timeout_text is not None:
+            headers[EXPECTED_TIMEOUT] = plan.timeout_text
+        known = self._target.sends.get(self.endpoint) if self._path is None else None
+        return known or self._target.send(self.endpoint, self._path)
 
     def settle(self, outcome: Outcome) -> Reply | None:
         """What came back from the attempt of :meth:`start`; None: it is tried again, by :meth:`resume`."""
+        host = self.endpoint
+        if (
+            type(outcome) is Response
+            and outcome.status < 400
+            and self._plan.is_easy
+            and host is not None
+            and not (host.consecutive_5xx or host.consecutive_gateway or host.consecutive_local)
+            and GRPC_STATUS not in outcome.headers
+            and self.trace is None
+            and not self.published.observers.watches_calls
+        ):
+            if self.recorder is not None:
+                self._note(outcome)
+            return outcome
         reply = self._end_attempt(outcome)
         return None if reply is None else self._replied(reply)
 
@@ -166,13 +183,16 @@ class Exchange(Racing):
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, reply.status))
         if self.recorder is not None:
-            # What the recorder may want to know when the body is over; the mesh's own replies are over at once.
-            self.status, self.response_headers = reply.status, reply.headers
-            self.responded = self.published.clock.monotonic()
-            if type(reply) is LocalReply:
+            self._note(reply)
+            if type(reply) is LocalReply:  # over at once
                 self.received = len(reply.body)
                 self._record(self.recorder)
         return reply
+
+    def _note(self, reply: Reply) -> None:
+        """What the recorder may want to know when the body is over."""
+        self.status, self.response_headers = reply.status, reply.headers
+        self.responded = self.published.now()
 
     def routed(self) -> Steps:
         """The exchange after its route is found, for what a ClientPolicy puts around it."""
@@ -214,8 +234,16 @@ class Exchange(Racing):
 
         ``received`` are the bytes of the body; -1: not known, or as its Content-Length says.
         """
-        if self._is_counted:
-            self._count_out()
+        live, host = self.live, self.endpoint
+        if self._is_counted and live is not None:
+            if host is None or live.caps_connections:
+                self._count_out()
+            else:  # the same, with nobody to tell: most exchanges end here
+                self._is_counted = False
+                state = live.state
+                with state.lock:
+                    state.active -= 1
+                    host.active -= 1
         recorder = self.recorder
         if recorder is not None:
             self.recorder, self.received = None, received
@@ -280,27 +308,31 @@ class Exchange(Racing):
     def _route(self) -> LocalReply | None:
         """Find the route and draw its destination; a reply unless it forwards."""
         published, request = self.published, self.request
-        host = published.hosts.get((request.port, request.authority, request.host)) or published.find_host(request)
-        route = self.route = host.match(request) if host is not None else None
-        if route is None:
+        host = published.hosts.get((request.port, request.authority, request.host)) or published.find_routes(request)
+        plan = host.find(request) if host is not None else None
+        if host is None or plan is None:
             return self.refuse(404, "", "route_not_found", "NR")
-        if published.callers and host is not None:
-            self.caller = published.callers.get(host.name)
-        action = route.action
-        if not isinstance(action, Forward):
-            self.response_levels = action.response_levels
-            return configured_reply(action, request)
+        self.route = plan.route
+        if host.caller is not None:
+            self.caller = host.caller
+        action = plan.forward
+        if action is None:
+            return self._answer(plan.route.action)
         self.action = action
-        plan = self._plan = published.plans.get(id(route)) or published.plan(route, action)
-        targets = plan.targets
-        target = targets[0]
-        if len(targets) > 1:
-            target = targets[bisect_right(action.sums, published.chance.random() * action.sums[-1])]
+        self._plan = plan
+        target = plan.only or plan.targets[bisect_right(plan.sums, published.chance.random() * plan.total)]
         self._target = target
-        destination = self._destination = target.destination
-        self.response_levels = destination.response_levels
         self.live = target.live
+        destination = self._destination = target.destination
+        if destination.response_levels:
+            self.response_levels = destination.response_levels
         return None
+
+    def _answer(self, action: Action) -> LocalReply:
+        """The reply of a route that does not forward."""
+        assert not isinstance(action, Forward)
+        self.response_levels = action.response_levels
+        return configured_reply(action, self.request)
 
     def _mutate(self) -> LocalReply | None:
         """Change the request for its destination, in place; a reply if there is no such cluster."""

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 from meshlib._engine.commands import Send
 from meshlib._engine.request_headers import milliseconds
 from meshlib._snapshot.clusters import Discovery
-from meshlib._snapshot.routes import Forward, Route, WeightedDestination
+from meshlib._snapshot.routes import Forward, Route, VirtualHost, WeightedDestination
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from meshlib._engine.callers import Caller
     from meshlib._engine.state import EndpointState, LiveCluster
+    from meshlib._http import RequestHead
+    from meshlib._snapshot.matchers import RouteMatch
 
-__all__ = ["Plan", "Target"]
+__all__ = ["HostPlans", "Plan", "Target"]
 
 
 class Target:
@@ -54,26 +57,49 @@ def _is_special(target: Target) -> bool:
     return live is not None and (live.caps_connections or live.cluster.discovery is Discovery.DYNAMIC)
 
 
+def _is_easy(target: Target, action: Forward) -> bool:
+    """Whether a success there says nothing to the retry policy and to the outlier detection."""
+    retry, live = action.retry, target.live
+    if retry is not None and (
+        "envoy-ratelimited" in retry.conditions or any(code < 400 for code in retry.status_codes)
+    ):
+        return False
+    return live is not None and not live.judges_success
+
+
 class Plan:
-    """Where a route forwards to, and what its first attempts may take.
+    """What a route does; where it forwards to, and what its first attempts may take.
 
     ``is_direct`` is whether nothing that has to be waited for comes before a first
     attempt (no fault, no CORS, no mirror, no queue for a connection), and none that only
     the request can tell (its Host header is not what is resolved). ``is_plain`` is
     whether the request goes there as every request does: nothing of it is changed or hashed.
+    ``is_easy`` is whether a success is just passed on. ``only`` is the target where
+    there is one; else a draw in ``[0, total)`` chooses, by ``sums``.
     """
 
-    __slots__ = ("action", "is_cut_by_route", "is_direct", "is_plain", "route", "targets", "timeout_text")
+    __slots__ = (
+        "forward", "is_cut_by_route", "is_direct", "is_easy", "is_plain", "only", "route", "sums", "targets",
+        "timeout_text", "total",
+    )  # fmt: skip
 
-    def __init__(self, route: Route, action: Forward, clusters: Mapping[str, LiveCluster]) -> None:
+    def __init__(self, route: Route, clusters: Mapping[str, LiveCluster]) -> None:
         self.route = route
-        self.action = action
+        self.forward = action = route.action if isinstance(route.action, Forward) else None
+        self.is_direct = self.is_plain = self.is_easy = self.is_cut_by_route = False
+        self.timeout_text: str | None = None
+        self.targets: tuple[Target, ...] = ()
+        self.only: Target | None = None
+        if action is None:
+            return
         per_try = action.retry.per_try_timeout if action.retry is not None else None
         # The first attempt has all of the route's timeout: a round number, which the driver's timers like.
         self.is_cut_by_route = action.timeout is not None and (per_try is None or per_try >= action.timeout)
         timeout = action.timeout if self.is_cut_by_route else per_try
         self.timeout_text = None if timeout is None else milliseconds(timeout)
         self.targets = tuple(Target(one, clusters.get(one.cluster), timeout) for one in action.destinations)
+        self.only = self.targets[0] if len(self.targets) == 1 else None
+        self.sums, self.total = action.sums, action.sums[-1]
         self.is_direct = (
             action.fault is None
             and action.cors is None
@@ -81,6 +107,42 @@ class Plan:
             and not any(map(_is_special, self.targets))
         )
         self.is_plain = action.rewrite is None and all(map(_is_plain, self.targets))
+        self.is_easy = all(_is_easy(one, action) for one in self.targets)
 
     def __repr__(self) -> str:
         return f"<Plan {self.route.name} targets={len(self.targets)}>"
+
+
+class HostPlans:
+    """The routes of a virtual host under one publish, with the policy of its callers."""
+
+    __slots__ = ("_clusters", "_indexed", "_rows", "caller", "host")
+
+    def __init__(self, host: VirtualHost, clusters: Mapping[str, LiveCluster], caller: Caller | None) -> None:
+        self.host = host
+        self.caller = caller
+        self._clusters = clusters
+        self._indexed: dict[int, Plan] = {}  # by the identity of the route, which the plan keeps alive
+        self._rows: tuple[tuple[RouteMatch | None, Plan], ...] = ()
+        if host.index is None:
+            self._rows = tuple((_condition(one.match), Plan(one, clusters)) for one in host.routes)
+
+    def find(self, request: RequestHead) -> Plan | None:
+        """The plan of the first route that matches."""
+        for match, plan in self._rows:
+            if match is None or match.matches(request):
+                return plan
+        route = self.host.index.first(request) if self.host.index is not None else None
+        if route is None:
+            return None
+        found = self._indexed.get(id(route))
+        if found is None:
+            found = self._indexed[id(route)] = Plan(route, self._clusters)
+        return found
+
+    def __repr__(self) -> str:
+        return f"<HostPlans {self.host.name}>"
+
+
+def _condition(match: RouteMatch) -> RouteMatch | None:
+    return match if match.uri is not None or match.predicates else None

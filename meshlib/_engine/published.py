@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
 
 from meshlib._clock import Clock
 from meshlib._engine.callers import Caller
-from meshlib._engine.plans import Plan
+from meshlib._engine.plans import HostPlans
 from meshlib._engine.request_headers import RequestIds
 from meshlib._engine.state import LiveCluster
 from meshlib._http import RequestHead
 from meshlib._random import Chance
-from meshlib._snapshot.routes import Forward, Route, VirtualHost
+from meshlib._snapshot.routes import VirtualHost
 from meshlib._snapshot.snapshot import Snapshot
-from meshlib.events import Event, Observer
+from meshlib.events import AttemptFinished, Event, ExchangeFinished, Observer
 
 if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
 
 __all__ = ["Observers", "Published"]
 
-Observers: TypeAlias = dict[type[Event], tuple[Observer, ...]]
-"""Who listens to which kind of event. An event that nobody wants is not even made."""
+
+class Observers(dict[type[Event], tuple[Observer, ...]]):
+    """Who listens to which kind of event. An event that nobody wants is not even made.
+
+    ``watches_calls`` is whether anybody listens to what every call does.
+    """
+
+    watches_calls = False
+
+    def add(self, observer: Observer, kinds: Iterable[type[Event]]) -> None:
+        """Deliver events of these kinds to it."""
+        for kind in kinds:
+            self[kind] = (*self.get(kind, ()), observer)
+        self._look()
+
+    def remove(self, observer: Observer, kinds: Iterable[type[Event]]) -> None:
+        """Deliver no more."""
+        for kind in kinds:
+            left = tuple(one for one in self.get(kind, ()) if one is not observer)
+            if left:
+                self[kind] = left
+            else:
+                self.pop(kind, None)
+        self._look()
+
+    def _look(self) -> None:
+        self.watches_calls = ExchangeFinished in self or AttemptFinished in self
+
 
 _REMEMBERED_HOSTS: Final = 4096
 
@@ -32,13 +58,13 @@ class Published:
 
     ``callers`` are the ClientPolicies by the name of their virtual host. ``observers`` is
     shared by all publishes of a runtime; ``on_observer_error`` takes what an observer
-    raised, so that no call fails for its listener. ``hosts`` and ``plans`` are what was
-    found before: look there, then ask :meth:`find_host` and :meth:`plan`. ``prepare`` is what
+    raised, so that no call fails for its listener. ``hosts`` are the routes that were
+    found before: look there, then ask :meth:`find_routes`. ``prepare`` is what
     exchanges need before anything else; None where they need nothing, which is usual.
     """
 
     __slots__ = (
-        "callers", "chance", "clock", "clusters", "hosts", "now", "observers", "on_observer_error", "plans", "prepare",
+        "_known", "callers", "chance", "clock", "clusters", "hosts", "now", "observers", "on_observer_error", "prepare",
         "request_ids", "snapshot",
     )  # fmt: skip
 
@@ -64,27 +90,30 @@ class Published:
         self.on_observer_error = on_observer_error
         self.callers = callers or {}
         self.prepare = prepare
-        self.hosts: dict[tuple[int, str, str], VirtualHost | None] = {}
-        self.plans: dict[int, Plan] = {}  # by the identity of the route, which the plan keeps alive
+        self.hosts: dict[tuple[int, str, str], HostPlans | None] = {}
+        self._known: dict[int, HostPlans] = {}  # by the identity of the virtual host, which its plans keep alive
 
-    def find_host(self, request: RequestHead) -> VirtualHost | None:
-        """The virtual host of a request; remembered, since an application calls few hosts often."""
+    def find_routes(self, request: RequestHead) -> HostPlans | None:
+        """The routes for a request's host; remembered, since an application calls few hosts often."""
         key = (request.port, request.authority, request.host)
         hosts = self.hosts
         if key in hosts:
             return hosts[key]
-        found = self.snapshot.find_host(request)
+        host = self.snapshot.find_host(request)
         if len(hosts) >= _REMEMBERED_HOSTS:
             hosts.clear()
+            self._known.clear()
+        found = None
+        if host is not None:
+            found = self._known.get(id(host)) or HostPlans(host, self.clusters, self.callers.get(host.name))
+            self._known[id(host)] = found
         hosts[key] = found
         return found
 
-    def plan(self, route: Route, action: Forward) -> Plan:
-        """The plan of a route, whose action it is."""
-        plan = self.plans.get(id(route))
-        if plan is None:
-            plan = self.plans[id(route)] = Plan(route, action, self.clusters)
-        return plan
+    def find_host(self, request: RequestHead) -> VirtualHost | None:
+        """The virtual host of a request."""
+        found = self.find_routes(request)
+        return None if found is None else found.host
 
     def notify(self, event: Event) -> None:
         """Hand an event to those who listen to its kind, in the order in which they subscribed."""

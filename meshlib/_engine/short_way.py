@@ -22,13 +22,12 @@ from meshlib._engine.callers import Caller, open_reply
 from meshlib._engine.commands import LocalReply
 from meshlib._engine.local_replies import overflow_reply, unhealthy_reply
 from meshlib._engine.outliers import sweep_locked
-from meshlib._engine.published import Observers, Published
+from meshlib._engine.published import Published
 from meshlib._engine.state import EndpointState, LiveCluster
 from meshlib._http import RequestHead
 from meshlib._snapshot.routes import Forward, WeightedDestination
-from meshlib.events import AttemptFinished, ExchangeFinished
 
-__all__ = ["Destinations", "Refused", "ShortWay", "Started", "find_short_way", "first_timeout", "is_watched"]
+__all__ = ["Destinations", "Refused", "ShortWay", "Started", "find_short_way", "first_timeout"]
 
 Destinations: TypeAlias = tuple[tuple[WeightedDestination, LiveCluster | None], ...]
 
@@ -149,11 +148,6 @@ def find_short_way(
     if len(clusters) < len(destinations):
         return None
     return ShortWay(published, request, action, clusters, caller.breaker if caller is not None else None)
-
-
-def is_watched(observers: Observers) -> bool:
-    """Whether somebody listens to what calls do."""
-    return ExchangeFinished in observers or AttemptFinished in observers
 
 
 def _is_plain(live: LiveCluster) -> bool:

@@ -1,7 +1,7 @@
 """Counters and histograms that cost a few dozen nanoseconds: each thread has its own, a reading adds them up.
 
-No lock is taken and no label is looked up while a request waits: a thread only ever
-writes to its own :class:`Shard`, which holds for interpreters without a GIL as well.
+No label is looked up while a request waits, and no lock is taken that another request could hold:
+a thread only ever writes to its own :class:`Shard`, which holds for interpreters without a GIL as well.
 Shards of threads that have ended are added to a common base, so that threads that come
 and go cost nothing. A reading may see a request in one metric and not yet in another.
 """
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import threading
 import weakref
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
-__all__ = ["BOUNDS", "Counter", "Histogram", "Labels", "SeriesKey", "Shard", "Store", "Total"]
+__all__ = ["BOUNDS", "Counter", "Histogram", "Labels", "SeriesKey", "Shard", "Store", "Tally", "Total"]
 
 BOUNDS: Final = (
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0, 60000.0,
@@ -52,6 +53,24 @@ class Histogram:
         self.counts = [0] * (len(BOUNDS) + 1)
         self.sum = 0.0
 
+    def add(self, value: float, times: int = 1) -> None:
+        """Count a value."""
+        self.counts[bisect_left(BOUNDS, value)] += times
+        self.sum += value * times
+
+    def add_all(self, values: list[float]) -> None:
+        """Count many values: sorted, they take one search for each bound instead of one each."""
+        values.sort()
+        self.sum += sum(values)
+        counts, before = self.counts, 0
+        for place, bound in enumerate(BOUNDS):
+            if before == len(values):
+                return
+            upto = bisect_right(values, bound, before)
+            counts[place] += upto - before
+            before = upto
+        counts[-1] += len(values) - before
+
     def __repr__(self) -> str:
         return f"<Histogram count={sum(self.counts)} sum={self.sum}>"
 
@@ -60,14 +79,25 @@ Total: TypeAlias = float | tuple[tuple[int, ...], float]
 """The value of a counter, or the counts and the sum of a histogram."""
 
 
+class Tally(Protocol):
+    """Values that were put down as they came, and are still to be counted."""
+
+    def count(self) -> None:
+        """Add them to the series of the shard, under its lock."""
+        ...
+
+
 class Shard:
     """The series of one thread.
 
     ``cache`` belongs to who counts: from what it sees of a request to its series;
-    ``context`` is what that holds for, ``prepared`` what was made ready for it.
+    ``context`` is what that holds for, ``prepared`` what was made ready for it. ``lock``
+    is held by who counts the ``tallies``: the thread now and then, and who reads.
     """
 
-    __slots__ = ("__weakref__", "_is_alive", "cache", "context", "counters", "histograms", "prepared")
+    __slots__ = (
+        "__weakref__", "_is_alive", "cache", "context", "counters", "histograms", "lock", "prepared", "tallies",
+    )  # fmt: skip
 
     def __init__(self, is_alive: Callable[[], object]) -> None:
         self._is_alive = is_alive
@@ -76,6 +106,15 @@ class Shard:
         self.cache: dict[Any, Any] = {}
         self.context: object = None
         self.prepared: Any = None
+        self.tallies: dict[Any, Any] = {}
+        # A finalizer may end a request on a thread that is counting.
+        self.lock = threading.RLock()
+
+    def settle(self) -> None:
+        """Count what was only put down."""
+        with self.lock:
+            for tally in _settled(self.tallies):
+                tally[1].count()
 
     def counter(self, metric: str, labels: Labels) -> Counter:
         """The counter with these labels, made on first use."""
@@ -100,6 +139,7 @@ class Shard:
 
     def add(self, other: Shard) -> None:
         """Take over what another shard has counted."""
+        other.settle()
         for key, counter in other.counters.items():
             self.counter(*key).value += counter.value
         for key, histogram in other.histograms.items():
@@ -168,15 +208,9 @@ class Store:
             counters: dict[SeriesKey, float] = {}
             histograms: dict[SeriesKey, tuple[tuple[int, ...], float]] = {}
             for shard in shards:
-                for key, counter in _settled(shard.counters):
-                    counters[key] = counters.get(key, 0) + counter.value
-                for key, histogram in _settled(shard.histograms):
-                    counts, total = tuple(histogram.counts), histogram.sum
-                    known = histograms.get(key)
-                    if known is not None:
-                        counts = tuple(one + more for one, more in zip(known[0], counts, strict=True))
-                        total += known[1]
-                    histograms[key] = counts, total
+                with shard.lock:
+                    shard.settle()
+                    _add_totals(shard, counters, histograms)
         return {**counters, **histograms}
 
     @property
@@ -188,7 +222,21 @@ class Store:
         return f"<Store threads={len(self._shards)} series={self.size}>"
 
 
-def _settled(series: dict[SeriesKey, Any]) -> Iterator[tuple[SeriesKey, Any]]:
+def _add_totals(
+    shard: Shard, counters: dict[SeriesKey, float], histograms: dict[SeriesKey, tuple[tuple[int, ...], float]]
+) -> None:
+    for key, counter in _settled(shard.counters):
+        counters[key] = counters.get(key, 0) + counter.value
+    for key, histogram in _settled(shard.histograms):
+        counts, total = tuple(histogram.counts), histogram.sum
+        known = histograms.get(key)
+        if known is not None:
+            counts = tuple(one + more for one, more in zip(known[0], counts, strict=True))
+            total += known[1]
+        histograms[key] = counts, total
+
+
+def _settled(series: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
     """The entries of a dictionary to which another thread may be adding."""
     while True:
         try:

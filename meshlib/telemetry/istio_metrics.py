@@ -8,9 +8,8 @@ series is bounded: hosts that no service is known for are named up to a limit, a
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from multidict import istr
 
@@ -19,17 +18,18 @@ from meshlib._engine.local_replies import is_grpc
 from meshlib._engine.recording import Served
 from meshlib._snapshot.snapshot import bare_host
 from meshlib._snapshot.telemetry import MetricRules, Telemetry
-from meshlib.telemetry.counters import BOUNDS, Counter, Histogram, Labels, Shard, Store
+from meshlib.telemetry.counters import Labels, Shard, Store
 from meshlib.telemetry.expressions import Evaluate, UnsupportedError, compile_expression, to_text
 from meshlib.telemetry.facts import Facts, exchange_facts, grpc_status, served_facts, served_flags
 from meshlib.telemetry.fields import as_headers, body_length, head_size
 from meshlib.telemetry.labels import caller, endpoint_peer, is_mutual, service, standard_labels
 from meshlib.telemetry.peers import UNKNOWN, own_peer
 from meshlib.telemetry.propagated_peer import peer_of_headers
+from meshlib.telemetry.targets import CallTally, Targets
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
-    from meshlib.telemetry.meter import Attributes, Instruments
+    from meshlib.telemetry.meter import Instruments
 
 __all__ = ["HTTP_METRICS", "IstioMetrics", "TooMany"]
 
@@ -38,22 +38,10 @@ HTTP_METRICS: Final = ("requests_total", "request_duration_milliseconds", "reque
 
 _CONTENT_TYPE, _CONTENT_LENGTH = istr("content-type"), istr("content-length")
 _CACHED: Final = 20_000
+_TALLIES: Final = 1024  # those of a thread, of at most _PUT_DOWN calls each
+_PUT_DOWN: Final = 64
 _LONGEST_LABEL: Final = 256
 _NO_TAGS: Final[tuple[str, ...]] = ()
-
-
-class Targets(NamedTuple):
-    """Where the requests of one key are counted; None: that metric is off. Bytes of heads are those of the first."""
-
-    requests: Counter | None
-    duration: Histogram | None
-    request_bytes: Histogram | None
-    response_bytes: Histogram | None
-    request_head: int
-    response_head: int
-    attempts: Counter | None = None
-    overflows: Counter | None = None
-    attributes: Attributes = ()
 
 
 class TooMany:
@@ -161,9 +149,15 @@ class IstioMetrics:
         if prepared is None:
             prepared = _Prepared(telemetry)
             self._known = [*self._known[-1:], (telemetry, prepared)]
-        shard.cache.clear()
+        self._forget(shard)
         shard.prepared = prepared
         shard.context = telemetry
+
+    @staticmethod
+    def _forget(shard: Shard) -> None:
+        shard.settle()
+        shard.tallies.clear()
+        shard.cache.clear()
 
     # -- calls made --------------------------------------------------------------------------------------
 
@@ -176,23 +170,46 @@ class IstioMetrics:
         telemetry = exchange.published.snapshot.telemetry
         if shard.context is not telemetry:
             self._enter(shard, telemetry)
-        live, headers, response = exchange.live, exchange.headers, exchange.response_headers
-        key: tuple[object, ...] = (live, exchange.endpoint, exchange.status)
-        targets: Targets | None = None
-        if not exchange.has_flags and _CONTENT_TYPE not in headers:
-            targets = shard.cache.get(key)
+        headers, response = exchange.headers, exchange.response_headers
+        key: tuple[object, ...] = (exchange.live, exchange.endpoint, exchange.status)
+        tally: CallTally | None = shard.tallies.get(key)
+        if (
+            tally is None
+            or exchange.attempts != 1
+            or exchange.has_flags
+            or _CONTENT_TYPE in headers
+            or _CONTENT_LENGTH in headers
+            or self._instruments is not None
+        ):
+            self._count_exchange(shard, key, exchange)
+            return
+        tally.seconds.append(self._now() - exchange.started)
+        lengths = tally.lengths
+        lengths.append(exchange.received if type(response) is tuple else body_length(response, exchange.received))
+        if len(lengths) >= _PUT_DOWN:
+            with shard.lock:
+                tally.count()
+
+    def _count_exchange(self, shard: Shard, key: tuple[object, ...], exchange: Exchange) -> None:
+        """Count an exchange of which there may be more to tell, and have those like it put down only."""
+        headers, response = exchange.headers, exchange.response_headers
+        is_usual = not exchange.has_flags and _CONTENT_TYPE not in headers
+        targets: Targets | None = shard.cache.get(key) if is_usual else None
         if targets is None:
             targets = self._find_targets(shard, key, exchange)
-        if targets.attempts is not None:
-            targets.attempts.value += exchange.attempts
-            if targets.overflows is not None:
-                targets.overflows.value += 1
         # Nobody has read the body of a request that was never sent.
         sent = body_length(headers, 0) if _CONTENT_LENGTH in headers and exchange.attempts else 0
         received = exchange.received
         if type(response) is not tuple:
             received = body_length(response, received)
-        _count(targets, (self._now() - exchange.started) * 1000.0, sent, received, self._instruments)
+        with shard.lock:
+            if targets.attempts is not None:
+                targets.attempts.value += exchange.attempts
+                if targets.overflows is not None:
+                    targets.overflows.value += 1
+            targets.count_one((self._now() - exchange.started) * 1000.0, sent, received, self._instruments)
+        if is_usual and key in shard.cache and len(shard.tallies) < _TALLIES:
+            shard.tallies.setdefault(key, CallTally(targets))
 
     def _find_targets(self, shard: Shard, key: tuple[object, ...], exchange: Exchange) -> Targets:
         """The targets of an exchange of which there may be more to tell than ``key`` does; made at the first such."""
@@ -286,7 +303,7 @@ class IstioMetrics:
         milliseconds = (served.ended - served.started) * 1000.0
         received = 0 if served.is_bare else body_length(head.headers, 0)
         sent = served.sent if served.sent >= 0 else body_length(as_headers(response), 0)
-        _count(targets, milliseconds, received, sent, self._instruments)
+        targets.count_one(milliseconds, received, sent, self._instruments)
 
     # -- series ----------------------------------------------------------------------------------------------
 
@@ -315,28 +332,9 @@ class IstioMetrics:
 
 def _remember(shard: Shard, key: object, targets: Targets) -> Targets:
     if len(shard.cache) >= _CACHED:
-        shard.cache.clear()
+        IstioMetrics._forget(shard)
     shard.cache[key] = targets
     return targets
-
-
-def _count(targets: Targets, milliseconds: float, request: int, response: int, instruments: Instruments | None) -> None:
-    requests, duration, request_bytes, response_bytes, request_head, response_head, _, _, attributes = targets
-    if requests is not None:
-        requests.value += 1
-    if duration is not None:
-        duration.counts[bisect_left(BOUNDS, milliseconds)] += 1
-        duration.sum += milliseconds
-    if request_bytes is not None:
-        size = request + request_head
-        request_bytes.counts[bisect_left(BOUNDS, size)] += 1
-        request_bytes.sum += size
-    if response_bytes is not None:
-        size = response + response_head if response > 0 else response_head
-        response_bytes.counts[bisect_left(BOUNDS, size)] += 1
-        response_bytes.sum += size
-    if instruments is not None:
-        instruments.record(attributes, milliseconds, request + request_head, max(response, 0) + response_head)
 
 
 def _evaluate(expressions: tuple[Evaluate, ...], facts: Facts) -> tuple[str, ...]:
