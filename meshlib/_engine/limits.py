@@ -13,6 +13,8 @@ Rules, after Envoy's HTTP/1.1 connection pool:
 
 from __future__ import annotations
 
+from collections import deque
+
 from meshlib._engine.commands import Ticket
 from meshlib._engine.state import ClusterState, EndpointState, LiveCluster
 
@@ -43,6 +45,8 @@ def wait_locked(live: LiveCluster, host: EndpointState) -> Ticket | None:
         return None
     ticket = Ticket()
     live.state.pending += 1
+    if host.waiting is None:
+        host.waiting = deque()
     host.waiting.append(ticket)
     return ticket
 
@@ -74,7 +78,8 @@ def withdraw(state: ClusterState, host: EndpointState, ticket: Ticket) -> None:
         if ticket.is_granted:
             heir = leave_locked(state, host)
         else:
-            host.waiting.remove(ticket)
+            if host.waiting is not None:  # it is there, since the ticket waits in it
+                host.waiting.remove(ticket)
             state.pending -= 1
     if heir is not None:
         heir.tell()

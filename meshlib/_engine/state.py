@@ -29,7 +29,8 @@ class EndpointState:
 
     ``active`` counts requests on their way; the consecutive counters, ``ejected_at``
     (None: not ejected), ``backoff`` and ``last_uneject`` belong to outlier detection.
-    ``connections`` are held by them where the cluster caps these, ``waiting`` the queue for them.
+    ``connections`` are held by them where the cluster caps these, ``waiting`` the queue for them
+    (None until the first one waits: there may be very many endpoints).
     ``added_at`` starts its warm-up; None if it was not healthy when it came.
     """
 
@@ -54,7 +55,7 @@ class EndpointState:
         self.key = endpoint.key
         self.active = 0
         self.connections = 0
-        self.waiting: deque[Ticket] = deque()
+        self.waiting: deque[Ticket] | None = None
         self.consecutive_5xx = 0
         self.consecutive_gateway = 0
         self.consecutive_local = 0
@@ -94,7 +95,7 @@ class ClusterState:
         self.active = self.retries = self.connections = self.pending = self.mirrored = 0
         for host in self.endpoints.values():
             host.active = host.connections = 0
-            host.waiting.clear()
+            host.waiting = None
 
 
 class LiveCluster:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
+import random
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshlib._engine.balancing import make_balancer
+from meshlib._engine.balancing.edf import EdfSchedule
 from meshlib._engine.state import EndpointState
 from meshlib._random import system_chance
 from meshlib._snapshot.clusters import BalancerPolicy, Endpoint, LeastRequest, RandomPick, RoundRobin
@@ -67,3 +74,43 @@ def test_weighted_least_request_is_weight_over_activity() -> None:
 def test_random_ignores_weights() -> None:
     """As Envoy's random balancer does."""
     assert all(abs(count - 2000) < 200 for count in shares(RandomPick(), hosts(1, 9, 90), 6000))
+
+
+class OneHeap:
+    """The schedule as its rules say it, entry by entry."""
+
+    def __init__(self, entries: tuple[Any, ...], weight: Callable[[Any], float], chance: random.Random) -> None:
+        self.weight = weight
+        self.order = len(entries)
+        self.due = [(1.0 / weight(entry), order, entry) for order, entry in enumerate(entries)]
+        heapq.heapify(self.due)
+        for _ in range(int(chance.random() * len(entries))):
+            self.pick()
+
+    def pick(self) -> Any:
+        now, _, entry = heapq.heappop(self.due)
+        self.order += 1
+        heapq.heappush(self.due, (now + 1.0 / self.weight(entry), self.order, entry))
+        return entry
+
+
+@given(
+    weights=st.lists(st.sampled_from((1, 1, 2, 3, 7, 0.5, 0.3)), min_size=1, max_size=12),
+    steps=st.lists(st.booleans(), max_size=120),
+    seed=st.integers(0, 2**16),
+)
+def test_a_schedule_of_queues_picks_as_one_heap(weights: list[float], steps: list[bool], seed: int) -> None:
+    """Also while weights change with what the entries are busy with."""
+    busy: dict[int, int] = dict.fromkeys(range(len(weights)), 0)
+    entries = tuple(busy)
+
+    def weight(entry: int) -> float:
+        return weights[entry] / (busy[entry] + 1)
+
+    ours, plain = (made(entries, weight, random.Random(seed)) for made in (EdfSchedule, OneHeap))
+    for is_long in steps:
+        picked = ours.pick()
+        assert picked == plain.pick()
+        assert picked is not None
+        busy[picked] = busy[picked] + 1 if is_long else 0
+    assert len(ours._queues) == len(ours._heads) <= len(weights)

@@ -30,7 +30,10 @@ class TwoChoices(Generic[HostT]):
             return self._hosts[0] if count else None
         draw = self._draw
         first = self._hosts[int(draw() * count)]
-        second = self._hosts[int(draw() * count)]
+        index = int(draw() * count)
+        if not first.active:  # nobody is less busy: the second one need not even be looked at
+            return first
+        second = self._hosts[index]
         return second if second.active < first.active else first
 
 
