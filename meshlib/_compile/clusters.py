@@ -42,6 +42,8 @@ MESH: Final = UpstreamTls(mode="ISTIO_MUTUAL")
 
 DYNAMIC_PROTOCOLS: Final = frozenset({"HTTP", "HTTP2", "GRPC", "TLS"})
 
+NAMED: Final = (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
+
 DISCOVERY: Final = {
     Resolution.STATIC: Discovery.STATIC,
     Resolution.DNS: Discovery.DNS,
@@ -157,6 +159,8 @@ class Destinations:
                     yield cluster
             return
         endpoints = service.endpoints.get(port.number, ())
+        if service.resolution in NAMED and not endpoints:
+            return  # Envoy takes no such cluster, and Istio makes no subsets of it; requests find none (503 NC)
         subsets: list[Subset | None] = [None, *(rule.subsets.values() if rule is not None else ())]
         original = self._is_original(service, port, rule)
         for subset in subsets:
@@ -191,6 +195,8 @@ class Destinations:
         original: bool,
     ) -> Cluster | None:
         name = subset.name if subset is not None else ""
+        # Istio 1.31 looks for names before it looks at what a rule has for single ports.
+        needs_names = service.resolution in NAMED and not original and not passes_through(rule, name)
         original = original or (subset is not None and self._dials(rule, name, port))
         policy = self._policy(service, port, rule, name, endpoints, original=original)
         discovery = self._discovery(service, policy)
@@ -206,8 +212,7 @@ class Destinations:
             endpoints = tuple(endpoint for endpoint in endpoints if endpoint.healthy)
         if not service.known and discovery is not Discovery.ORIGINAL:
             discovery, endpoints = self._unknown(service, port, subset)
-        if discovery in (Discovery.DNS, Discovery.LOGICAL_DNS) and not endpoints:
-            # Envoy takes no such cluster; requests find none (503 NC).
+        if needs_names and not endpoints:
             return None
         if discovery is Discovery.STATIC:
             endpoints = each_once(endpoints)
@@ -277,7 +282,7 @@ class Destinations:
             is_http=is_http(port.protocol),
             follows_client=port.protocol == SNIFFED and not self._workload.gateway,
             is_original=original,
-            is_named=service.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN),
+            is_named=service.resolution in NAMED,
             prefers=service.prefers,
         )
         wanted = subset if rule is not None and subset in rule.subsets else ""

@@ -108,15 +108,16 @@ def texts_conflict(root: StringMatch | None, leaf: StringMatch | None) -> bool:
     """True if a text that meets the delegate's condition may fail the root's.
 
     Regular expressions are not compared: any other condition beside one is a conflict,
-    and so is a presence match beside anything, which is how Istio reads it.
+    and so is a presence match, or an empty value of the root's, beside anything: Istio
+    does not tell these from one another.
     """
     if root is None or leaf is None:
         return False
     match root:
         case ExactMatch(value):
-            return not (isinstance(leaf, ExactMatch) and leaf.value == value)
+            return not value or not (isinstance(leaf, ExactMatch) and leaf.value == value)
         case PrefixMatch(value):
-            return not (isinstance(leaf, ExactMatch | PrefixMatch) and leaf.value.startswith(value))
+            return not value or not (isinstance(leaf, ExactMatch | PrefixMatch) and leaf.value.startswith(value))
         case RegexMatch():
             return True
         case _:

@@ -231,3 +231,38 @@ def test_a_rule_for_an_alias_originates_no_tls() -> None:
     """What an ExternalName service stands for has its own rule: a port with TLS stays closed to HTTP routes."""
     mesh = Mesh.load(ALIAS + rule("match: [{uri: {exact: /no}}], " + TO_A).replace("shop.example.com", "user"))
     assert mesh.explain("GET", "http://user:8080/").outcome == "passthrough"
+
+
+SUBSETS = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: db, namespace: default}
+spec:
+  hosts: [db.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  ENDPOINTS
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: db, namespace: default}
+spec:
+  host: db.example.com
+  subsets:
+  - {name: port, labels: {version: v3}, trafficPolicy: {portLevelSettings: [{port: {number: 80}, loadBalancer: LB}]}}
+  - {name: own, labels: {version: v3}, trafficPolicy: {loadBalancer: LB}}
+""".replace("LB", "{simple: PASSTHROUGH}")
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "subsets"),
+    [
+        ("endpoints: [{address: one.example.net, labels: {version: v1}}]", ["", "own"]),
+        ("endpoints: [{address: one.example.net, labels: {version: v3}}]", ["", "port", "own"]),
+        ("workloadSelector: {labels: {app: none}}", []),
+    ],
+)
+def test_a_subset_of_names_needs_one_unless_it_dials_by_itself(endpoints: str, subsets: list[str]) -> None:
+    """What a rule has for the port comes too late for Istio; without any name nothing is made at all."""
+    found = clusters_of(SUBSETS.replace("ENDPOINTS", endpoints), Workload())
+    assert [name.split("|")[2] for name in found] == subsets

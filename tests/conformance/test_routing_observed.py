@@ -261,6 +261,24 @@ def test_a_virtual_service_brings_in_further_ports_of_an_imported_service() -> N
     assert mesh.explain("GET", "http://shop.example.com/").targets[0].endpoints == 1
 
 
+DELEGATED = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: leaf, namespace: default}
+spec:
+  http:
+  - {name: leaf, match: [{uri: {prefix: /a}}], route: [{destination: {host: a.example.com}}]}
+"""
+
+
+@pytest.mark.parametrize(("prefix", "route"), [("/", "leaf"), ("", "allow_any")])
+def test_an_empty_prefix_of_the_root_conflicts_with_any_of_the_delegate(prefix: str, route: str) -> None:
+    """Istio takes it for a condition without a value."""
+    root = rule(f"match: [{{uri: {{prefix: '{prefix}'}}}}], delegate: {{name: leaf, namespace: default}}")
+    found = Mesh.load(root + "---" + DELEGATED).explain("GET", "http://shop.example.com/a/b")
+    assert found.route == route
+
+
 OPAQUE = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
