@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
@@ -73,6 +74,10 @@ class RequestHead:
         """The raw query without its question mark; empty if there is none."""
         rest = self.path[len(self.path_only) :]
         return rest[1:].partition("#")[0] if rest.startswith("?") else ""
+
+    def identity(self) -> Hashable:
+        """What tells this caller from others besides the header fields: his TLS settings, where he has any."""
+        return None
 
     def change_path(self, path: str) -> None:
         """Put another raw path, with its query, in the place of what was asked for."""

@@ -65,6 +65,7 @@ def compile_policy(spec: model.ClientPolicySpec, origin: str) -> ClientPolicy:
         breaker=None if spec.circuit_breaker is None else breaker(spec.circuit_breaker),
         fallback=None if spec.fallback is None else fallback(spec.fallback),
         last_good=last_good(spec.fallback),
+        failed=(frozenset(spec.fallback.statuses) if spec.fallback is not None else frozenset()) or FAILED,
         hedging=None if spec.hedging is None else hedging(spec.hedging),
         replays_safely=spec.retry_safety == "idempotent",
         faults_under_retries=bool(spec.faults_under_retries),
@@ -99,12 +100,11 @@ def fallback(settings: model.Fallback) -> Fallback | None:
         status=settings.response.status or 200,
         body=body,
         headers=tuple(headers.items()),
-        on=frozenset(settings.statuses) or FAILED,
     )
 
 
 def last_good(settings: model.Fallback | None) -> float | None:
-    """How old a result may be to be given again."""
+    """How old a result or a response may be to be given again."""
     if settings is None or settings.last_good is None:
         return None
     return float(settings.last_good.max_age)

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from meshlib._engine.breakers import Breaker
 from meshlib._engine.commands import Backoff, LocalReply, Reply, Steps
+from meshlib._engine.good_responses import GoodResponses, Key, key_of
 from meshlib._engine.hedges import Hedges, is_repeatable
 from meshlib._engine.local_replies import local_reply
 from meshlib._http import Failure, Outcome, RequestHead, Response
-from meshlib._snapshot.client_policy import ClientPolicy, Fallback
+from meshlib._snapshot.client_policy import ClientPolicy
 
 if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
@@ -23,12 +24,19 @@ __all__ = ["Caller", "bind_callers", "bounded", "has_failed", "may_be_replayed",
 class Caller:
     """A policy with the state that belongs to it."""
 
-    __slots__ = ("breaker", "hedges", "policy")
+    __slots__ = ("breaker", "good", "hedges", "policy")
 
-    def __init__(self, policy: ClientPolicy, breaker: Breaker | None, hedges: Hedges | None = None) -> None:
+    def __init__(
+        self,
+        policy: ClientPolicy,
+        breaker: Breaker | None,
+        hedges: Hedges | None = None,
+        good: GoodResponses | None = None,
+    ) -> None:
         self.policy = policy
         self.breaker = breaker
         self.hedges = hedges
+        self.good = good
 
     def reset_after_fork(self) -> None:
         """In a forked child: new locks, and no probe on its way."""
@@ -36,6 +44,8 @@ class Caller:
             self.breaker.reset_lock()
         if self.hedges is not None:
             self.hedges.reset_lock()
+        if self.good is not None:
+            self.good.reset_lock()
 
     def __repr__(self) -> str:
         return f"<Caller {self.policy.origin} {self.breaker!r}>"
@@ -51,7 +61,9 @@ def bind_callers(policies: Mapping[str, ClientPolicy], before: Mapping[str, Call
             breaker = None
         elif breaker is None or breaker.rules != policy.breaker:
             breaker = Breaker(policy.breaker)
-        bound[name] = Caller(policy, breaker, _bind_hedges(policy, known))
+        good = known.good if known is not None else None
+        good = (good or GoodResponses()) if policy.last_good is not None else None
+        bound[name] = Caller(policy, breaker, _bind_hedges(policy, known), good)
     return bound
 
 
@@ -64,16 +76,32 @@ def _bind_hedges(policy: ClientPolicy, known: Caller | None) -> Hedges | None:
 
 def bounded(exchange: Exchange, caller: Caller) -> Steps:
     """The exchange from its filters on, under its caller's policy."""
+    key = key_of(exchange.request, exchange.headers) if caller.good is not None else None
     reply: Reply | None = _out_of_time(exchange, caller.policy)
     if reply is None:
         reply = yield from _through_breaker(exchange, caller.breaker)
-    fallback = caller.policy.fallback
-    if fallback is None or not _calls_for(fallback, reply):
+    if not _has_to_be_replaced(caller.policy, reply):
+        return reply if key is None or caller.good is None else caller.good.taped(key, reply, exchange.published.clock)
+    instead = _instead(exchange, caller, key)
+    if instead is None:
         return reply
     if isinstance(reply, Response):
         yield Backoff(0.0, reply)
         exchange.drop()
-    return LocalReply(fallback.status, fallback.body, fallback.headers, "client_policy_fallback", refusal=False)
+    return instead
+
+
+def _instead(exchange: Exchange, caller: Caller, key: Key | None) -> LocalReply | None:
+    """The last good response, else the answer of the policy; None: there is neither."""
+    policy = caller.policy
+    if key is not None and caller.good is not None and policy.last_good is not None:
+        found = caller.good.find(key, exchange.published.clock.monotonic(), policy.last_good)
+        if found is not None:
+            return found
+    static = policy.fallback
+    if static is None:
+        return None
+    return LocalReply(static.status, static.body, static.headers, "client_policy_fallback", refusal=False)
 
 
 def _out_of_time(exchange: Exchange, policy: ClientPolicy) -> LocalReply | None:
@@ -123,8 +151,8 @@ def has_failed(reply: Reply) -> bool:
     return reply.status >= 500
 
 
-def _calls_for(fallback: Fallback, reply: Reply) -> bool:
-    return reply.status in fallback.on or (isinstance(reply, LocalReply) and reply.refusal)
+def _has_to_be_replaced(policy: ClientPolicy, reply: Reply) -> bool:
+    return reply.status in policy.failed or (isinstance(reply, LocalReply) and reply.refusal)
 
 
 def may_be_replayed(caller: Caller, request: RequestHead, outcome: Outcome) -> bool:

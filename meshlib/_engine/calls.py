@@ -85,8 +85,8 @@ class Plan:
 
 
 def _bare(caller: Caller | None) -> Caller | None:
-    """The policy without its fallback, which is a response: a function's own fallback is an argument."""
-    if caller is None or caller.policy.fallback is None:
+    """The policy without its fallback, which is a response: a function's own is an argument, or a result of its own."""
+    if caller is None or (caller.policy.fallback is None and caller.good is None):
         return caller
     return Caller(replace_policy(caller.policy, fallback=None), caller.breaker, caller.hedges)
 

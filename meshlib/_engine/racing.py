@@ -39,8 +39,6 @@ _OWN: Final = (
 class Racing(Attempts):
     """Attempts of which the first may get a second one beside it."""
 
-    __slots__ = ()
-
     @property
     def hedges(self) -> Hedges | None:
         """Those of the policy of the host; None where there are none."""

@@ -26,12 +26,11 @@ class BreakerRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fallback:
-    """The answer in place of a refusal or of a response whose status is in ``on``."""
+    """The answer in place of a failure."""
 
     status: int = 200
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
-    on: frozenset[int] = frozenset((502, 503, 504))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,9 @@ class ClientPolicy:
     breaker: BreakerRules | None = None
     fallback: Fallback | None = None
     last_good: float | None = None
-    """How old the last good result of a function may be to stand in for a failure, in seconds."""
+    """How old the last good result or response may be to stand in for a failure, in seconds."""
+    failed: frozenset[int] = frozenset((502, 503, 504))
+    """The statuses that call for a fallback, besides refusals."""
     hedging: HedgeRules | None = None
     replays_safely: bool = False
     """Whether an unsafe method is never sent again once a byte of it may have arrived."""

@@ -37,7 +37,7 @@ class StaticResponse(Model, frozen=True, kw_only=True):
 
 
 class LastGood(Model, frozen=True, kw_only=True):
-    """The last 2xx answer to the same GET, if it is not older than ``max_age``."""
+    """The last 2xx answer to the same GET or HEAD (of a function: its last result), not older than ``max_age``."""
 
     max_age: Duration
 

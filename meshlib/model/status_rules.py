@@ -36,7 +36,6 @@ _LOG_PATH: Final = "lines go through logging; the path decides where nobody has 
 _ATTRIBUTES: Final = "CEL without macros, over the attributes that a process knows"
 _SPANS: Final = "switches tracing on; spans go where the process's OpenTelemetry SDK sends them"
 _TRACERS: Final = ("zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "opentelemetry")
-_FUNCTIONS: Final = "for functions (Mesh.call, Mesh.run), not for HTTP clients"
 _HEDGED: Final = "plain functions are called once: a thread that runs one cannot be cancelled"
 _NO_HOP: Final = "without effect: the application is called directly, there is no connection in between"
 _PROXY_ONLY: Final = "configures Envoy itself; there is no proxy here"
@@ -283,7 +282,6 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "ClientPolicy": (
         ("spec", "honoured", ""),
         ("spec.hedging", "honoured", _HEDGED),
-        ("spec.fallback.lastGood", "approximated", _FUNCTIONS),
         ("spec.deadline", "approximated", "starts with Mesh.deadline(); the header of a served request is not read"),
     ),
     "ServerPolicy": (("spec", "refused", _PLANNED),),

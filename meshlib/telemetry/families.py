@@ -51,6 +51,11 @@ _TABLE: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("meshlib_breaker_state", "gauge", "1 for the state in which the breaker of a ClientPolicy is"),
     ("meshlib_hedges_total", "counter", "Second attempts that a ClientPolicy had sent beside slow ones"),
     ("meshlib_hedges_won_total", "counter", "Those of them that gave the answer"),
+    (
+        "meshlib_last_good_responses_total",
+        "counter",
+        "Failures in whose place the last good response was given",
+    ),
     ("meshlib_authorization_dry_runs_total", "counter", "What authorization policies in dry run would have said"),
     ("meshlib_jwks_up", "gauge", "Whether the keys of an issuer could be read last"),
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
 from meshlib import __version__
+from meshlib._engine.callers import Caller
 from meshlib._engine.limits import retry_limit
 from meshlib._engine.published import Published
 from meshlib._snapshot.clusters import UNLIMITED
@@ -96,13 +97,20 @@ class OwnMetrics:
             if state.mirrored:
                 yield _figure("meshlib_mirrored_requests_total", state.mirrored, label)
         for host, caller in published.callers.items():
-            if caller.breaker is not None:
-                for name in _BREAKER_STATES:
-                    value = float(caller.breaker.state == name)
-                    yield _figure("meshlib_breaker_state", value, ("host", host), ("state", name))
-            if caller.hedges is not None:
-                yield _figure("meshlib_hedges_total", caller.hedges.sent, ("host", host))
-                yield _figure("meshlib_hedges_won_total", caller.hedges.won, ("host", host))
+            yield from _of_caller(host, caller)
+
+
+def _of_caller(host: str, caller: Caller) -> Iterator[Figure]:
+    """What a ClientPolicy does."""
+    label = ("host", host)
+    if caller.breaker is not None:
+        for name in _BREAKER_STATES:
+            yield _figure("meshlib_breaker_state", float(caller.breaker.state == name), label, ("state", name))
+    if caller.hedges is not None:
+        yield _figure("meshlib_hedges_total", caller.hedges.sent, label)
+        yield _figure("meshlib_hedges_won_total", caller.hedges.won, label)
+    if caller.good is not None:
+        yield _figure("meshlib_last_good_responses_total", caller.good.given, label)
 
 
 def _figure(metric: str, value: float, *labels: tuple[str, str]) -> Figure:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meshlib._drivers import agovern
 from meshlib._engine.commands import Copy, LocalReply, Send
+from meshlib._engine.good_responses import Taped
 from meshlib._explain import Explanation, explain
 from meshlib._http import Failure, Headers, Outcome, RequestHead, Response
 from meshlib._runtime import Runtime
@@ -71,6 +72,9 @@ class Service:
             call.body, call.headers = reply.body, Headers(reply.headers)
         else:
             answer: Answer = reply.handle
+            if isinstance(reply, Taped):
+                reply.tape.feed(answer.body)
+                reply.tape.keep()
             call.body, call.headers = answer.body, reply.headers
             if exchange.changes_response:
                 changed = Headers(reply.headers)

@@ -16,14 +16,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshlib import Mesh, Workload
-from meshlib._drivers import drive
+from meshlib._drivers import adrive, drive
+from meshlib._engine.good_responses import Taped
 from meshlib._http import FailureKind, Headers, RequestHead
 from meshlib.adapters.asgi import MeshMiddleware
 from meshlib.errors import ConfigError
 from meshlib.telemetry.counters import BOUNDS, Store
 from meshlib.telemetry.families import DESCRIPTIONS
 from meshlib.telemetry.metrics import Metrics
-from meshlib.testing import Answer, SyncScriptedTransport, VirtualClock
+from meshlib.testing import Answer, ScriptedTransport, SyncScriptedTransport, VirtualClock, run_virtual
 from tests.telemetry.calls import REVIEWS, URL, Message, call, serve
 
 WEB = Workload(namespace="shop", labels={"app": "web", "version": "v7"}, name="web-v7", service_account="web")
@@ -194,6 +195,37 @@ def test_what_the_mesh_does_besides_is_counted_under_our_own_names() -> None:
     assert metrics.value("meshlib_config_updates_total", result="rejected") == 1
     assert metrics.value("meshlib_config_info", version=mesh.snapshot.version) == 1
     assert metrics.value("meshlib_endpoints") == 1
+
+
+def test_what_a_client_policy_does_is_counted() -> None:
+    """Second attempts, those that won, and last good responses, by host."""
+    policy = """
+---
+apiVersion: meshlib.dev/v1alpha1
+kind: ClientPolicy
+metadata: {name: reviews, namespace: shop}
+spec:
+  hosts: [reviews]
+  hedging: {delay: 100ms, budget: {value: 100}}
+  fallback: {lastGood: {maxAge: 60s}}
+"""
+    mesh, metrics = load(REVIEWS + policy)
+    clock = mesh.runtime.clock
+    assert isinstance(clock, VirtualClock)
+    for script in ((Answer(delay=1.0), 200), (503,)):
+        headers = Headers(host=URL)
+        head = RequestHead("GET", "http", URL, "/", headers, port=80)
+        exchange = mesh.runtime.begin(head, headers, lambda: False)
+        reply = run_virtual(adrive(exchange.steps(), ScriptedTransport(*script)), clock)
+        if isinstance(reply, Taped):
+            reply.tape.keep()
+        exchange.finish()
+    (host,) = mesh.runtime.published.callers
+    assert metrics.value("meshlib_hedges_total", host=host) == 1
+    assert metrics.value("meshlib_hedges_won_total", host=host) == 1
+    assert metrics.value("meshlib_last_good_responses_total", host=host) == 1
+    assert metrics.value("istio_requests_total") == 2
+    assert metrics.value("meshlib_attempts_total") == 3
 
 
 def test_refusals_by_a_limit_are_counted() -> None:

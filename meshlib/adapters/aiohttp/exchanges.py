@@ -7,7 +7,7 @@ is enough (``connections.py``), else by the ``url`` of the request; Host, cookie
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
@@ -44,11 +44,12 @@ Aimed: TypeAlias = dict[tuple[URL, str, int, str | None], URL]
 class Shared:
     """What the requests of one session share."""
 
-    __slots__ = ("aimed", "keys", "lifetimes", "mirrors", "originator")
+    __slots__ = ("aimed", "identity", "keys", "lifetimes", "mirrors", "originator")
 
     def __init__(self, runtime: Runtime, keys: EndpointKeys) -> None:
         self.originator = originator(runtime)
         self.keys = keys
+        self.identity = object()
         self.aimed: Aimed = {}
         self.lifetimes = Lifetimes()
         self.mirrors = Mirrors()
@@ -80,6 +81,10 @@ class Governed(RequestHead):
         self.handshake: Handshake | None = None  # of the mesh, in place of the TLS settings of the session
         self.protocol: ResponseHandler | None = None
         request.attempt = self
+
+    def identity(self) -> Hashable:
+        """The session and the TLS settings of the request; aiohttp gives bodies without their encoding."""
+        return ("decoded", self._shared.identity, self.request.ssl) if self.scheme == "https" else "decoded"
 
     def can_replay(self) -> bool:
         """Bytes and seekable files can be sent again, a consumed stream or more than Envoy would keep cannot."""

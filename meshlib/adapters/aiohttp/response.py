@@ -111,7 +111,8 @@ def local_response(request: aiohttp.ClientRequest, reply: LocalReply, exchange: 
     made = request.response_class or aiohttp.ClientResponse
     response: Any = made(request.method, request.original_url, **known)
     headers = CIMultiDict(reply.headers)
-    content = aiohttp.StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+    # Of more than its limit it would ask the connection to wait, which there is none.
+    content = aiohttp.StreamReader(BaseProtocol(loop), max(2**16, len(reply.body)), loop=loop)
     if reply.body and request.method != "HEAD":
         content.feed_data(reply.body)
     content.feed_eof()

@@ -22,6 +22,7 @@ from meshlib.adapters.aiohttp.connections import Connections, EndpointKeys
 from meshlib.adapters.aiohttp.errors import refusal_error
 from meshlib.adapters.aiohttp.exchanges import Governed, Shared
 from meshlib.adapters.aiohttp.response import attach, local_response
+from meshlib.adapters.aiohttp.tapes import start_tape
 
 __all__ = ["govern_session", "governed_session"]
 
@@ -103,7 +104,7 @@ class _Governor(Shared):
         finally:  # no cycle through here is left to the collector
             request.attempt = None
             del governed.request, governed.exchange
-        if type(reply) is Response:
+        if type(reply) is Response or start_tape(reply):
             response: aiohttp.ClientResponse = reply.handle
             attach(response, exchange, governed)
             return response

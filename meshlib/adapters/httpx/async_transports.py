@@ -13,6 +13,7 @@ from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
 from meshlib._outbound.tls import CredentialError, HasRuntime
 from meshlib._timers import Timers
+from meshlib.adapters.httpx.bodies import start_tape
 from meshlib.adapters.httpx.exchanges import Beside, Head, failure
 from meshlib.adapters.httpx.network import PendingOverflowError
 from meshlib.adapters.httpx.packages import Package, default_package
@@ -51,7 +52,7 @@ class AsyncMeshTransport(AsyncBaseTransport):
         head = shared.begin(request)
         sender = _AsyncSender(shared, head, self._copies)
         reply = await agovern(head.exchange, sender, self._loop_timers())
-        if type(reply) is not Response:
+        if type(reply) is not Response and not start_tape(reply):
             return shared.local(reply, head.exchange)
         body = shared.package.async_body(shared.package, reply.handle.stream, head.attempt, head.exchange)
         response = shared.response(reply, head.exchange, body)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from meshlib._engine.commands import Reply
 from meshlib._engine.exchange import Exchange
+from meshlib._engine.good_responses import Tape, Taped
+from meshlib._http import Response
 from meshlib._outbound.attempt import Attempt
 
 if TYPE_CHECKING:
     from meshlib.adapters.httpx.packages import Package
 
-__all__ = ["AsyncBody", "Body", "Tracked"]
+__all__ = ["AsyncBody", "Body", "Tracked", "start_tape"]
 
 
 class Tracked:
@@ -32,6 +35,40 @@ class Tracked:
         self.is_begun = True
         iterator: AsyncIterator[bytes] = self._stream.__aiter__()
         return iterator
+
+
+class _TapedStream:
+    """A response's body, of which a tape is made as it is read."""
+
+    def __init__(self, stream: Any, tape: Tape) -> None:
+        self._stream = stream
+        self._tape = tape
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._stream:
+            self._tape.feed(part)
+            yield part
+        self._tape.keep()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._stream:
+            self._tape.feed(part)
+            yield part
+        self._tape.keep()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def start_tape(reply: Reply) -> TypeGuard[Response]:
+    """Take down the body of a response that may have to stand in for a later one; False where there is none."""
+    if not isinstance(reply, Taped):
+        return False
+    reply.handle.stream = _TapedStream(reply.handle.stream, reply.tape)
+    return True
 
 
 class Body:

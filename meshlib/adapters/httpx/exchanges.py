@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -25,10 +26,11 @@ _REPLAYED: Final = 2**20  # Envoy's buffer for bodies that may have to be sent a
 class Head(RequestHead):
     """One request of the application; ``attempt`` is the one on its way."""
 
-    __slots__ = ("_request", "attempt", "body", "exchange", "is_bytes", "package")
+    __slots__ = ("_request", "attempt", "body", "exchange", "is_bytes", "package", "transport")
     exchange: Exchange
     attempt: Attempt
     headers: Headers
+    transport: object  # whose TLS settings are the caller's
 
     def __init__(self, package: Package, request: Any) -> None:
         url = request.url
@@ -47,6 +49,10 @@ class Head(RequestHead):
         self.package = package
         self.body = Tracked(request.stream)
         self.is_bytes = isinstance(request.stream, package.api.ByteStream)
+
+    def identity(self) -> Hashable:
+        """The transport, which has one set of TLS settings."""
+        return "raw", self.transport if self.scheme == "https" else None
 
     def can_replay(self) -> bool:
         """Bytes can be sent again unless they are more than Envoy would keep; a stream as long as nothing was read."""

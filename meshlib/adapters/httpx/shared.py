@@ -40,6 +40,7 @@ class Shared:
         self.package = package
         self.wrapped: Any = wrapped
         self.raise_on_refusal = raise_on_refusal
+        self._identity = object()
         self.pools = Pools(package, is_async=is_async, **options)
         self._names: dict[tuple[str, int], str] = {}  # whose connections the wrapped transport may have to an address
 
@@ -52,6 +53,7 @@ class Shared:
                 f"mesh.{theirs}(), or wrap a transport of {theirs}"
             )
         head = Head(self.package, request)
+        head.transport = self._identity
         head.exchange = self.runtime.begin(head, head.headers, head.can_replay)
         return head
 

@@ -12,6 +12,7 @@ from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
 from meshlib._outbound.mirrors import ThreadMirrors
 from meshlib._outbound.tls import CredentialError, HasRuntime
+from meshlib.adapters.httpx.bodies import start_tape
 from meshlib.adapters.httpx.exchanges import Beside, Head, failure
 from meshlib.adapters.httpx.network import PendingOverflowError
 from meshlib.adapters.httpx.packages import Package, default_package
@@ -54,7 +55,7 @@ class MeshTransport(BaseTransport):
         head = shared.begin(request)
         sender = _Sender(shared, head, self._mirrors)
         reply = govern(head.exchange, sender)
-        if type(reply) is not Response:
+        if type(reply) is not Response and not start_tape(reply):
             return shared.local(reply, head.exchange)
         body = shared.package.body(shared.package, reply.handle.stream, head.attempt)
         response = shared.response(reply, head.exchange, body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +66,17 @@ class Governed(RequestHead):
         self._body = body
         self._pool_kwargs = pool_kwargs
         self._arguments = arguments
+
+    def identity(self) -> Hashable:
+        """The TLS settings: those of the manager, and of the request where it has some."""
+        if self.scheme != "https":
+            return "raw"
+        own = tuple(sorted(self._pool_kwargs.items(), key=_name)) if self._pool_kwargs else ()
+        try:
+            hash(own)
+        except TypeError:
+            return object()  # it is nobody else
+        return "raw", self._manager.identity, own
 
     def can_replay(self) -> bool:
         """Whether the body could be sent again."""
@@ -214,6 +225,10 @@ def _written(headers: HeadersView) -> Mapping[str, str]:
     """Header fields for urllib3: a dict if no name comes twice, which costs it half as much."""
     fields = dict(headers.items())
     return fields if len(fields) == len(headers) else urllib3.HTTPHeaderDict(headers.items())
+
+
+def _name(item: tuple[str, Any]) -> str:
+    return item[0]
 
 
 def _text(value: str | bytes) -> str:

@@ -23,6 +23,7 @@ from meshlib.adapters.urllib3.bodies import Body
 from meshlib.adapters.urllib3.connections import MeshHTTPConnectionPool, MeshHTTPSConnectionPool
 from meshlib.adapters.urllib3.errors import KINDS
 from meshlib.adapters.urllib3.exchanges import Governed, attach, local_response
+from meshlib.adapters.urllib3.tapes import start_tape
 
 __all__ = ["MeshPoolManager"]
 
@@ -60,6 +61,7 @@ class MeshPoolManager(urllib3.PoolManager):
         self.raise_on_refusal = raise_on_refusal
         self.refusals = refusals
         self.mirrors = ThreadMirrors()
+        self.identity = object()
         if hasattr(os, "register_at_fork"):
             forked.watch(self)
 
@@ -167,7 +169,7 @@ class MeshHost:
         )
         exchange = governed.exchange = manager.runtime.begin(governed, governed.headers, governed.can_replay)  # type: ignore[arg-type]
         reply = govern(exchange, governed)
-        if type(reply) is Response:
+        if type(reply) is Response or start_tape(reply):
             response: urllib3.HTTPResponse = reply.handle
             attach(response, exchange, governed.attempt)
             response.url = url

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from meshlib import Mesh
+from meshlib._clock import Clock
 from meshlib.security import DevelopmentCA
 from tests.adapters.contract.clients import CLIENTS
 from tests.adapters.contract.servers import Loop, Upstream, tls_for
@@ -101,8 +102,8 @@ class Kit:
             self.upstream()
         return self.load(self.resources(*ports, **arguments))
 
-    def load(self, resources: list[dict[str, Any]]) -> Mesh:
-        self.loaded = Mesh.load(resources, certificates=self.authority.client.chain.parent)
+    def load(self, resources: list[dict[str, Any]], clock: Clock | None = None) -> Mesh:
+        self.loaded = Mesh.load(resources, certificates=self.authority.client.chain.parent, clock=clock)
         return self.loaded
 
     def client(self, mesh: Mesh | None = None, **arguments: Any) -> Any:

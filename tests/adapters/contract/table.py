@@ -22,6 +22,7 @@ SECTIONS: Final = (
     ("test_connections.py", "Responses and connections"),
     ("test_tls.py", "TLS"),
     ("test_hedging.py", "A second attempt (ClientPolicy)"),
+    ("test_last_good.py", "The last good response (ClientPolicy)"),
 )
 DIFFERENCES: Final = {
     ("test_cookies_belong_to_the_host_called", "urllib3"): "keeps no cookies",

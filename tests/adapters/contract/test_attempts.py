@@ -140,6 +140,12 @@ def test_a_direct_response(kit: Kit) -> None:
     assert client.request("HEAD", URL).body == b""
 
 
+def test_a_long_direct_response(kit: Kit) -> None:
+    """Longer than what a client would buffer of a connection."""
+    kit.mesh(http=[{"directResponse": {"status": 200, "body": {"string": "x" * 500_000}}}])
+    assert kit.client().get(URL).text == "x" * 500_000
+
+
 def test_the_routes_timeout_is_a_504(kit: Kit) -> None:
     """In time, with the flag UT."""
     kit.upstream({"delay": 60})
