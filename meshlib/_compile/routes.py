@@ -31,6 +31,7 @@ from meshlib._snapshot.routes import (
     Dropped,
     Forward,
     HeaderOps,
+    HeaderValue,
     Redirect,
     RetryPolicy,
     Rewrite,
@@ -193,6 +194,8 @@ def compile_destinations(
         target = resolve_target(item.destination, rule.namespace, context)
         own = compile_headers(item.headers)
         request, response = levels(own, headers, several=several)
+        if several and authority and own.authority:
+            request = (*request, told_host(own.authority))
         found.append(
             WeightedDestination(
                 cluster=target.cluster,
@@ -204,7 +207,7 @@ def compile_destinations(
                 response_levels=response,
                 host_rewrite=authority or own.authority or None,
                 # Envoy 1.39: not where one of several destinations has a Host header of its own.
-                tells_host=bool(authority or (own.authority and not several)),
+                tells_host=bool(authority and not own.authority if several else authority or own.authority),
             )
         )
         if context.rules:
@@ -214,6 +217,11 @@ def compile_destinations(
     if not found:
         raise UnusableRuleError("it has no destination with a weight above 0")
     return found, hashed
+
+
+def told_host(host: str) -> HeaderOps:
+    """What tells the host that one of several destinations has put in, which a rewrite of the route finds there."""
+    return HeaderOps(set=(("x-envoy-original-host", HeaderValue((host,))),))
 
 
 def levels(

@@ -73,6 +73,11 @@ OBSERVED = [
         {"host": "h.example.com", "upstream_headers_absent": ["x-envoy-original-host"]},
     ),
     observed(
+        "but the host of one of several is what a rewrite finds",
+        rule(f"rewrite: {{authority: rw.example.com}}, route: [{TWO}, {TWO}]"),
+        {"host": "rw.example.com", "upstream_headers": [["x-envoy-original-host", "h.example.com"]]},
+    ),
+    observed(
         "a preflight is told what responses expose, and echoed what it did not ask for",
         rule(f"{CORS}, exposeHeaders: [x-e, x-f]}}, {TO_A}"),
         {"status": 200, "upstream_calls": 0, "headers": ECHOED, "route": ""},
