@@ -37,7 +37,10 @@ class RequestHead:
     the address of the client there; empty: this process.
     """
 
-    __slots__ = ("_cut", "authority", "claims", "headers", "host", "method", "path", "port", "scheme", "source")
+    # Most requests leave these as they are.
+    claims: dict[str, Any] | None = None
+    source: str = ""
+    _cut: int = -2  # where the path ends; not looked for yet
 
     def __init__(
         self,
@@ -57,9 +60,6 @@ class RequestHead:
         self.headers = headers
         self.port = port
         self.host = authority if host is None else host
-        self.claims: dict[str, Any] | None = None
-        self.source = ""
-        self._cut = -2
 
     @property
     def path_only(self) -> str:

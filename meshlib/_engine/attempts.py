@@ -19,7 +19,7 @@ from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.picks import named_endpoint, pick_locked
 from meshlib._engine.published import Published
-from meshlib._engine.recording import Recorder, Trace
+from meshlib._engine.recording import Listener, Trace
 from meshlib._engine.reports import attempt_finished
 from meshlib._engine.request_hash import RequestHash
 from meshlib._engine.request_headers import set_attempt_headers
@@ -44,7 +44,6 @@ class Attempts:
     """What an exchange knows of its route and destination, and the attempts it makes there."""
 
     deadline: float | None  # the caller's; set where ClientPolicies exist
-    failure: str  # what the transport said of the last attempt; set where a recorder is
 
     # What most exchanges leave as it is stands on the class: an exchange is made for every request.
     caller: Caller | None = None
@@ -55,9 +54,10 @@ class Attempts:
     endpoint: EndpointState | None = None
     attempts: int = 0
     details: str = "via_upstream"
+    failure: str = ""  # what the transport said of the last attempt
     action: Forward = _NOTHING
     attempt_started: float = 0.0
-    recorder: Recorder | None = None
+    recorder: Listener | None = None
     trace: Trace | None = None
     _destination: WeightedDestination = _NOWHERE
     _path: str | None = None

@@ -22,12 +22,11 @@ from meshlib._engine.mutations import apply_levels, rewrite_path
 from meshlib._engine.path_normalization import BadPathError, normalize_path
 from meshlib._engine.plans import Plan, Target
 from meshlib._engine.racing import Racing
-from meshlib._engine.recording import Recorder
+from meshlib._engine.recording import Listener
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set_exchange_headers
 from meshlib._http import Headers, HeadersView, Outcome, RequestHead, Response
-from meshlib._snapshot.peers import NO_PEER_HEADERS, PEER_ID, PEER_METADATA
 from meshlib._snapshot.routes import Action, Forward
 from meshlib._snapshot.security import Normalization
 from meshlib.events import ExchangeFinished
@@ -44,11 +43,8 @@ class Exchange(Racing):
 
     ``route``, ``live`` (the cluster), ``endpoint``, ``attempts``, ``flags`` and
     ``details`` tell afterwards what happened; ``response_levels`` are the header
-    operations that the reply still has to get, ``answered_by`` what the workload that
-    answered says of itself (Istio's metadata exchange; empty: nothing).
+    operations that the reply still has to get.
     """
-
-    answered_by = ""
 
     # Set where a recorder is: the response's head, when it came, the bytes of its body (-1: not known).
     status: int
@@ -136,7 +132,7 @@ class Exchange(Racing):
             return None
         if not plan.is_plain:
             reply = self._mutate()
-        if reply is None:
+        if reply is None and not (plan.is_plain and self._take(self._target)):
             reply = self._start_attempt(self.started)
         if reply is not None:
             return self._replied(reply)
@@ -162,7 +158,11 @@ class Exchange(Racing):
             and not self.published.observers.watches_calls
         ):
             if self.recorder is not None:
-                self._note(outcome)
+                self.status, self.response_headers, self.responded = (
+                    outcome.status,
+                    outcome.headers,
+                    self.published.now(),
+                )
             return outcome
         reply = self._end_attempt(outcome)
         return None if reply is None else self._replied(reply)
@@ -184,8 +184,6 @@ class Exchange(Racing):
             self.details = reply.details
             if self.changes_response:
                 reply.mutate(self.mutate_response)
-        elif self.response_levels and self.response_levels[-1] is NO_PEER_HEADERS:
-            self._learn_peer(reply.headers)
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, reply.status))
         if self.recorder is not None:
@@ -194,13 +192,6 @@ class Exchange(Racing):
                 self.received = len(reply.body)
                 self._record(self.recorder)
         return reply
-
-    def _learn_peer(self, headers: HeadersView | tuple[tuple[str, str], ...]) -> None:
-        """Who answered may have said who it is: the application is not to see that, and the metrics are."""
-        if isinstance(headers, tuple) or not (PEER_METADATA in headers or PEER_ID in headers):
-            self.response_levels = self.response_levels[:-1]  # nothing to take out
-        else:
-            self.answered_by = headers.get(PEER_METADATA, "")
 
     def _note(self, reply: Reply) -> None:
         """What the recorder may want to know when the body is over."""
@@ -262,7 +253,7 @@ class Exchange(Racing):
             self.recorder, self.received = None, received
             recorder.end(self)
 
-    def _record(self, recorder: Recorder) -> None:
+    def _record(self, recorder: Listener) -> None:
         """All is over; told once."""
         self.recorder = None
         recorder.end(self)
@@ -341,6 +332,27 @@ class Exchange(Racing):
             self.response_levels = destination.response_levels
         return None
 
+    def _take(self, target: Target) -> bool:
+        """Take an endpoint and count the request in, where no more than that is to be done; else nothing changes."""
+        live, now, timeout = target.live, self.started, self.action.timeout
+        if live is None:
+            return False
+        state = live.state
+        with state.lock:
+            if state.active >= live.max_requests or (state.next_sweep is not None and now >= state.next_sweep):
+                return False
+            host = live.balancer.pick()
+            if host is None:
+                return False
+            state.active += 1
+            host.active += 1
+            self._is_counted = True
+            self.endpoint = host
+        self.attempt_started = now
+        if timeout is not None:
+            self._deadline = now + timeout
+        return True
+
     def _answer(self, action: Action) -> LocalReply:
         """The reply of a route that does not forward."""
         assert not isinstance(action, Forward)
@@ -352,10 +364,6 @@ class Exchange(Racing):
         action, destination, request, headers = self.action, self._destination, self.request, self.headers
         if self.live is None:
             return self.refuse(503, "", "cluster_not_found", "NC")
-        target = self._target
-        if target.peer_headers:  # before the route's own operations, as Envoy's filter is
-            headers.update(target.peer_headers)
-            self.response_levels = target.response_levels
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
         if self.live.table is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from meshlib._snapshot.snapshot import Snapshot
     from meshlib._snapshot.telemetry import Telemetry
 
-__all__ = ["Recorder", "Served", "Trace", "View"]
+__all__ = ["Listener", "Recorder", "Served", "Trace", "View"]
 
 View: TypeAlias = "Callable[[], Iterable[tuple[str, tuple[tuple[str, str], ...], float]]]"
 """A part of the mesh that has figures to show: names of metrics, their labels and values, as they are now."""
@@ -32,6 +32,15 @@ class Trace(Protocol):
 
     def end_call(self, exchange: Exchange, facts: Any, telemetry: Telemetry) -> None:
         """The exchange is over; ``facts`` are the recorder's, of an exchange that needs them."""
+        ...
+
+
+class Listener(Protocol):
+    """Wants to know of the end of an exchange."""
+
+    @property
+    def end(self) -> Callable[[Exchange], None]:
+        """It is over: its body was read or dropped, or its caller went away (``status`` 0)."""
         ...
 
 
@@ -66,8 +75,7 @@ class Recorder(Protocol):
 class Served:
     """One request to the workload and what became of it.
 
-    ``peer`` is the SPIFFE id of a verified peer, ``claimed`` what it says of itself without proof
-    (Istio's metadata exchange), ``source`` its address; ``sent`` the bytes
+    ``peer`` is the SPIFFE id of a verified peer, ``source`` its address; ``sent`` the bytes
     of the response's body (-1: not known); ``status`` 0: the client saw no response.
     ``started`` and ``ended`` are of the monotonic clock, ``time`` is the Unix time of its
     end. ``leave`` ends what a tracer entered around the application. ``is_bare``: the head says
@@ -75,7 +83,7 @@ class Served:
     """
 
     __slots__ = (
-        "claimed", "decision", "destination", "details", "ended", "head", "is_bare", "leave", "peer", "request_id",
+        "decision", "destination", "details", "ended", "head", "is_bare", "leave", "peer", "request_id",
         "request_principal", "response_headers", "sent", "snapshot", "source", "span", "started", "status", "time",
     )  # fmt: skip
 
@@ -85,7 +93,6 @@ class Served:
         self.started = started
         self.ended = started
         self.peer = ""
-        self.claimed = ""
         self.source = ""
         self.destination = ""
         self.request_id = ""

@@ -12,8 +12,6 @@ __all__ = ["AgainHead"]
 class AgainHead(RequestHead):
     """A head like ``other``, with its own query, and headers that are read when they are asked for."""
 
-    __slots__ = ("_fields", "_made")
-
     def __init__(self, other: RequestHead, fields: Mapping[bytes, bytes], query: bytes) -> None:
         self.method = other.method
         self.scheme = other.scheme
@@ -21,9 +19,6 @@ class AgainHead(RequestHead):
         self.path = f"{other.path_only}?{_text(query)}" if query else other.path_only
         self.port = other.port
         self.host = other.host
-        self.claims = None
-        self.source = ""
-        self._cut = -2
         self._fields = fields
         self._made: Headers | None = None
 

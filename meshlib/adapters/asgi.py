@@ -124,8 +124,7 @@ class MeshMiddleware:
             has_id = fields.get(REQUEST_ID)
             if grant.given or not has_id or not shape.names.isdisjoint(grant.dropped):
                 changed["headers"] = _again(fields, grant, None if has_id else inbound.request_id)
-            started = passage.watch_start(send)
-            await self.app(changed, receive, _adding(started, passage.told) if passage.told else started)
+            await self.app(changed, receive, passage.watch_start(send))
         finally:
             passage.end()
 

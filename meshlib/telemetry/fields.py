@@ -9,7 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 from meshlib._http import Headers, HeadersView
 
-__all__ = ["NO_FIELDS", "Fields", "as_headers", "body_length", "head_size"]
+__all__ = ["NO_FIELDS", "Fields", "as_headers", "body_length", "head_size", "length_of"]
 
 Fields: TypeAlias = HeadersView | Iterable[tuple[str, str]] | Iterable[tuple[str | bytes, str | bytes]]
 """Header fields as client and server libraries have them."""
@@ -37,13 +37,17 @@ def _text(value: str | bytes) -> str:
 def body_length(headers: Any, otherwise: int) -> int:
     """What Content-Length says of the body; ``otherwise`` without one, or with nonsense."""
     text = headers.get(_CONTENT_LENGTH)
-    if text is None:
-        return otherwise
+    length = None if text is None else length_of(text)
+    return otherwise if length is None else length
+
+
+def length_of(text: str) -> int | None:
+    """The number that is the value of a Content-Length; None for nonsense."""
     known = _lengths.get(text)
     if known is not None:
         return known
     if len(text) > _DIGITS or not (text.isascii() and text.isdigit()):
-        return otherwise
+        return None
     if len(_lengths) >= _REMEMBERED:
         _lengths.clear()
     length = _lengths[text] = int(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from meshlib._clock import Clock
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Published
-from meshlib._engine.recording import Served, View
+from meshlib._engine.recording import Listener, Served, View
 from meshlib._http import RequestHead
 from meshlib._random import Chance
 from meshlib._snapshot.snapshot import Snapshot
@@ -45,6 +45,15 @@ class Observed(Protocol):
         ...
 
 
+class _Counter:
+    """Takes part in an exchange of which nothing is wanted but its count: ``end`` is that of the metrics."""
+
+    __slots__ = ("end",)
+
+    def __init__(self, end: Callable[[Exchange], None]) -> None:
+        self.end = end
+
+
 class Telemetry:
     """The recorder of a mesh."""
 
@@ -56,6 +65,8 @@ class Telemetry:
         self._access_logs = AccessLogs()
         self._tracer: Tracer | None = None  # of the provider that was given, else of the global one
         self._find_global: Callable[[], TracerProvider | None] | None = None
+        self._counter: Listener | None = None
+        self._only_counted: Published | None = None  # of whose exchanges nobody wants more than to count them
 
     def switch_on_metrics(self, *, max_series: int, max_hosts: int) -> Metrics:
         """Count from now on; the same metrics however often it is called."""
@@ -73,13 +84,14 @@ class Telemetry:
                 max_series=max_series,
                 max_hosts=max_hosts,
             )
+            self._counter = _Counter(self.metrics.istio.exchanged)
             runtime.observe(self.metrics.own, *COUNTED_EVENTS)
             runtime.observe(self.metrics.tcp, *CONNECTION_EVENTS)
         return self.metrics
 
     def trace_with(self, provider: TracerProvider | None) -> None:
         """Who records spans from now on; None: the global provider, as soon as there is one."""
-        self._tracer = None
+        self._tracer = self._only_counted = None
         if provider is not None:
             from meshlib.telemetry.tracing import Tracer
 
@@ -96,7 +108,11 @@ class Telemetry:
 
     def begin(self, exchange: Exchange) -> None:
         """An exchange starts."""
-        telemetry = exchange.published.snapshot.telemetry
+        published = exchange.published
+        if published is self._only_counted and _SDK not in sys.modules:
+            exchange.recorder = self._counter
+            return
+        telemetry = published.snapshot.telemetry
         tracing = telemetry.client_tracing
         if tracing.enabled:
             tracer = self._tracer
@@ -104,7 +120,8 @@ class Telemetry:
                 tracer.begin(exchange, tracing)
         if self.metrics is not None or telemetry.client_logs or exchange.trace is not None:
             exchange.recorder = self
-            exchange.failure = ""
+        is_counted = self.metrics is not None and self._tracer is None and not telemetry.client_logs
+        self._only_counted = published if is_counted else None
 
     def end(self, exchange: Exchange) -> None:
         """It is over."""

@@ -6,6 +6,7 @@ from collections import Counter as Numbers
 from typing import TYPE_CHECKING, NamedTuple
 
 from meshlib.telemetry.counters import Counter, Histogram
+from meshlib.telemetry.fields import length_of
 
 if TYPE_CHECKING:
     from meshlib.telemetry.meter import Attributes, Instruments
@@ -52,8 +53,8 @@ class CallTally:
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
         self.seconds: list[float] = []
-        self.lengths: list[int] = []
-        """Bytes of the responses' bodies; put down after the seconds, so that there are as many of these at least."""
+        self.lengths: list[int | str] = []
+        """What Content-Length says of the responses' bodies, or their bytes; put down after the seconds."""
 
     def count(self) -> None:
         """Under the lock of the shard; more may be put down meanwhile."""
@@ -73,4 +74,5 @@ class CallTally:
             targets.request_bytes.add(targets.request_head, count)
         if targets.response_bytes is not None:
             for length, times in Numbers(done).items():
-                targets.response_bytes.add(max(length, 0) + targets.response_head, times)
+                size = length if isinstance(length, int) else length_of(length) or 0
+                targets.response_bytes.add(max(size, 0) + targets.response_head, times)

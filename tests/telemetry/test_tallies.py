@@ -36,7 +36,7 @@ def test_a_tally_counts_what_counting_at_once_does(calls: list[tuple[float, int]
         at_once.attempts.value += 1
         at_once.count_one(seconds * 1000.0, 0, length, None)
         tally.seconds.append(seconds)
-        tally.lengths.append(length)
+        tally.lengths.append(length if length % 2 else str(length))
         if number == more:
             tally.count()
     tally.count()
@@ -64,7 +64,7 @@ def test_readings_while_others_count_never_go_back() -> None:
         begin.wait()
         for number in range(calls):
             tally.seconds.append(0.001)
-            tally.lengths.append(number % 7)
+            tally.lengths.append(str(number % 7))
             if len(tally.lengths) >= 50:
                 with shard.lock:
                     tally.count()

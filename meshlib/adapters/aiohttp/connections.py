@@ -36,9 +36,13 @@ class Attempt(Protocol):
     """What is asked of a request when it needs a connection."""
 
     exchange: Exchange
-    pool: ConnectionPool
     key: ConnectionKey | None
     url: URL
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """The caps and timeouts of connections to where it goes."""
+        ...
 
     def aim(self, host: str, port: int, path: str | None) -> None:
         """Set the URL of the request to an endpoint, for the one who makes a connection."""
@@ -94,9 +98,9 @@ class Connections:
         self._close = connector.close
         self._factory = connector._factory
         self._living: set[asyncio.WriteTransport] = set()
-        vars(connector).update(
-            connect=self.connect, _create_connection=self.create, close=self.close, _factory=self._make
-        )
+        own: Any = connector
+        own.connect, own._create_connection, own.close = self.connect, self.create, self.close
+        own._factory = self._make
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Connection:  # noqa: ASYNC109 - aiohttp's signature
         """A connection for a request, open already or new."""

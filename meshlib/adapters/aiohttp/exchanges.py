@@ -63,28 +63,36 @@ class Shared:
 class Governed(RequestHead):
     """One request: its head for the engine, its attempts through aiohttp for the driver."""
 
-    __slots__ = ("_handler", "_shared", "_ssl", "exchange", "handshake", "key", "pool", "protocol", "request", "url")
     exchange: Exchange
-    pool: ConnectionPool
     key: ConnectionKey | None
+    current: Send
+    handshake: Handshake | None = None  # of the mesh, in place of the TLS settings of the session
+    protocol: ResponseHandler | None = None
+    _ssl: Any = None
 
-    def __init__(self, request: Any, handler: ClientHandlerType, shared: Shared) -> None:
+    # Sets what RequestHead does by itself: the call of its own is not free, and every request is one of these.
+    def __init__(self, request: Any, handler: ClientHandlerType, shared: Shared) -> None:  # pyright: ignore[reportMissingSuperCall]
         url = self.url = request.url
-        headers = request.headers
-        host, port = url.raw_host, url.port or 0
-        super().__init__(
-            request.method, url.scheme, headers.get(_HOST, ""), url.raw_path_qs, headers, port=port, host=host
-        )
+        headers = self.headers = request.headers
+        self.method = request.method
+        self.scheme = url.scheme
+        self.authority = headers.get(_HOST, "")
+        self.path = url.raw_path_qs
+        self.port = url.port or 0
+        self.host = url.raw_host
         self.request = request
         self._handler = handler
         self._shared = shared
-        self.handshake: Handshake | None = None  # of the mesh, in place of the TLS settings of the session
-        self.protocol: ResponseHandler | None = None
         request.attempt = self
 
     def identity(self) -> Hashable:
         """The session and the TLS settings of the request; aiohttp gives bodies without their encoding."""
         return ("decoded", self._shared.identity, self.request.ssl) if self.scheme == "https" else "decoded"
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """The caps and timeouts of connections to where the attempt goes."""
+        return self.current.cluster.policy.connection_pool
 
     def can_replay(self) -> bool:
         """Bytes and seekable files can be sent again, a consumed stream or more than Envoy would keep cannot."""
@@ -94,7 +102,7 @@ class Governed(RequestHead):
     async def send(self, send: Send) -> Outcome:
         """One attempt."""
         request = self.request
-        self.pool = send.cluster.policy.connection_pool
+        self.current = send
         key, keys = None, self._shared.keys
         if request.proxy is None and self.scheme == "http":
             key = keys.known[send] if send in keys.known else keys.find(send)
@@ -158,7 +166,7 @@ class Governed(RequestHead):
 
     def adopt(self, winner: Beside) -> None:
         """Go on with the attempt that another has sent."""
-        self.key, self.pool, self.protocol = winner.key, winner.pool, winner.protocol
+        self.key, self.current, self.protocol = winner.key, winner.current, winner.protocol
 
     def _send_on(self, connection: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Send the attempt on a connection that has an end of its own."""

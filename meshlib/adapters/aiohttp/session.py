@@ -76,7 +76,8 @@ def govern_session(
             vars(session).pop(name, None)  # no cycle is left to the collector
         await asyncio.sleep(0)  # in this turn the loop lets go of the sockets
 
-    vars(session).update(_request=request, close=close, mesh_governor=governor)
+    for name, value in (("_request", request), ("close", close), ("mesh_governor", governor)):
+        object.__setattr__(session, name, value)  # aiohttp warns of attributes of others
     return session
 
 
