@@ -18,6 +18,7 @@ from meshlib._compile.inbound_ports import inbound_ports, ingress_listeners
 from meshlib._compile.index import Index
 from meshlib._compile.mesh import mesh_settings
 from meshlib._compile.mtls import PeerModes
+from meshlib._compile.peer_metadata import peer_headers
 from meshlib._compile.registry import Registry
 from meshlib._compile.security import compile_security
 from meshlib._compile.tables import SidecarTables, as_written
@@ -77,6 +78,7 @@ class Config:
                 telemetry=telemetry,
                 listeners=gateway_listeners(gateway.servers, self.index, workload.namespace, collected),
                 dns_refresh_rate=self.mesh.dns_refresh_rate,
+                peer_headers=peer_headers(workload),
                 version=version,
             )
         unlisted = unlisted_host(view, context)
@@ -102,6 +104,7 @@ class Config:
             listeners=ingress_listeners(sidecar, self.index, workload, collected),
             dns_refresh_rate=self.mesh.dns_refresh_rate,
             address=workload.address,
+            peer_headers=peer_headers(workload),
             version=version,
         )
 

@@ -27,6 +27,7 @@ from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set_exchange_headers
 from meshlib._http import Headers, HeadersView, Outcome, RequestHead, Response
+from meshlib._snapshot.peers import NO_PEER_HEADERS, PEER_ID, PEER_METADATA
 from meshlib._snapshot.routes import Action, Forward
 from meshlib._snapshot.security import Normalization
 from meshlib.events import ExchangeFinished
@@ -43,8 +44,11 @@ class Exchange(Racing):
 
     ``route``, ``live`` (the cluster), ``endpoint``, ``attempts``, ``flags`` and
     ``details`` tell afterwards what happened; ``response_levels`` are the header
-    operations that the reply still has to get.
+    operations that the reply still has to get, ``answered_by`` what the workload that
+    answered says of itself (Istio's metadata exchange; empty: nothing).
     """
+
+    answered_by = ""
 
     # Set where a recorder is: the response's head, when it came, the bytes of its body (-1: not known).
     status: int
@@ -184,6 +188,8 @@ class Exchange(Racing):
             self.details = reply.details
             if self.changes_response:
                 reply.mutate(self.mutate_response)
+        elif self.response_levels and self.response_levels[-1] is NO_PEER_HEADERS:
+            self._learn_peer(reply.headers)
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, reply.status))
         if self.recorder is not None:
@@ -192,6 +198,13 @@ class Exchange(Racing):
                 self.received = len(reply.body)
                 self._record(self.recorder)
         return reply
+
+    def _learn_peer(self, headers: HeadersView | tuple[tuple[str, str], ...]) -> None:
+        """Who answered may have said who it is: the application is not to see that, and the metrics are."""
+        if isinstance(headers, tuple) or not (PEER_METADATA in headers or PEER_ID in headers):
+            self.response_levels = self.response_levels[:-1]  # nothing to take out
+        else:
+            self.answered_by = headers.get(PEER_METADATA, "")
 
     def _note(self, reply: Reply) -> None:
         """What the recorder may want to know when the body is over."""
@@ -364,6 +377,10 @@ class Exchange(Racing):
         action, destination, request, headers = self.action, self._destination, self.request, self.headers
         if self.live is None:
             return self.refuse(503, "", "cluster_not_found", "NC")
+        target = self._target
+        if target.peer_headers:  # before the route's own operations, as Envoy's filter is
+            headers.update(target.peer_headers)
+            self.response_levels = target.response_levels
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
         if self.live.table is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from meshlib._engine.commands import Send
 from meshlib._engine.request_headers import milliseconds
 from meshlib._snapshot.clusters import Discovery
+from meshlib._snapshot.peers import NO_PEER_HEADERS
 from meshlib._snapshot.routes import Forward, Route, VirtualHost, WeightedDestination
 
 if TYPE_CHECKING:
@@ -21,13 +22,26 @@ __all__ = ["HostPlans", "Plan", "Target"]
 
 
 class Target:
-    """A destination with its live cluster (None: there is none), and the commands of first attempts there."""
+    """A destination with its live cluster (None: there is none), and the commands of first attempts there.
 
-    __slots__ = ("_authority", "_timeout", "destination", "live", "sends")
+    ``peer_headers`` are what it is told of this workload; none outside the mesh, whatever
+    Istio's ``metadataExchangeHeaders`` says. Who is told may answer likewise, which the
+    last of ``response_levels`` keeps from the application.
+    """
 
-    def __init__(self, destination: WeightedDestination, live: LiveCluster | None, timeout: float | None) -> None:
+    __slots__ = ("_authority", "_timeout", "destination", "live", "peer_headers", "response_levels", "sends")
+
+    def __init__(
+        self,
+        destination: WeightedDestination,
+        live: LiveCluster | None,
+        timeout: float | None,
+        peer_headers: Mapping[str, str],
+    ) -> None:
         self.destination = destination
         self.live = live
+        self.peer_headers = peer_headers if live is not None and not live.cluster.external else {}
+        self.response_levels = (*destination.response_levels, NO_PEER_HEADERS)
         self.sends: dict[EndpointState | None, Send] = {}
         self._authority = destination.host_rewrite
         self._timeout = timeout
@@ -47,7 +61,7 @@ class Target:
 
 def _is_plain(target: Target) -> bool:
     one, live = target.destination, target.live
-    changes = one.request_levels or one.host_rewrite is not None or one.tells_host
+    changes = one.request_levels or one.host_rewrite is not None or one.tells_host or target.peer_headers
     return not changes and live is not None and not live.is_hashing
 
 
@@ -58,13 +72,13 @@ def _is_special(target: Target) -> bool:
 
 
 def _is_easy(target: Target, action: Forward) -> bool:
-    """Whether a success there says nothing to the retry policy and to the outlier detection."""
+    """Whether a success there says nothing to the retry policy, to the outlier detection and of who it is from."""
     retry, live = action.retry, target.live
     if retry is not None and (
         "envoy-ratelimited" in retry.conditions or any(code < 400 for code in retry.status_codes)
     ):
         return False
-    return live is not None and not live.judges_success
+    return live is not None and not live.judges_success and not target.peer_headers
 
 
 class Plan:
@@ -83,7 +97,7 @@ class Plan:
         "timeout_text", "total",
     )  # fmt: skip
 
-    def __init__(self, route: Route, clusters: Mapping[str, LiveCluster]) -> None:
+    def __init__(self, route: Route, clusters: Mapping[str, LiveCluster], peer_headers: Mapping[str, str]) -> None:
         self.route = route
         self.forward = action = route.action if isinstance(route.action, Forward) else None
         self.is_direct = self.is_plain = self.is_easy = self.is_cut_by_route = False
@@ -97,7 +111,12 @@ class Plan:
         self.is_cut_by_route = action.timeout is not None and (per_try is None or per_try >= action.timeout)
         timeout = action.timeout if self.is_cut_by_route else per_try
         self.timeout_text = None if timeout is None else milliseconds(timeout)
-        self.targets = tuple(Target(one, clusters.get(one.cluster), timeout) for one in action.destinations)
+        copies = (clusters.get(mirror.cluster) for mirror in action.mirrors)
+        if any(live is not None and live.cluster.external for live in copies):
+            peer_headers = {}  # a copy has the headers of the request
+        self.targets = tuple(
+            Target(one, clusters.get(one.cluster), timeout, peer_headers) for one in action.destinations
+        )
         self.only = self.targets[0] if len(self.targets) == 1 else None
         self.sums, self.total = action.sums, action.sums[-1]
         self.is_direct = (
@@ -116,16 +135,23 @@ class Plan:
 class HostPlans:
     """The routes of a virtual host under one publish, with the policy of its callers."""
 
-    __slots__ = ("_clusters", "_indexed", "_rows", "caller", "host")
+    __slots__ = ("_clusters", "_indexed", "_peer_headers", "_rows", "caller", "host")
 
-    def __init__(self, host: VirtualHost, clusters: Mapping[str, LiveCluster], caller: Caller | None) -> None:
+    def __init__(
+        self,
+        host: VirtualHost,
+        clusters: Mapping[str, LiveCluster],
+        caller: Caller | None,
+        peer_headers: Mapping[str, str],
+    ) -> None:
         self.host = host
         self.caller = caller
         self._clusters = clusters
+        self._peer_headers = peer_headers
         self._indexed: dict[int, Plan] = {}  # by the identity of the route, which the plan keeps alive
         self._rows: tuple[tuple[RouteMatch | None, Plan], ...] = ()
         if host.index is None:
-            self._rows = tuple((_condition(one.match), Plan(one, clusters)) for one in host.routes)
+            self._rows = tuple((_condition(one.match), Plan(one, clusters, peer_headers)) for one in host.routes)
 
     def find(self, request: RequestHead) -> Plan | None:
         """The plan of the first route that matches."""
@@ -137,7 +163,7 @@ class HostPlans:
             return None
         found = self._indexed.get(id(route))
         if found is None:
-            found = self._indexed[id(route)] = Plan(route, self._clusters)
+            found = self._indexed[id(route)] = Plan(route, self._clusters, self._peer_headers)
         return found
 
     def __repr__(self) -> str:

@@ -105,7 +105,8 @@ class Published:
             self._known.clear()
         found = None
         if host is not None:
-            found = self._known.get(id(host)) or HostPlans(host, self.clusters, self.callers.get(host.name))
+            caller, told = self.callers.get(host.name), self.snapshot.peer_headers
+            found = self._known.get(id(host)) or HostPlans(host, self.clusters, caller, told)
             self._known[id(host)] = found
         hosts[key] = found
         return found

@@ -75,7 +75,8 @@ class Recorder(Protocol):
 class Served:
     """One request to the workload and what became of it.
 
-    ``peer`` is the SPIFFE id of a verified peer, ``source`` its address; ``sent`` the bytes
+    ``peer`` is the SPIFFE id of a verified peer, ``claimed`` what it says of itself without proof
+    (Istio's metadata exchange), ``source`` its address; ``sent`` the bytes
     of the response's body (-1: not known); ``status`` 0: the client saw no response.
     ``started`` and ``ended`` are of the monotonic clock, ``time`` is the Unix time of its
     end. ``leave`` ends what a tracer entered around the application. ``is_bare``: the head says
@@ -83,7 +84,7 @@ class Served:
     """
 
     __slots__ = (
-        "decision", "destination", "details", "ended", "head", "is_bare", "leave", "peer", "request_id",
+        "claimed", "decision", "destination", "details", "ended", "head", "is_bare", "leave", "peer", "request_id",
         "request_principal", "response_headers", "sent", "snapshot", "source", "span", "started", "status", "time",
     )  # fmt: skip
 
@@ -93,6 +94,7 @@ class Served:
         self.started = started
         self.ended = started
         self.peer = ""
+        self.claimed = ""
         self.source = ""
         self.destination = ""
         self.request_id = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,8 +12,18 @@ from meshlib._inbound.forwarded import XFCC
 from meshlib._inbound.inbound import Inbound
 from meshlib._inbound.targets import one_slash, shadows_of
 from meshlib._snapshot.inbound import Address, InboundRequest
+from meshlib._snapshot.peers import PEER_HEADERS
 
-__all__ = ["Admitted", "Arrival", "Refused", "changed_headers", "client_text", "other_reading", "refusal"]
+__all__ = [
+    "Admitted",
+    "Arrival",
+    "Refused",
+    "changed_headers",
+    "client_text",
+    "hide_peer_headers",
+    "other_reading",
+    "refusal",
+]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +103,15 @@ def changed_headers(headers: HeadersView, decision: Decision, *, keeps_xfcc: boo
     for name, value in decision.set_headers:
         changed[name] = value
     return changed
+
+
+def hide_peer_headers(head: RequestHead, own: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Take what the caller says of itself out of the request, before policies see it; what it is told in return."""
+    told = [name for name in PEER_HEADERS if name in head.headers]
+    head.headers = headers = Headers(head.headers)
+    for name in told:
+        headers.popall(name)
+    return tuple((name, own[name]) for name in told if name in own)
 
 
 def client_text(request: InboundRequest, arrival: Arrival) -> str:

@@ -25,6 +25,7 @@ from meshlib._inbound.keys import KeyManager
 from meshlib._snapshot.conditions import Condition, HeaderCondition, Known, Not
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.inbound_ports import InboundPorts
+from meshlib._snapshot.peers import PEER_HEADERS
 from meshlib._snapshot.security import Security
 from meshlib._snapshot.snapshot import Snapshot
 
@@ -59,7 +60,7 @@ class Grant:
         self.source, self.destination = arrival.source_address, arrival.destination_address
         self.since, self.until, self.version = decision.since, decision.until, version
         set_names = [name for name, _ in decision.set_headers]
-        dropped = (*decision.remove_headers, *set_names, *(() if keeps_xfcc else (XFCC,)))
+        dropped = (*decision.remove_headers, *set_names, *PEER_HEADERS, *(() if keeps_xfcc else (XFCC,)))
         self.dropped = frozenset(name.lower().encode() for name in dropped)
         self.given = [(name.lower().encode(), _raw(value)) for name, value in decision.set_headers]
 

@@ -18,7 +18,16 @@ from meshlib._engine.local_replies import overflow_reply
 from meshlib._engine.recording import Served
 from meshlib._engine.rooms import Seat
 from meshlib._http import Headers, RequestHead
-from meshlib._inbound.arrivals import Admitted, Arrival, Refused, changed_headers, client_text, other_reading, refusal
+from meshlib._inbound.arrivals import (
+    Admitted,
+    Arrival,
+    Refused,
+    changed_headers,
+    client_text,
+    hide_peer_headers,
+    other_reading,
+    refusal,
+)
 from meshlib._inbound.authorizers import ask_authorizer
 from meshlib._inbound.gate import Gate
 from meshlib._inbound.inbound import Inbound, serving
@@ -27,6 +36,7 @@ from meshlib._inbound.reports import complete, request_served
 from meshlib._inbound.shapes import DEADLINE, REQUEST_ID, Shape
 from meshlib._inbound.targets import problem_of
 from meshlib._snapshot.inbound import InboundRequest, parse_address
+from meshlib._snapshot.peers import PEER_ID, PEER_METADATA
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.events import RequestServed
 
@@ -35,6 +45,7 @@ __all__ = ["Passage"]
 _log = logging.getLogger("meshlib.security")
 
 _REQUEST_ID: Final = "x-request-id"
+_PEER_METADATA: Final = PEER_METADATA.encode()
 _EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
 
 ReadBody = Callable[[int], bytes]
@@ -44,11 +55,13 @@ ReadBodyAsync = Callable[[int], Awaitable[bytes]]
 class Passage:
     """One request on its way through the gate and the application. ``status`` is what the client saw.
 
-    Use it as a context around the application, or call :meth:`end`.
+    Use it as a context around the application, or call :meth:`end`. ``told`` are headers
+    of the answer for a peer that said who it is: who we are.
     """
 
     # Most requests need few of these: defaults of the class cost nothing to set.
     status = 0
+    told: tuple[tuple[str, str], ...] = ()
     _decision: Decision | None = None
     _head: RequestHead | None = None
     _peer = ""
@@ -60,6 +73,7 @@ class Passage:
     _seat: Seat | None = None
     _started = 0.0
     _version = 0
+    _hides_peer = False
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -153,6 +167,10 @@ class Passage:
                 self._served.is_bare = shape.is_bare
         if decision.dry_runs:
             gate.dry_runs.count(decision.dry_runs)
+        if shape.peer:
+            self.told = tuple((name, value) for name in shape.peer if (value := snapshot.peer_headers.get(name)))
+            if self._served is not None:
+                self._served.claimed = _text(fields.get(_PEER_METADATA, b""))
         inbound = Inbound.of(decision, grant.peer, grant.client, text, gate.forbid)
         carried = {_REQUEST_ID: text}
         for name, carried_name in shape.carried:
@@ -189,6 +207,11 @@ class Passage:
         head, gate = arrival.head, self._gate
         self._head, self._protocol = head, arrival.protocol
         self._watch(head, snapshot, arrival.source_address, arrival.destination_address)
+        if PEER_METADATA in head.headers or PEER_ID in head.headers:
+            self._hides_peer = True
+            if self._served is not None:
+                self._served.claimed = head.headers.get(PEER_METADATA, "")
+            self.told = hide_peer_headers(head, snapshot.peer_headers if gate.checks_peer else {})
         source = parse_address(arrival.source_address)
         is_proxied = gate.proxies.trusts(source)
         peer = arrival.peer
@@ -274,13 +297,15 @@ class Passage:
             headers = Headers(head.headers) if headers is None else headers
             headers[_REQUEST_ID] = request_id
         inbound = Inbound.of(decision, request.peer, client_text(request, arrival), request_id, gate.forbid)
+        if self._hides_peer and headers is None:
+            headers = Headers(head.headers)
         source = head.headers if headers is None else headers
         if self._served is not None:
             self._served.request_id = request_id
         self._handed_on = handed_on.set(carried_headers(source.items()))
         self._serving = serving.set(inbound)
         self._bound(head.headers.get(_EXPECTED_TIMEOUT, ""))
-        returned = decision.response_headers
+        returned = (*decision.response_headers, *self.told)
         return Admitted(inbound=inbound, headers=headers, path=decision.path, response_headers=returned)
 
     def _bound(self, milliseconds: str) -> None:
@@ -293,7 +318,9 @@ class Passage:
         self._decision = decision
         self.status = decision.status
         _log.debug("refused: %s", decision.reason)
-        return refusal(decision, is_told_why=self._gate.debug_headers)
+        refused = refusal(decision, is_told_why=self._gate.debug_headers)
+        refused.headers = (*self.told, *refused.headers)
+        return refused
 
     def _overflow(self, head: RequestHead) -> Refused:
         """The application serves as many as it may, and as many wait as may."""

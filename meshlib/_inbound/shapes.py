@@ -11,6 +11,7 @@ from typing import Final
 
 from meshlib._context import PROPAGATED
 from meshlib._engine.recent import Recent
+from meshlib._snapshot.peers import PEER_HEADERS, PEER_METADATA
 
 __all__ = ["DEADLINE", "REQUEST_ID", "Names", "Shape", "shape_of"]
 
@@ -20,7 +21,7 @@ REQUEST_ID: Final = b"x-request-id"
 DEADLINE: Final = b"x-envoy-expected-rq-timeout-ms"
 _PLAIN: Final = re.compile(rb"[a-z0-9!#$%&'*+.^`|~-]+")
 """As ASGI wants names to be; with ``_`` a name may be taken for another one."""
-_COUNTED: Final = frozenset((b"content-type", b"content-length", b"x-envoy-peer-metadata"))
+_COUNTED: Final = frozenset((b"content-type", b"content-length", PEER_METADATA.encode()))
 _REMEMBERED: Final = 512
 _LONGEST: Final = 2048
 
@@ -29,10 +30,11 @@ class Shape:
     """``carried`` are the fields that calls made while serving carry on, with their names as text.
 
     ``is_plain`` false: nothing is said of a request with these names. ``is_bare``: it has no
-    body and does not say who sends it. ``has_deadline``: it says until when it is waited for.
+    body and does not say who sends it, as those do that have ``peer`` headers (Istio's metadata
+    exchange). ``has_deadline``: it says until when it is waited for.
     """
 
-    __slots__ = ("carried", "has_deadline", "is_bare", "is_plain", "names")
+    __slots__ = ("carried", "has_deadline", "is_bare", "is_plain", "names", "peer")
 
     def __init__(self, names: Names) -> None:
         self.names = frozenset(names)
@@ -41,6 +43,7 @@ class Shape:
         self.carried = tuple((name, text) for name, text in texts if text in PROPAGATED)
         self.is_bare = _COUNTED.isdisjoint(names)
         self.has_deadline = DEADLINE in self.names
+        self.peer = tuple(name for name in PEER_HEADERS if name.encode() in self.names)
 
     def __repr__(self) -> str:
         return f"<Shape names={len(self.names)}>"

@@ -29,7 +29,8 @@ class Snapshot:
     ``dns_refresh_rate`` the seconds after which a failed look-up is tried again,
     ``listeners`` the TLS of a gateway's servers or a Sidecar's ingress, ``telemetry`` what is measured, traced
     and logged, ``address`` that of the workload (empty: not known), ``inbound`` the limits and
-    listeners of the workload's own ports (None: nothing is said of them).
+    listeners of the workload's own ports (None: nothing is said of them), ``peer_headers`` what it
+    tells its peers of itself.
     """
 
     tables: dict[int, RouteTable] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Snapshot:
     inbound: InboundPorts | None = None
     dns_refresh_rate: float = 60.0
     address: str = ""
+    peer_headers: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
     def find_host(self, request: RequestHead) -> VirtualHost | None:

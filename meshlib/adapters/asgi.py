@@ -124,7 +124,8 @@ class MeshMiddleware:
             has_id = fields.get(REQUEST_ID)
             if grant.given or not has_id or not shape.names.isdisjoint(grant.dropped):
                 changed["headers"] = _again(fields, grant, None if has_id else inbound.request_id)
-            await self.app(changed, receive, passage.watch_start(send))
+            started = passage.watch_start(send)
+            await self.app(changed, receive, _adding(started, passage.told) if passage.told else started)
         finally:
             passage.end()
 

@@ -230,6 +230,11 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("tcpKeepalive", "approximated", _OWN_CONNECTIONS),
     ("serviceSettings", "refused", _PLANNED),
     ("defaultConfig.proxyHeaders", "refused", _PLANNED),
+    (
+        "defaultConfig.proxyHeaders.metadataExchangeHeaders",
+        "approximated",
+        "always IN_MESH: hosts outside the mesh are never told who calls",
+    ),
     ("defaultConfig.gatewayTopology", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology.numTrustedProxies", "honoured", "at a gateway"),
     ("defaultConfig.gatewayTopology.forwardClientCertDetails", "honoured", "at a gateway"),

@@ -24,7 +24,7 @@ from meshlib.telemetry.facts import Facts, exchange_facts, grpc_status, served_f
 from meshlib.telemetry.fields import as_headers, body_length, head_size
 from meshlib.telemetry.labels import caller, endpoint_peer, is_mutual, service, standard_labels
 from meshlib.telemetry.peers import UNKNOWN, own_peer
-from meshlib.telemetry.propagated_peer import peer_of_headers
+from meshlib.telemetry.propagated_peer import peer_of_text
 from meshlib.telemetry.targets import CallTally, Targets
 from meshlib.workload import Workload
 
@@ -179,6 +179,7 @@ class IstioMetrics:
             or exchange.has_flags
             or _CONTENT_TYPE in headers
             or _CONTENT_LENGTH in headers
+            or exchange.answered_by
             or self._instruments is not None
         ):
             self._count_exchange(shard, key, exchange)
@@ -195,7 +196,7 @@ class IstioMetrics:
     def _count_exchange(self, shard: Shard, key: tuple[object, ...], exchange: Exchange) -> None:
         """Count an exchange of which there may be more to tell, and have those like it put down only."""
         headers, response = exchange.headers, exchange.response_headers
-        is_usual = not exchange.has_flags and _CONTENT_TYPE not in headers
+        is_usual = not exchange.has_flags and _CONTENT_TYPE not in headers and not exchange.answered_by
         targets: Targets | None = shard.cache.get(key) if is_usual else None
         if targets is None:
             targets = self._find_targets(shard, key, exchange)
@@ -218,7 +219,8 @@ class IstioMetrics:
         side: _Side = shard.prepared.client
         live, content_type = exchange.live, exchange.headers.get(_CONTENT_TYPE)
         is_rpc = content_type is not None and content_type.startswith("application/grpc")
-        if live is None or live.is_original or is_rpc or side.evaluate or exchange.has_flags:
+        has_more = side.evaluate or exchange.has_flags or exchange.answered_by
+        if live is None or live.is_original or is_rpc or has_more:
             key = self._rare_key(exchange, side, is_rpc=is_rpc)
         found: Targets | None = shard.cache.get(key)
         return found or self._client_targets(shard, key, exchange, side)
@@ -231,14 +233,19 @@ class IstioMetrics:
             host = self.host_label(bare_host(exchange.request.authority))
         grpc = grpc_status(exchange.response_headers, exchange.status) if is_rpc else None
         tags = _evaluate(side.evaluate, exchange_facts(exchange)) if side.evaluate else _NO_TAGS
-        return live, exchange.endpoint, exchange.status, exchange.flags, grpc, host, tags
+        # Behind one address may be several workloads: each says for itself which it is.
+        peer = peer_of_text(exchange.answered_by) if exchange.answered_by else None
+        return live, exchange.endpoint, exchange.status, exchange.flags, grpc, host, tags, peer
 
     def _client_targets(self, shard: Shard, key: Any, exchange: Exchange, side: _Side) -> Targets:
-        live, endpoint, status, flags, grpc, host, tags = key if len(key) > 3 else (*key, (), None, "", _NO_TAGS)
+        rare = key if len(key) > 3 else (*key, (), None, "", _NO_TAGS, None)
+        live, endpoint, status, flags, grpc, host, tags, said = rare
         cluster = live.cluster if live is not None else None
         route = exchange.route.name if exchange.route is not None else ""
         named, name, namespace = service(cluster, host, route)
         peer = endpoint_peer(endpoint.endpoint if endpoint is not None else None, namespace, self._own.cluster)
+        if said is not None:
+            peer = said._replace(principal=peer.principal)
         own = self._own
         if cluster is not None and is_mutual(cluster, endpoint.endpoint if endpoint is not None else None):
             own = own._replace(principal=self._identity)
@@ -276,7 +283,7 @@ class IstioMetrics:
         grpc = source = None
         if not served.is_bare:
             grpc = grpc_status(response, served.status) if is_grpc(head) else None
-            source = peer_of_headers(head.headers)
+            source = peer_of_text(served.claimed) if served.claimed else None
         has_peer = bool(served.peer)
         flags = ",".join(served_flags(served))
         tags = _NO_TAGS

@@ -10,15 +10,12 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
-
-from multidict import istr
+from typing import Final
 
 from meshlib.telemetry.peers import Peer, peer_of_labels
 
-__all__ = ["peer_of_headers"]
+__all__ = ["peer_of_text"]
 
-_HEADER: Final = istr("x-envoy-peer-metadata")
 _LONGEST: Final = 8192
 _REMEMBERED: Final = 1024
 _DEEPEST: Final = 4
@@ -26,11 +23,8 @@ _DEEPEST: Final = 4
 _seen: dict[str, Peer | None] = {}
 
 
-def peer_of_headers(headers: Any) -> Peer | None:
-    """The workload that sent a request, as it says itself; None if it says nothing that can be read."""
-    text = headers.get(_HEADER)
-    if text is None:
-        return None
+def peer_of_text(text: str) -> Peer | None:
+    """The workload that such a header names; None if it says nothing that can be read."""
     try:
         return _seen[text]
     except KeyError:
