@@ -75,12 +75,16 @@ def compile_metrics(
             for override in entry.overrides:
                 if _concerns(override.match, mode):
                     rules.apply(override)
-    if not providers.counts(names):
+    counting = [name for name in providers.counting(names) if not known[name].disabled]
+    if not counting:
         return MetricRules(enabled=False)
-    name = next(name for name in names if providers.counts((name,)))
-    if known[name].disabled:
-        return MetricRules(enabled=False)
-    changes = known[name].changes
+    if len(counting) > 1:
+        # Istio 1.31 makes a filter for each, and all of them write the same series of one proxy.
+        providers.report(
+            f"{', '.join(counting)} are all Prometheus: Istio counts each request once for every one of them in the "
+            f"same series; here it is counted once, by the rules of {counting[0]}"
+        )
+    changes = known[counting[0]].changes
     _check(changes.values(), providers)
     return MetricRules(
         changes={metric: MetricChange(disabled=one.disabled, tags=one.tags) for metric, one in changes.items()}

@@ -128,7 +128,9 @@ def _tracing(written: list[model.Tracing], config: MeshConfig, providers: Provid
         istio_tags=(mesh.enable_istio_tags if mesh is not None else None) is not False
         if istio_tags is None
         else istio_tags,
-        path_length=(mesh.max_path_tag_length if mesh is not None else None) or _PATH_LENGTH,
+        path_length=providers.longest_path(names)
+        or (mesh.max_path_tag_length if mesh is not None else None)
+        or _PATH_LENGTH,
     )
 
 

@@ -43,9 +43,10 @@ class Providers:
         """A provider by its name."""
         return self._by_name.get(name)
 
-    def counts(self, names: tuple[str, ...]) -> bool:
-        """Whether one of the providers is Prometheus."""
-        return any(found is not None and found.prometheus is not None for found in map(self.find, names))
+    def counting(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the providers that are Prometheus, each once."""
+        found = ((name, self.find(name)) for name in dict.fromkeys(names))
+        return tuple(name for name, one in found if one is not None and one.prometheus is not None)
 
     def traces(self, names: tuple[str, ...]) -> bool:
         """Whether the first provider takes spans; without a usable one Istio does not trace."""
@@ -54,6 +55,15 @@ class Providers:
             self.report(f"no tracing provider {names[0]!r} is defined" if names else "no tracing provider is named")
             return False
         return any(getattr(found, kind) is not None for kind in _TRACERS)
+
+    def longest_path(self, names: tuple[str, ...]) -> int | None:
+        """The most characters of a path in a tag, if the first provider limits them; SkyWalking's limit has no effect.
+
+        It wins over that of ``defaultConfig.tracing``; 0 is as good as unset (observed on Istio 1.31).
+        """
+        found = self.find(names[0]) if names else None
+        settings = found and (found.zipkin or found.datadog or found.opentelemetry)
+        return (settings.max_tag_length or None) if settings else None
 
     def file_log(self, name: str) -> EnvoyFileAccessLogProvider | None:
         """The file of an access-log provider; None, with a finding, for one that a process cannot write to."""

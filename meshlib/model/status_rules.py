@@ -35,6 +35,8 @@ _NOT_CLOSED: Final = "a client without mutual TLS gets a 403 where Istio closes 
 _LOG_PATH: Final = "lines go through logging; the path decides where nobody has configured it"
 _ATTRIBUTES: Final = "CEL without macros, over the attributes that a process knows"
 _SPANS: Final = "switches tracing on; spans go where the process's OpenTelemetry SDK sends them"
+_RESOURCE: Final = "the resource of the spans is the SDK's (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES)"
+_NO_LIGHTSTEP: Final = "Istio 1.31 has no such tracer any more"
 _TRACERS: Final = ("zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "opentelemetry")
 _HEDGED: Final = "plain functions are called once: a thread that runs one cannot be cancelled"
 _NO_HOP: Final = "without effect: the application is called directly, there is no connection in between"
@@ -211,6 +213,14 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("extensionProviders[].envoyExtAuthzHttp.includeRequestBodyInCheck.packAsBytes", "refused", "for gRPC only"),
     ("extensionProviders[].prometheus", "honoured", ""),
     *((f"extensionProviders[].{name}", "approximated", _SPANS) for name in _TRACERS),
+    *((f"extensionProviders[].{name}.maxTagLength", "honoured", "") for name in ("zipkin", "datadog", "opentelemetry")),
+    ("extensionProviders[].skywalking.maxTagLength", "honoured", VOID),
+    ("extensionProviders[].lightstep.maxTagLength", "refused", _NO_LIGHTSTEP),
+    ("extensionProviders[].zipkin.enable64bitTraceId", "refused", "ids are those of the SDK's id generator"),
+    ("extensionProviders[].zipkin.traceContextOption", "refused", "OpenTelemetry's global propagator decides"),
+    ("extensionProviders[].opentelemetry.resourceDetectors", "refused", _RESOURCE),
+    ("extensionProviders[].opentelemetry.serviceAttributeEnrichment", "refused", _RESOURCE),
+    ("extensionProviders[].opentelemetry.dynatraceSampler", "refused", "the SDK's sampler decides"),
     ("extensionProviders[].envoyFileAccessLog", "honoured", ""),
     ("extensionProviders[].envoyFileAccessLog.path", "approximated", _LOG_PATH),
     ("defaultProviders", "honoured", ""),
@@ -238,7 +248,8 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("defaultConfig.gatewayTopology", "refused", _PLANNED),
     ("defaultConfig.gatewayTopology.numTrustedProxies", "honoured", "at a gateway"),
     ("defaultConfig.gatewayTopology.forwardClientCertDetails", "honoured", "at a gateway"),
-    ("defaultConfig.tracing", "refused", _SPANS),
+    ("defaultConfig.tracing", "approximated", _SPANS),
+    ("defaultConfig.tracing.tlsSettings", "refused", "of the connection to the collector, which is the SDK's"),
     ("defaultConfig.tracing.sampling", "honoured", ""),
     ("defaultConfig.tracing.customTags", "honoured", ""),
     ("defaultConfig.tracing.maxPathTagLength", "honoured", ""),

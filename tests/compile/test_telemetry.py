@@ -510,11 +510,45 @@ def test_the_rest_of_tracing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("provider", "length"),
+    [
+        pytest.param("opentelemetry: {service: a.b, port: 1, maxTagLength: 20}", 20, id="OpenTelemetry"),
+        pytest.param("zipkin: {service: a.b, port: 1, maxTagLength: 20}", 20, id="Zipkin"),
+        pytest.param("datadog: {service: a.b, port: 1, maxTagLength: 20}", 20, id="Datadog"),
+        pytest.param("skywalking: {service: a.b, port: 1, maxTagLength: 20}", 77, id="SkyWalking has none"),
+        pytest.param("opentelemetry: {service: a.b, port: 1, maxTagLength: 0}", 77, id="0 is unset"),
+    ],
+)
+def test_the_provider_limits_the_length_of_paths(provider: str, length: int) -> None:
+    """It wins over the mesh's limit (max_path_tag_length of Istio 1.31's listeners)."""
+    mesh = f"extensionProviders: [{{name: otel, {provider}}}]\ndefaultConfig: {{tracing: {{maxPathTagLength: 77}}}}\n"
+    found = compiled(resource(tracing(OTEL)), mesh=mesh)
+    assert (found.client_tracing.path_length, found.server_tracing.path_length) == (length, length)
+
+
+TWO = "extensionProviders: [{name: p1, prometheus: {}}]\n"
+BOTH = "providers: [{name: prometheus}, {name: p1}]"
+
+
+def test_of_two_prometheus_providers_the_first_that_is_on_counts() -> None:
+    """Istio makes a filter for each that is on, with rules of its own."""
+    mine = "{match: {metric: REQUEST_COUNT}, tagOverrides: {a: {value: '1'}}}"
+    off = resource(
+        f"{{metrics: [{{{PROMETHEUS}, overrides: [{OFF}]}}, {{providers: [{{name: p1}}], overrides: [{mine}]}}]}}"
+    )
+    last = resource(f"{{metrics: [{{{BOTH}}}]}}", "foo")
+    found = compiled(off, last, mesh=TWO)
+    assert seen(found.client_metrics) == (True, {"requests_total": {"a": "1"}})
+    assert not [one for one in Mesh.load(f"{off}---\n{last}---\n{TWO}", workload=ME).findings if one.code == "MESH126"]
+
+
+@pytest.mark.parametrize(
     ("spec", "mesh", "code", "text"),
     [
         pytest.param(logging("providers: [{name: zzz}]"), "", "MESH126", "'zzz'", id="unknown logger"),
         pytest.param(logging("providers: [{name: als}]"), PROVIDERS, "MESH126", "remote", id="remote logger"),
         pytest.param(tracing("providers: [{name: zzz}]"), "", "MESH126", "'zzz'", id="unknown tracer"),
+        pytest.param(f"{{metrics: [{{{BOTH}}}]}}", TWO, "MESH126", "by the rules of prometheus", id="two Prometheus"),
         pytest.param(
             logging(f'{ENVOY}, filter: {{expression: "[1].all(x, x > 0)"}}'), "", "MESH125", "all", id="a macro"
         ),
