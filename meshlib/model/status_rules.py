@@ -49,7 +49,7 @@ _VIRTUAL_SERVICE: Final[tuple[Rule, ...]] = (
     ("spec.http[].fault.delay.exponentialDelay", "honoured", "refused by Istio's admission webhook, and here"),
     ("spec.tcp", "honoured", _CONNECTIONS),
     ("spec.tcp[].match[].destinationSubnets", "approximated", _DIALLED),
-    ("spec.tcp[].match[].sourceSubnet", "approximated", "not looked at: the client is this process"),
+    ("spec.tcp[].match[].sourceSubnet", "approximated", "not looked at, as in Istio: the client is this process"),
     ("spec.tls", "honoured", _CONNECTIONS),
     ("spec.tls[].match[].destinationSubnets", "approximated", _DIALLED),
 )
