@@ -36,7 +36,7 @@ PLAINTEXT: Final = RouteMatch((PseudoMatch("scheme", Exact("http")),))
 class BoundServer:
     """One server of a Gateway that this workload runs. ``hosts`` are ``namespace/host`` or plain.
 
-    ``written`` is how Istio compares the hosts of servers: with their namespaces, ``*`` among them.
+    ``written`` is how Istio compares the hosts of servers: with their namespaces, but without ``*/``.
     """
 
     server: Server
@@ -170,9 +170,10 @@ class GatewayTables:
     def _tls_table(self, servers: Iterable[BoundServer], port: int) -> ServerNameTable:
         """Servers by the names of their hosts: opened to HTTP or TCP, or passed on by server name."""
         claims: DomainClaims[RouteTable] = DomainClaims()
+        taken: set[str] = set()
         for server in servers:
             if server.passes_tls:
-                self._claim_passing(claims, server, port)
+                self._claim_passing(claims, server, port, taken)
                 continue
             is_https = server.protocol == "HTTPS"
             table = self._http_table([server], port) if is_https else self._tcp_table([server], port)
@@ -181,14 +182,16 @@ class GatewayTables:
                     claims.claim(host.lower(), table)
         return server_name_table(claims)
 
-    def _claim_passing(self, claims: DomainClaims[RouteTable], server: BoundServer, port: int) -> None:
+    def _claim_passing(self, claims: DomainClaims[RouteTable], server: BoundServer, port: int, taken: set[str]) -> None:
+        """Pass TLS on by server name. A match with one name that is taken is left out whole, as in Istio 1.31."""
         for rule in self._bound(server):
             if not self._serves(server, rule):
                 continue
             context = self._scoped(server, port, rule)
             for number, route in enumerate(rule.spec.tls):
                 for match in route.match if route.route else ():
-                    if matches_connection(match, rule, context, at_gateway=True):
+                    if matches_connection(match, rule, context, at_gateway=True) and taken.isdisjoint(match.sni_hosts):
+                        taken.update(match.sni_hosts)
                         made = connection_route(rule, "tls", number, (), route.route, context)
                         for name in match.sni_hosts:
                             claims.claim(name.lower(), single_route_table(made, name))
@@ -241,8 +244,9 @@ def bound_servers(index: Index, workload: Workload) -> list[BoundServer]:
             origin = Origin(str(resource), f"spec.servers[{number}]", resource.file, line)
             hosts = tuple(server_host(host, meta.namespace) for host in server.hosts)
             own = f"{meta.namespace}/"
-            written = tuple(own + host[2:] if host.startswith("./") else host for host in server.hosts)
-            servers.append(BoundServer(server, own + meta.name, hosts, written, origin))
+            servers.append(
+                BoundServer(server, own + meta.name, hosts, ("*",) if "*/*" in server.hosts else hosts, origin)
+            )
     return servers
 
 

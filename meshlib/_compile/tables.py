@@ -72,6 +72,8 @@ class SidecarTables:
         self._takes_http = takes_http
         self._catch_all = catch_all
         self._shared: dict[int, tuple[tuple[Route, ...], tuple[Dropped, ...]]] = {}
+        found = (service for listener in view.listeners for service in listener.services)
+        self._aliases = frozenset(service.host for service in found if service.alias_of)
 
     def build(self) -> dict[int, RouteTable]:
         """The tables by port."""
@@ -148,9 +150,15 @@ class SidecarTables:
             return shared
         routes, dropped = compile_rules(rule, context)
         compiled = (tuple(routes), tuple(dropped))
-        if not rule.depends_on_port:
+        if not rule.depends_on_port and not self._sends_to_alias(rule):
             self._shared[id(rule)] = compiled
         return compiled
+
+    def _sends_to_alias(self, rule: BoundVirtualService) -> bool:
+        """True if a destination is an ExternalName service, which is known on its own ports only."""
+        if not self._aliases:
+            return False
+        return any(host in self._aliases for host, _ in rule.destinations(self._context.namespace))
 
     def _default_route(self, service: Service, context: RouteContext) -> Route:
         """What a service without VirtualService gets: everything goes to it."""

@@ -227,6 +227,17 @@ spec: {host: user, trafficPolicy: {tls: {mode: SIMPLE}}}
 """
 
 
+def test_an_alias_is_one_on_its_own_ports() -> None:
+    """A destination that names its port stands for the other service where the request is on a port of the alias."""
+    both = "ports: [{name: http, port: 80}, {name: http-alt, port: 8080}]"
+    services = SERVICE.replace("CLUSTER_IP", "10.9.9.9").replace("ports: [{name: http, port: 80}]", both)
+    alias = ALIAS.replace("name: tls-x, port", "name: http-alt, port").partition("---")[0] + "---"
+    to_alias = rule("route: [{destination: {host: user.default.svc.cluster.local, port: {number: 8080}}}]")
+    mesh = Mesh.load(services + "---" + alias + to_alias.replace("shop.example.com", "cart.shop.svc.cluster.local"))
+    found = [mesh.explain("GET", f"http://cart.shop:{port}/").targets[0].host for port in (80, 8080)]
+    assert found == ["user.default.svc.cluster.local", "cart.default.svc.cluster.local"]
+
+
 def test_a_rule_for_an_alias_originates_no_tls() -> None:
     """What an ExternalName service stands for has its own rule: a port with TLS stays closed to HTTP routes."""
     mesh = Mesh.load(ALIAS + rule("match: [{uri: {exact: /no}}], " + TO_A).replace("shop.example.com", "user"))

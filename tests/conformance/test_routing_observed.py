@@ -227,7 +227,8 @@ spec:
     ("hosts", "outcome"),
     [
         ("a.example.com, b.example.com", "no_listener"),  # the whole server is left out
-        ("'*/a.example.com', b.example.com", "not_found"),  # another spelling is another host
+        ("'*/a.example.com', b.example.com", "no_listener"),  # another spelling of the same
+        ("'shop/a.example.com', b.example.com", "not_found"),  # with a namespace it is another host
     ],
 )
 def test_servers_of_a_gateway_collide_by_what_is_written(hosts: str, outcome: str) -> None:
@@ -264,6 +265,35 @@ def test_a_virtual_service_brings_in_further_ports_of_an_imported_service() -> N
     to_more = "route: [{destination: {host: a.example.com, port: {number: 8080}}}]"
     mesh = Mesh.load(SIDECAR + rule(to_more))
     assert mesh.explain("GET", "http://shop.example.com/").targets[0].endpoints == 1
+
+
+PASSING = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: one, namespace: shop}
+spec:
+  selector: {istio: ingress}
+  servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: ["*"], tls: {mode: PASSTHROUGH}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: one, namespace: shop}
+spec:
+  hosts: ["*.example.com"]
+  gateways: [one]
+  tls:
+  - {match: [{sniHosts: [a.example.com]}], route: [{destination: {host: a.example.com}}]}
+  - match: [{sniHosts: [b.example.com, a.example.com]}, {sniHosts: [c.example.com]}]
+    route: [{destination: {host: b.example.com}}]
+"""
+
+
+@pytest.mark.parametrize(("name", "host"), [("a", ["a.example.com"]), ("b", []), ("c", ["b.example.com"])])
+def test_a_match_with_a_server_name_that_is_taken_is_left_out(name: str, host: list[str]) -> None:
+    """Whole, with its other names: Envoy would refuse the listener."""
+    mesh = Mesh.load(PASSING, workload=Workload(namespace="shop", labels={"istio": "ingress"}, gateway=True))
+    found = mesh.explain("GET", f"https://{name}.example.com/")
+    assert [target.host for target in found.targets] == host
 
 
 DELEGATED = """
