@@ -3,13 +3,14 @@
 Attempts share few distinct timeouts, and with the same timeout the first to start is
 the first to end. So each distinct timeout has a queue in order of deadline, with one
 loop timer armed; an attempt that finishes marks its entry, and the next one that starts
-takes it away. Timeouts that are not worth a queue (what is left of a route's timeout, say)
+uses it again. Timeouts that are not worth a queue (what is left of a route's timeout, say)
 get a loop timer of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import Final
 
@@ -22,15 +23,15 @@ _FIRED: Final = float("inf")
 class _Entry:
     """One attempt under a deadline. ``task`` is None once it does not need cutting any more.
 
-    ``deadline`` is infinite once it has fired.
+    ``deadline`` is infinite once it has fired, ``cancelling`` what had been asked of the task before.
     """
 
     __slots__ = ("cancelling", "deadline", "task", "timer")
+    task: asyncio.Task[object] | None
+    deadline: float
+    cancelling: int
 
-    def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
-        self.task: asyncio.Task[object] | None = task
-        self.deadline = deadline
-        self.cancelling = task.cancelling()
+    def __init__(self) -> None:
         self.timer: asyncio.TimerHandle | None = None
 
     def expire(self) -> None:
@@ -41,45 +42,62 @@ class _Entry:
 
 
 class _Queue:
-    """The attempts of one timeout, in the order of their deadlines; ``is_armed`` while a loop timer is set."""
+    """The attempts of one timeout, in the order of their deadlines; ``is_armed`` while a loop timer is set.
 
-    __slots__ = ("entries", "is_armed")
+    If it is not ``is_kept``, attempts do not stand in it: each has a loop timer of its own.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("entries", "is_armed", "is_kept")
+
+    def __init__(self, *, is_kept: bool) -> None:
         self.entries: deque[_Entry] = deque()
         self.is_armed = False
+        self.is_kept = is_kept
 
 
 class Timers:
     """The deadlines of one event loop; made while it runs."""
 
-    __slots__ = ("_loop", "_now", "_queues")
+    __slots__ = ("_apart", "_loop", "_now", "_queues")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._now = self._loop.time
+        # asyncio's own loops ask the system by way of a method; others may have a time of their own.
+        is_systems = type(self._loop).time is asyncio.BaseEventLoop.time
+        self._now = time.monotonic if is_systems else self._loop.time
+        self._apart = _Queue(is_kept=False)
         self._queues: dict[float, _Queue] = {}
 
     def start(self, seconds: float) -> _Entry:
         """Cut the current task off after ``seconds``, unless the entry is given to :meth:`stop` before."""
-        task = asyncio.current_task(self._loop)
+        task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a timeout needs a running task")
-        entry = _Entry(task, self._now() + seconds)
-        queue = self._queues.get(seconds)
-        if queue is None:
-            if len(self._queues) >= _QUEUES:
-                entry.timer = self._loop.call_at(entry.deadline, entry.expire)
-                return entry
-            queue = self._queues[seconds] = _Queue()
+        queue = self._queues.get(seconds) or self._open(seconds)
         entries = queue.entries
-        while entries and entries[0].task is None:  # what is over goes before more comes: the queue stays short
-            entries.popleft()
+        if entries and entries[0].task is None:  # what is over goes before more comes, and is used again
+            entry = entries.popleft()
+            while entries and entries[0].task is None:
+                entries.popleft()
+        else:
+            entry = _Entry()
+        entry.task, entry.cancelling = task, task.cancelling()
+        entry.deadline = deadline = self._now() + seconds
+        if not queue.is_kept:
+            entry.timer = self._loop.call_at(deadline, entry.expire)
+            return entry
         entries.append(entry)
         if not queue.is_armed:
             queue.is_armed = True
-            self._loop.call_at(entry.deadline, self._fire, queue)
+            self._loop.call_at(deadline, self._fire, queue)
         return entry
+
+    def _open(self, seconds: float) -> _Queue:
+        """A queue for a timeout that had none; one that keeps nothing where there are too many."""
+        if len(self._queues) >= _QUEUES:
+            return self._apart
+        queue = self._queues[seconds] = _Queue(is_kept=True)
+        return queue
 
     def stop(self, entry: _Entry) -> bool:
         """The attempt is over, however it ended; whether a cancellation of it was this deadline's alone.
@@ -92,7 +110,7 @@ class Timers:
             entry.timer.cancel()
         if entry.deadline is not _FIRED:
             return False
-        task = asyncio.current_task(self._loop)
+        task = asyncio.current_task()
         return task is not None and task.uncancel() <= entry.cancelling
 
     def _fire(self, queue: _Queue) -> None:
