@@ -204,6 +204,7 @@ def compile_policy(blocks: Blocks, traits: PolicyTraits, mesh: MeshSettings) -> 
         else RetryBudget(
             ratio=(20.0 if budget.percent is None else budget.percent) / 100.0,
             minimum=budget.min_retry_concurrency or 3,
+            interval=float(budget.budget_interval) if (budget.budget_interval or 0.0) > 0.0 else None,  # type: ignore[arg-type]
         ),
         locality=locality(blocks, mesh, traits),
         proxy_protocol=None if protocol is None else protocol.version or "V1",

@@ -152,7 +152,7 @@ class Attempts:
             else:
                 value = self._hash.value if self._hash is not None else None
                 host = self.endpoint = pick_locked(live, value, retry, self._tried)
-            if host is not None and state.active < live.max_requests and not live.caps_connections:
+            if host is not None and state.active < live.max_requests and not live.has_rare_limits:
                 has_room = self._is_counted = True
                 state.active += 1
                 host.active += 1
@@ -173,6 +173,8 @@ class Attempts:
         state = live.state
         if state.active >= live.max_requests:
             return False
+        if state.recent is not None:
+            state.recent.add(self.attempt_started)
         if live.caps_connections and host is not None and not take_locked(live, host):
             self._ticket = wait_locked(live, host)
             return self._ticket is not None

@@ -7,6 +7,9 @@ Rules, after Envoy's HTTP/1.1 connection pool:
 * Otherwise it waits, first come first served, for a connection of its endpoint;
   waiting and connecting requests are pending. Above ``http1MaxPendingRequests`` it is
   refused (503, flag UO), and so is a request above ``http2MaxRequests``.
+* Concurrent retries are capped by ``maxRetries``, or by a budget: a share of the requests
+  on their way, with ``budgetInterval`` of the attempts started within that time, those that
+  are retries among them (seen on Envoy 1.40).
 * Who leaves hands its connection to the first who waits, under the lock, so that
   none gets lost when one of them is cancelled.
 """
@@ -26,7 +29,9 @@ def retry_limit(live: LiveCluster) -> int:
     budget = live.cluster.policy.retry_budget
     if budget is None:
         return live.cluster.policy.connection_pool.max_retries
-    return max(budget.minimum, int(budget.ratio * (live.state.active + live.state.pending)))
+    recent = live.state.recent
+    base = live.state.active + live.state.pending if recent is None else recent.count(live.now())
+    return max(budget.minimum, int(budget.ratio * base))
 
 
 def take_locked(live: LiveCluster, host: EndpointState) -> bool:

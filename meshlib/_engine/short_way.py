@@ -152,7 +152,7 @@ def find_short_way(
 
 def _is_plain(live: LiveCluster) -> bool:
     """Whether an attempt there is only picked and counted."""
-    return not (live.is_original or live.caps_connections or live.judges_success)
+    return not (live.is_original or live.has_rare_limits or live.judges_success)
 
 
 def first_timeout(action: Forward) -> float | None:

@@ -15,6 +15,7 @@ from collections import deque
 from threading import RLock
 
 from meshlib._clock import Clock, SystemClock
+from meshlib._engine.attempt_window import AttemptWindow
 from meshlib._engine.balancing import Balancer, HashTable, TieredBalancer, make_pools
 from meshlib._engine.commands import Ticket
 from meshlib._random import Chance
@@ -74,10 +75,11 @@ class EndpointState:
 class ClusterState:
     """Counters of one cluster that outlive a publish. Mutated under ``lock`` only.
 
-    ``connections`` and ``pending`` are counted where the policy caps them; ``mirrored`` are the copies sent to it.
+    ``connections`` and ``pending`` are counted where the policy caps them; ``mirrored`` are the copies sent to it,
+    ``recent`` the attempts of late, for a retry budget that is a share of them.
     """
 
-    __slots__ = ("active", "connections", "endpoints", "lock", "mirrored", "next_sweep", "pending", "retries")
+    __slots__ = ("active", "connections", "endpoints", "lock", "mirrored", "next_sweep", "pending", "recent", "retries")
 
     def __init__(self) -> None:
         self.lock = RLock()
@@ -88,6 +90,7 @@ class ClusterState:
         self.mirrored = 0
         self.endpoints: dict[str, EndpointState] = {}
         self.next_sweep: float | None = None
+        self.recent: AttemptWindow | None = None
 
     def reset(self) -> None:
         """Forget what is on its way, with a new lock: in a forked child nothing is."""
@@ -102,8 +105,9 @@ class LiveCluster:
     """A compiled cluster bound to its state, with the balancer over the endpoints that may be picked."""
 
     __slots__ = (
-        "_chance", "_clock", "balancer", "caps_connections", "cluster", "endpoints", "is_hashing", "is_original",
-        "judges_success", "max_connections", "max_pending", "max_requests", "state", "table", "tiers",
+        "_chance", "_clock", "balancer", "caps_connections", "cluster", "endpoints", "has_rare_limits", "is_hashing",
+        "is_original", "judges_success", "max_connections", "max_pending", "max_requests", "now", "state", "table",
+        "tiers",
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, state: ClusterState, chance: Chance, clock: Clock) -> None:
@@ -117,6 +121,9 @@ class LiveCluster:
         self.max_connections = pool.max_connections
         # HTTP/2 puts all its requests on one connection.
         self.caps_connections = pool.max_connections < UNLIMITED and not cluster.speaks_http2
+        self.now = clock.monotonic
+        self._bind_budget()
+        self.has_rare_limits = self.caps_connections or state.recent is not None
         self.is_hashing = isinstance(cluster.policy.balancer, RingHash | Maglev)
         # A list of error codes may hold codes that are successes otherwise.
         self.judges_success = cluster.policy.outlier is not None and bool(cluster.policy.outlier.error_codes)
@@ -126,6 +133,15 @@ class LiveCluster:
         self.table: HashTable[EndpointState] | TieredBalancer[EndpointState] | None
         self.tiers: TieredBalancer[EndpointState] | None
         self.rebuild_locked()
+
+    def _bind_budget(self) -> None:
+        """Attempts are counted on as long as the interval of the retry budget stays the same."""
+        budget, recent = self.cluster.policy.retry_budget, self.state.recent
+        interval = budget.interval if budget is not None else None
+        if interval is None:
+            self.state.recent = None
+        elif recent is None or recent.seconds != interval:
+            self.state.recent = AttemptWindow(interval)
 
     def _state_of(self, endpoint: Endpoint, now: float) -> EndpointState:
         known = self.state.endpoints.get(endpoint.key)

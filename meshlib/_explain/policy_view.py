@@ -68,6 +68,8 @@ def policy_view(cluster: Cluster | None) -> dict[str, Json]:
         del view["retryBudget"]
         view["retryBudget.percent"] = round(budget.ratio * 100.0, 6)
         view["retryBudget.minRetryConcurrency"] = budget.minimum
+        if budget.interval is not None:
+            view["retryBudget.budgetInterval"] = budget.interval
     if policy.proxy_protocol is not None:
         view["proxyProtocol.version"] = policy.proxy_protocol
     return view

@@ -179,10 +179,14 @@ class OutlierDetection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryBudget:
-    """Cap on concurrent retries: a share 0–1 of the active requests, but never fewer than ``minimum``."""
+    """Cap on concurrent retries: a share 0–1 of the active requests, but never fewer than ``minimum``.
+
+    With an ``interval`` in seconds it is a share of the attempts started within that time.
+    """
 
     ratio: float = 0.2
     minimum: int = 3
+    interval: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,6 @@ def _traffic_policy(prefix: str) -> tuple[Rule, ...]:
         ),
         (f"{prefix}.tunnel.protocol", "approximated", "CONNECT; connections through a POST are refused"),
         (f"{prefix}.proxyProtocol", "approximated", _INTRODUCED),
-        (f"{prefix}.retryBudget.budgetInterval", "refused", _PLANNED),
         (f"{prefix}.timeout", "honoured", f"{_EXTENSION} http.timeout"),
         (f"{prefix}.retryPolicy", "honoured", f"{_EXTENSION} http.retries"),
     )

@@ -158,7 +158,10 @@ class ProxyProtocol(Model, frozen=True, kw_only=True):
 
 
 class RetryBudget(Model, frozen=True, kw_only=True):
-    """Cap on concurrent retries: ``percent`` (20) of the requests active within ``budget_interval``, at least 3."""
+    """Cap on concurrent retries: ``percent`` (20) of the active requests, or of those of a ``budget_interval``.
+
+    At least ``min_retry_concurrency`` (3) in any case.
+    """
 
     percent: Annotated[float, Meta(ge=0, le=100)] | None = None
     budget_interval: Maybe[AnyDuration] = None
