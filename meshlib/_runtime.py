@@ -13,6 +13,7 @@ from meshlib._clock import Clock, SystemClock
 from meshlib._context import deadline, entered, handed_on
 from meshlib._engine.callers import Caller, bind_callers
 from meshlib._engine.exchange import Exchange, path_changer
+from meshlib._engine.path_normalization import plain_path
 from meshlib._engine.published import Observers, Published
 from meshlib._engine.recording import Recorder, View
 from meshlib._engine.request_headers import RequestIds
@@ -97,6 +98,10 @@ class Runtime:
         if self.recorder is not None:
             self.recorder.begin(exchange)
         return exchange
+
+    def plain_path(self, path: str) -> str:
+        """The path as a sidecar would have it: for clients whose library leaves more in it than ``/..``."""
+        return plain_path(path, self.published.snapshot.security.normalization)
 
     def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
         """Deliver events of these kinds (default: all) to ``observer``; returns the function that ends it."""

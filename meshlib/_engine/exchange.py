@@ -19,7 +19,7 @@ from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
-from meshlib._engine.path_normalization import BadPathError, normalize_path
+from meshlib._engine.path_normalization import plain_path
 from meshlib._engine.plans import Plan, Target
 from meshlib._engine.racing import Racing
 from meshlib._engine.recording import Listener
@@ -407,11 +407,9 @@ def path_changer(level: Normalization) -> Callable[[Exchange], None] | None:
         return None
 
     def change(exchange: Exchange) -> None:
-        try:
-            path = normalize_path(exchange.request.path, level)
-        except BadPathError:
-            return
-        if path != exchange.request.path:
+        before = exchange.request.path
+        path = plain_path(before, level)
+        if path != before:
             exchange.change_path(path)
 
     return change

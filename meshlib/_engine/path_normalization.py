@@ -15,7 +15,7 @@ from typing import Final
 
 from meshlib._snapshot.security import Normalization
 
-__all__ = ["BadPathError", "normalize_path"]
+__all__ = ["BadPathError", "normalize_path", "plain_path"]
 
 _USUAL: Final = re.compile(r"(?:/(?!/|\.)[A-Za-z0-9\-_~!$&'()*+,;:@=.\[\]]*)+/?\Z|/\Z")
 """A path that every level leaves as it is: most of them."""
@@ -54,6 +54,14 @@ def normalize_path(path: str, level: Normalization) -> str:
         # Envoy puts the first and the last slash back, and does so too where they are the same one.
         raw = _SLASHES.sub("/", raw) if raw.strip("/") else raw[:2]
     return f"{raw}{mark}{query}"
+
+
+def plain_path(path: str, level: Normalization) -> str:
+    """The path at a level; one that no client could send stays as it is."""
+    try:
+        return normalize_path(path, level)
+    except BadPathError:
+        return path
 
 
 def _canonical(path: str) -> str:

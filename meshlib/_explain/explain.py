@@ -17,7 +17,7 @@ from meshlib._engine.mutations import (
     redirect_location,
     rewrite_path,
 )
-from meshlib._engine.path_normalization import BadPathError, normalize_path
+from meshlib._engine.path_normalization import plain_path
 from meshlib._explain.explanation import Explanation, Operations, Step, TargetPlan, Upstream
 from meshlib._explain.policy_view import policy_view
 from meshlib._explain.tokens import pass_gateway
@@ -82,10 +82,7 @@ def with_plain_path(request: RequestHead, snapshot: Snapshot) -> RequestHead:
     Envoy 1.39 with ``normalize_path``, which Istio 1.31 sets on outbound listeners too,
     sends ``/x/../a`` to the routes and the upstream as ``/a``.
     """
-    try:
-        path = normalize_path(request.path, snapshot.security.normalization)
-    except BadPathError:
-        return request
+    path = plain_path(request.path, snapshot.security.normalization)
     if path == request.path:
         return request
     plain = RequestHead(

@@ -54,6 +54,7 @@ class Shared:
             )
         head = Head(self.package, request)
         head.transport = self._identity
+        head.path = self.runtime.plain_path(head.path)  # httpx keeps escapes that need not be
         head.exchange = self.runtime.begin(head, head.headers, head.can_replay)
         return head
 

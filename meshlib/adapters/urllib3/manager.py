@@ -167,6 +167,7 @@ class MeshHost:
             self._pool_kwargs,
             arguments,
         )
+        governed.path = manager.runtime.plain_path(governed.path)  # urllib3 keeps escapes that need not be
         exchange = governed.exchange = manager.runtime.begin(governed, governed.headers, governed.can_replay)  # type: ignore[arg-type]
         reply = govern(exchange, governed)
         if type(reply) is Response or start_tape(reply):
