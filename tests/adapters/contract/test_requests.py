@@ -117,7 +117,7 @@ def normalization(level: str) -> dict[str, Any]:
         ("x/../a/%62", "/a/b"),
         ("a/%2e%2e/b", "/b"),
         ("a/./b?c=/../%62", "/a/b?c=/../b"),
-        ("%7Eme/%c3%a9", "/~me/%C3%A9"),
+        ("%7Eme", "/~me"),
     ],
 )
 def test_paths_are_as_a_sidecar_has_them(kit: Kit, written: str, sent: str) -> None:
