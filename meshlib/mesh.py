@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from meshlib._clients import Clients
 from meshlib._clock import SystemClock
 from meshlib._compile import compile_snapshot
-from meshlib._config.known import KnownPieces
+from meshlib._compile.known import KnownCompilation
+from meshlib._config.known import KnownTexts, Packed, pack
 from meshlib._config.load import ConfigSet, Skipped, load, no_collection, unobtrusive
 from meshlib._config.report import Report, report
 from meshlib._context import deadline as caller_deadline
@@ -60,7 +61,10 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
         self._config = config
         self._strict = strict
         self._lock = threading.Lock()
-        self._known = KnownPieces()  # filled by the first reload: who never reloads pays no memory for it
+        self._known = (
+            KnownTexts(),
+            KnownCompilation(),
+        )  # filled by the first reload: who never reloads pays no memory for it
         self._watch: _Watch | None = None
         self.workload = workload
         self.runtime = runtime
@@ -269,7 +273,7 @@ class _Loaded:
     def __init__(
         self,
         config: ConfigSet,
-        texts: Iterable[SourceText],
+        texts: Sequence[Packed],
         namespace: str,
         snapshot: Snapshot,
         fingerprint: Fingerprint,
@@ -280,23 +284,19 @@ class _Loaded:
         self.snapshot = snapshot
         self.fingerprint = fingerprint
         self._namespace = namespace
-        self._texts = [(text.name, zlib.compress(_as_bytes(text.text), 1)) for text in texts]
+        self._texts = texts
 
     def text(self, name: str) -> str | None:
         """One of the texts in force."""
-        for known, packed in self._texts:
-            if known == name:
-                return zlib.decompress(packed).decode("utf-8", "replace")
+        for text in self._texts:
+            if text.name == name:
+                return zlib.decompress(text.data).decode("utf-8", "replace")
         return None
 
     def read_again(self) -> ConfigSet:
         """The resources, decoded anew from the very texts that are in force."""
-        texts = [SourceText(name, zlib.decompress(packed)) for name, packed in self._texts]
+        texts = [SourceText(text.name, zlib.decompress(text.data)) for text in self._texts]
         return load(texts, default_namespace=self._namespace)
-
-
-def _as_bytes(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 def _load(
@@ -305,22 +305,25 @@ def _load(
     progress: Progress | None,
     *,
     strict: bool,
-    known: KnownPieces | None = None,
+    known: tuple[KnownTexts, KnownCompilation] | None = None,
 ) -> _Loaded:
     looks = fingerprint(config)  # before reading: a change meanwhile is then a change, not missed
     texts = expand(config)
+    read, compiled = known or (None, None)
     with no_collection():
-        loaded = load(texts, default_namespace=workload.namespace, progress=progress, known=known)
+        loaded = load(texts, default_namespace=workload.namespace, progress=progress, known=read)
         findings = list(loaded.findings)
         if strict:
             findings = _strictly(loaded)  # and go on: one error shall tell everything
         else:
             _raise_errors(findings)
-        snapshot = compile_snapshot(loaded.resources, workload, findings)
+        snapshot = compile_snapshot(loaded.resources, workload, findings, compiled)
         _raise_errors(findings)
-    snapshot = replace(snapshot, version=_version(texts))
+    packing = pack if read is None else read.packed
+    packed = [packing(text.name, text.text) for text in texts]
+    snapshot = replace(snapshot, version=_version(packed))
     loaded = ConfigSet(loaded.resources, tuple(findings), loaded.skipped)
-    return _Loaded(loaded, texts, workload.namespace, snapshot, looks)
+    return _Loaded(loaded, packed, workload.namespace, snapshot, looks)
 
 
 def _strictly(loaded: ConfigSet) -> list[Finding]:
@@ -330,11 +333,8 @@ def _strictly(loaded: ConfigSet) -> list[Finding]:
     return [finding for finding in loaded.findings if (finding.resource, finding.field) not in same] + refused
 
 
-def _version(texts: Iterable[SourceText]) -> str:
-    digest = hashlib.blake2b(digest_size=6)
-    for text in texts:
-        digest.update(_as_bytes(text.text))
-    return digest.hexdigest()
+def _version(texts: Iterable[Packed]) -> str:
+    return hashlib.blake2b(b"".join([text.digest for text in texts]), digest_size=6).hexdigest()
 
 
 def _raise_errors(findings: Iterable[Finding]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace as evolve
 from typing import Final
 
@@ -78,11 +78,15 @@ class Destinations:
         self._credentials = credentials
         self._selected: dict[str, MergedRule | None] = {}
         self._policies: dict[tuple[object, ...], TrafficPolicy] = {}
+        self.asked: set[str] | None = None
+        """While it is a set: the hosts whose DestinationRule somebody wanted to know."""
 
     # -- what routes ask ---------------------------------------------------------------------------
 
     def rule(self, host: str) -> MergedRule | None:
         """The DestinationRule for a host; only services have one."""
+        if self.asked is not None:
+            self.asked.add(host)
         if host not in self._selected:
             service = self._services.get(host)
             workload = self._workload
@@ -92,6 +96,17 @@ class Destinations:
                 else None
             )
         return self._selected[host]
+
+    def has_same_rules(self, asked: Iterable[tuple[str, MergedRule | None]]) -> bool:
+        """Whether hosts have the DestinationRules that they had."""
+        for host, before in asked:
+            rule = self.rule(host)
+            if rule is None or before is None:
+                if rule is not before:
+                    return False
+            elif not rule.is_as(before):
+                return False
+        return True
 
     def find_hash(self, host: str, subset: str, port: int | None) -> ConsistentHashLB | None:
         """What routes to a destination hash by; ``port`` only if it names one."""

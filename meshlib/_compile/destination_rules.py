@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import is_
 
 from meshlib._compile.hosts import HostIndex, resolve
 from meshlib._compile.index import Entry, Index
 from meshlib._compile.mesh import MeshSettings, Visibility
 from meshlib._compile.order import by_age
 from meshlib.model.destination_rule import DestinationRuleSpec, Subset
+from meshlib.model.resource import Resource
 from meshlib.model.traffic_policy import TrafficPolicy
 
 __all__ = ["DestinationRules", "MergedRule"]
@@ -23,7 +25,10 @@ __all__ = ["DestinationRules", "MergedRule"]
 
 @dataclass(slots=True, eq=False)
 class MergedRule:
-    """The rules of one host in one namespace that are merged; ``selector`` None is for every workload."""
+    """The rules of one host in one namespace that are merged; ``selector`` None is for every workload.
+
+    ``sources`` are the resources it was made of, in the order of merging: they decide all the rest.
+    """
 
     host: str
     namespace: str
@@ -32,6 +37,7 @@ class MergedRule:
     policy: TrafficPolicy | None
     subsets: dict[str, Subset]
     origins: list[str]
+    sources: list[Resource]
 
     def merge(self, other: MergedRule) -> None:
         """Take over the subsets of a younger rule that are new, and its policy if there was none."""
@@ -40,6 +46,11 @@ class MergedRule:
         if self.policy is None:
             self.policy = other.policy
         self.origins.extend(other.origins)
+        self.sources.extend(other.sources)
+
+    def is_as(self, other: MergedRule) -> bool:
+        """Whether it was made of the very same resources."""
+        return len(self.sources) == len(other.sources) and all(map(is_, self.sources, other.sources))
 
     @property
     def origin(self) -> str:
@@ -115,6 +126,7 @@ def merged_rule(entry: Entry[DestinationRuleSpec]) -> MergedRule:
         policy=spec.traffic_policy,
         subsets=subsets,
         origins=[f"DestinationRule {namespace}/{entry.meta.name}"],
+        sources=[entry.resource],
     )
 
 

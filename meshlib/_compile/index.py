@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from meshlib.model.base import Spec
@@ -28,6 +28,10 @@ class Index:
         self._by_kind: dict[str, list[Resource]] = {}
         for resource in resources:
             self._by_kind.setdefault(resource.kind, []).append(resource)
+
+    def resources(self, kind: str) -> Sequence[Resource]:
+        """All resources of a kind."""
+        return self._by_kind.get(kind, ())
 
     def of(self, kind: str, spec: type[S]) -> Iterator[Entry[S]]:
         """The resources of a kind whose spec is of the class."""

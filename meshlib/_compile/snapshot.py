@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from meshlib._compile.client_policies import ClientPolicies
 from meshlib._compile.clusters import DYNAMIC, PASSTHROUGH, Destinations
@@ -16,11 +16,13 @@ from meshlib._compile.gateways import GatewayTables
 from meshlib._compile.host_tables import virtual_host
 from meshlib._compile.inbound_ports import inbound_ports, ingress_listeners
 from meshlib._compile.index import Index
+from meshlib._compile.known import KnownCompilation
 from meshlib._compile.mesh import mesh_settings
 from meshlib._compile.mtls import PeerModes
 from meshlib._compile.peer_metadata import peer_headers
 from meshlib._compile.registry import Registry
 from meshlib._compile.security import compile_security
+from meshlib._compile.services import Service
 from meshlib._compile.tables import SidecarTables, as_written
 from meshlib._compile.telemetry import compile_telemetry
 from meshlib._compile.unknown import report_unknown
@@ -49,12 +51,21 @@ __all__ = ["Config", "compile_snapshot"]
 class Config:
     """The resources of a mesh, made ready once; each workload is compiled from it."""
 
-    def __init__(self, resources: Sequence[Resource]) -> None:
+    def __init__(
+        self, resources: Sequence[Resource], known: KnownCompilation | None = None, workload: Workload | None = None
+    ) -> None:
+        """``known`` makes a compilation for ``workload``, and for no other, depend on the one before it."""
         self.index = Index(resources)
         self.mesh = mesh_settings(self.index)
         self.registry = Registry(self.index, self.mesh)
-        self.rules = VirtualServices(self.index, self.mesh)
         self.destination_rules = DestinationRules(self.index, self.mesh)
+        self._known = known
+        if known is None:
+            self.rules = VirtualServices(self.index, self.mesh)
+        else:
+            known.begin(self.mesh, workload, bool(self.destination_rules))
+            self.rules = VirtualServices(self.index, self.mesh, known.before.rules)
+            known.now.rules = self.rules.known
         self.peers = PeerModes(self.index, self.mesh)
         self.client_policies = ClientPolicies(self.index)
 
@@ -63,6 +74,8 @@ class Config:
         collected = Findings(findings)
         view = self.view(workload)
         destinations, context = self._scope(view, workload, collected)
+        if self._known is not None:
+            self._known.compare_rules(self.index.resources("DestinationRule"), namespaces_of(view.services))
         clusters = destinations.clusters()
         security = compile_security(self.index, self.mesh, view, workload, collected)
         telemetry = compile_telemetry(self.index, self.mesh, workload, collected)
@@ -84,14 +97,8 @@ class Config:
         unlisted = unlisted_host(view, context)
         if view.outbound_mode == "ALLOW_ANY_DYNAMIC_DNS":
             clusters[DYNAMIC] = dynamic_cluster()
-        tables = SidecarTables(
-            view,
-            context,
-            find_default_hash=destinations.find_default_hash,
-            takes_http=destinations.takes_http,
-            catch_all=unlisted,
-        ).build()
-        report_unknown(tables, clusters, collected)
+        tables = SidecarTables(view, context, destinations, unlisted, self._known).build()
+        report_unknown(tables, clusters, collected, self._known)
         sidecar = select_sidecar(self.index, self.mesh, workload)
         return Snapshot(
             tables=tables,
@@ -138,14 +145,26 @@ class Config:
 
 
 def compile_snapshot(
-    resources: Sequence[Resource], workload: Workload, findings: list[Finding] | None = None
+    resources: Sequence[Resource],
+    workload: Workload,
+    findings: list[Finding] | None = None,
+    known: KnownCompilation | None = None,
 ) -> Snapshot:
     """The snapshot of ``workload``: everything its requests are decided from.
 
-    What is doubtful is appended to ``findings``. For several workloads of one mesh,
-    :class:`Config` does the common work once.
+    What is doubtful is appended to ``findings``. What is in ``known`` and has not changed
+    is not compiled again. For several workloads of one mesh, :class:`Config` does the
+    common work once.
     """
-    return Config(resources).compile(workload, findings)
+    snapshot = Config(resources, known, workload).compile(workload, findings)
+    if known is not None:
+        known.end()
+    return snapshot
+
+
+def namespaces_of(services: Mapping[str, Service]) -> dict[str, str]:
+    """The namespace of each host."""
+    return {host: service.namespace for host, service in services.items()}
 
 
 def unlisted_host(view: View, context: RouteContext) -> VirtualHost:

@@ -7,21 +7,24 @@ to claim a domain keeps it.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
+from meshlib._compile.clusters import Destinations
 from meshlib._compile.context import RouteContext
 from meshlib._compile.destinations import hash_key
+from meshlib._compile.findings import Doubt
 from meshlib._compile.host_tables import DomainClaims, route_table, virtual_host
 from meshlib._compile.hosts import is_wildcard, overlaps, service_domains
+from meshlib._compile.known import NO_ALIASES, Aliases, CompiledRule, KnownCompilation
 from meshlib._compile.opaque import opaque_routes
 from meshlib._compile.retries import compile_retry
 from meshlib._compile.routes import compile_rules, extension_retry
-from meshlib._compile.services import Resolution, Service, ServicePort
+from meshlib._compile.rule_hosts import RuleHosts
+from meshlib._compile.services import Resolution, Service
 from meshlib._compile.virtual_services import BoundVirtualService
 from meshlib._compile.visibility import EgressListener, View
 from meshlib._snapshot.matchers import RouteMatch
@@ -45,32 +48,47 @@ ONE: Final = (1,)
 
 
 class Wrapper(msgspec.Struct, gc=False):
-    """The routes of a VirtualService (or of none), with the services and further hosts that they are for."""
+    """The routes of a VirtualService (or of none), with the services and further hosts that they are for.
+
+    ``compiled`` is where its virtual host is kept for the next compilation, if none of its hosts is a service.
+    """
 
     routes: tuple[Route, ...]
     services: list[Service]
     hosts: list[str]
     origin: Origin
     dropped: tuple[Dropped, ...] = ()
+    compiled: CompiledRule | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A port for which a table is built, with the services that listen there, ``http`` those that rules apply to."""
+
+    listener: EgressListener
+    services: dict[str, Service]
+    http: dict[str, Service]
+    aliases: Aliases
+    context: RouteContext
 
 
 class SidecarTables:
-    """Builds the tables of one workload. ``takes_http`` tells whether HTTP routes apply to a port of a service."""
+    """Builds the tables of one workload; what is ``known`` from before is not built again."""
 
     def __init__(
         self,
         view: View,
         context: RouteContext,
-        *,
-        find_default_hash: Callable[[str, int], ConsistentHashLB | None],
-        takes_http: Callable[[Service, ServicePort], bool],
+        destinations: Destinations,
         catch_all: VirtualHost,
+        known: KnownCompilation | None = None,
     ) -> None:
         self._view = view
         self._context = context
-        self._find_default_hash = find_default_hash
-        self._takes_http = takes_http
+        self._destinations = destinations
         self._catch_all = catch_all
+        self._known = known
+        self._before = {} if known is None else known.before.routes
         self._shared: dict[int, tuple[tuple[Route, ...], tuple[Dropped, ...]]] = {}
         found = (service for listener in view.listeners for service in listener.services)
         self._aliases = frozenset(service.host for service in found if service.alias_of)
@@ -80,79 +98,144 @@ class SidecarTables:
         tables: dict[int, RouteTable] = {}
         for listener in self._view.listeners:
             by_port = services_by_port(listener)
-            hosts = RuleHosts(listener)
+            hosts: RuleHosts | None = None
             for port in sorted(by_port):
-                if port not in tables and self._view.listener(port) is listener:
-                    tables[port] = self._table(listener, hosts, by_port[port], port)
+                if port in tables or self._view.listener(port) is not listener:
+                    continue
+                rules = listener.rules
+                if port != HTTP_PORT:
+                    # On other ports a VirtualService needs a host that is a service there.
+                    hosts = hosts or RuleHosts(listener)
+                    rules = hosts.matching(by_port[port])
+                tables[port] = self._table(self._place(listener, by_port[port], port), rules)
         return tables
 
-    def _table(self, listener: EgressListener, hosts: RuleHosts, services: dict[str, Service], port: int) -> RouteTable:
-        context = replace(self._context, port=port, locate=alias_lookup(services))
-        http = {host: service for host, service in services.items() if self._is_http(service, port)}
-        # On ports other than 80 a VirtualService needs a host that is a service there.
-        rules = listener.rules if port == HTTP_PORT else hosts.matching(services)
-        wrappers = [
-            wrapper for rule in rules if (wrapper := self._wrap(rule, listener, services, http, context)) is not None
-        ]
-        taken = {service.host for wrapper in wrappers for service in wrapper.services}
-        rest = [http[host] for host in sorted(http.keys() - taken) if http[host].resolution is not Resolution.ALIAS]
-        wrappers += [
-            Wrapper((self._default_route(service, context),), [service], [], service.origin) for service in rest
-        ]
-        claims: DomainClaims[VirtualHost] = DomainClaims()
-        known = {service.host for wrapper in wrappers for service in wrapper.services}
-        for wrapper in wrappers:
-            self._claim(claims, wrapper, known)
-        for host in sorted(services.keys() - http.keys()):
-            self._claim_opaque(claims, services[host], listener, known, context)
-        return route_table(claims, self._catch_all)
+    def _place(self, listener: EgressListener, services: dict[str, Service], port: int) -> Place:
+        aliases = aliases_of(services)
+        if self._known is not None:
+            aliases = self._known.aliases(port, aliases)
+        return Place(
+            listener=listener,
+            services=services,
+            http={host: service for host, service in services.items() if self._is_http(service, port)},
+            aliases=aliases,
+            context=replace(self._context, port=port, locate=alias_lookup(aliases)),
+        )
 
     def _is_http(self, service: Service, number: int) -> bool:
         port = service.port(number)
-        return port is not None and self._takes_http(service, port)
+        return port is not None and self._destinations.takes_http(service, port)
 
-    def _wrap(
-        self,
-        rule: BoundVirtualService,
-        listener: EgressListener,
-        services: dict[str, Service],
-        http: dict[str, Service],
-        context: RouteContext,
-    ) -> Wrapper | None:
+    def _table(self, place: Place, rules: Iterable[BoundVirtualService]) -> RouteTable:
+        parts = self._parts(place, rules)
+        served = [part for part in parts if isinstance(part, Wrapper) and part.services]
+        taken = {service.host for wrapper in served for service in wrapper.services}
+        http = place.http
+        rest = [http[host] for host in sorted(http.keys() - taken) if http[host].resolution is not Resolution.ALIAS]
+        parts += [
+            Wrapper((self._default_route(service, place.context),), [service], [], service.origin) for service in rest
+        ]
+        known = taken.union([service.host for service in rest])
+        claims: DomainClaims[VirtualHost] = DomainClaims()
+        exact = claims.exact
+        for part in parts:
+            if isinstance(part, Wrapper):
+                self._claim(claims, part, known, place.context.port)
+            else:
+                for domain in part.domains:
+                    exact.setdefault(domain, part)
+        for host in sorted(place.services.keys() - http.keys()):
+            self._claim_opaque(claims, place.services[host], place.listener, known, place.context)
+        return route_table(claims, self._catch_all)
+
+    def _parts(self, place: Place, rules: Iterable[BoundVirtualService]) -> list[Wrapper | VirtualHost]:
+        """What VirtualServices bring to a table: their routes, or the virtual host itself where it is known."""
+        before, services, aliases, port = self._before, place.services.keys(), place.aliases, place.context.port
+        parts: list[Wrapper | VirtualHost] = []
+        for rule in rules:
+            known = before.get((id(rule), port))
+            if (
+                known is not None
+                and known.host is not None
+                and known.aliases is aliases
+                and services.isdisjoint(rule.hosts)
+                and id(rule) not in self._shared
+                and self._is_current(known)
+            ):
+                self._take(known, place.context)
+                parts.append(known.host)
+            elif (wrapper := self._wrap(rule, place)) is not None:
+                parts.append(wrapper)
+        return parts
+
+    def _wrap(self, rule: BoundVirtualService, place: Place) -> Wrapper | None:
         """The routes of a VirtualService on a port; None if none are left or nothing is there for them."""
-        routes, dropped = self._routes(rule, context)
+        compiled = None
+        shared = self._shared.get(id(rule))
+        if shared is None:
+            compiled = self._compiled(rule, place)
+            shared = compiled.routes, compiled.dropped
+        routes, dropped = shared
         if not routes:
             return None
         hosts: list[str] = []
         matching: list[Service] = []
         for host in rule.hosts:
             if not is_wildcard(host):
-                if host in services:
-                    matching.append(services[host])
+                if host in place.services:
+                    matching.append(place.services[host])
                 else:
                     hosts.append(host)
                 continue
-            covered = [service for service in services.values() if overlaps(service.host, host)]
-            matching.extend(service for service in covered if listener.owners.find(service.host) is rule)
+            covered = [service for service in place.services.values() if overlaps(service.host, host)]
+            matching.extend(service for service in covered if place.listener.owner(service.host) is rule)
             if not covered:
                 hosts.append(host)
-        reachable = [service for service in dict.fromkeys(matching) if service.host in http]
-        if not reachable and context.port != HTTP_PORT:
+        reachable = [service for service in dict.fromkeys(matching) if service.host in place.http]
+        if not reachable and place.context.port != HTTP_PORT:
             return None
-        return Wrapper(routes, reachable, hosts, rule.origin, dropped)
+        return Wrapper(routes, reachable, hosts, rule.origin, dropped, None if matching else compiled)
 
-    def _routes(
-        self, rule: BoundVirtualService, context: RouteContext
-    ) -> tuple[tuple[Route, ...], tuple[Dropped, ...]]:
-        """The routes on a port; those that do not depend on it are compiled once."""
-        shared = self._shared.get(id(rule))
-        if shared is not None:
-            return shared
-        routes, dropped = compile_rules(rule, context)
-        compiled = (tuple(routes), tuple(dropped))
-        if not rule.depends_on_port and not self._sends_to_alias(rule):
-            self._shared[id(rule)] = compiled
-        return compiled
+    def _compiled(self, rule: BoundVirtualService, place: Place) -> CompiledRule:
+        """The routes on a port, compiled before if all that they depend on is as it was."""
+        known = self._before.get((id(rule), place.context.port))
+        if known is None or known.aliases is not place.aliases or not self._is_current(known):
+            known = self._compile(rule, place)
+        self._take(known, place.context)
+        return known
+
+    def _is_current(self, known: CompiledRule) -> bool:
+        """Whether the DestinationRules that routes depend on are what they were."""
+        return self._known is not None and (
+            self._known.are_rules_same or self._destinations.has_same_rules(known.asked)
+        )
+
+    def _take(self, compiled: CompiledRule, context: RouteContext) -> None:
+        """Use compiled routes, and keep them for the next compilation."""
+        if compiled.is_shared and not self._sends_to_alias(compiled.rule):
+            self._shared[id(compiled.rule)] = compiled.routes, compiled.dropped
+        if self._known is not None:
+            self._known.now.routes[id(compiled.rule), context.port] = compiled
+            for code, origin, message, field in compiled.doubts:
+                context.findings.add(code, origin, message, field=field)
+
+    def _compile(self, rule: BoundVirtualService, place: Place) -> CompiledRule:
+        """Compile routes; for the next compilation note what they depend on."""
+        destinations, findings = self._destinations, place.context.findings
+        asked, doubts = set[str](), list[Doubt]()
+        if self._known is not None:
+            destinations.asked, findings.noted = asked, doubts
+        routes, dropped = compile_rules(rule, place.context)
+        destinations.asked = findings.noted = None
+        return CompiledRule(
+            rule=rule,
+            routes=tuple(routes),
+            dropped=tuple(dropped),
+            is_shared=not rule.depends_on_port,
+            doubts=tuple(doubts),
+            aliases=place.aliases,
+            asked=tuple([(host, destinations.rule(host)) for host in asked]),
+        )
 
     def _sends_to_alias(self, rule: BoundVirtualService) -> bool:
         """True if a destination is an ExternalName service, which is known on its own ports only."""
@@ -173,22 +256,40 @@ class SidecarTables:
                 sums=ONE,
                 timeout=defaults.timeout if defaults is not None else None,
                 retry=compile_retry(wanted or context.mesh.retry),
-                hash_keys=hash_keys(self._find_default_hash(service.host, port)),
+                hash_keys=hash_keys(self._destinations.find_default_hash(service.host, port)),
             ),
             name="default",
             origin=service.origin,
         )
 
-    def _claim(self, claims: DomainClaims[VirtualHost], wrapper: Wrapper, known: set[str]) -> None:
+    def _claim(self, claims: DomainClaims[VirtualHost], wrapper: Wrapper, known: set[str], port: int) -> None:
         names = [*wrapper.hosts, *(service.host for service in wrapper.services)]
         if not names:
             return
-        host = virtual_host(names[0], names, wrapper.routes, wrapper.origin, wrapper.dropped)
+        host = self._host(names, wrapper, port)
+        if wrapper.compiled is not None and not any("*" in name or ":" in name for name in names):
+            wrapper.compiled.host = host
         for name in wrapper.hosts:
             claims.claim(f"[{name}]" if ":" in name else name, host)
         for service in wrapper.services:
             for domain in self._domains(service, known):
                 claims.claim(domain, host)
+
+    def _host(self, names: list[str], wrapper: Wrapper, port: int) -> VirtualHost:
+        """The virtual host of a wrapper."""
+        if self._known is None:
+            return virtual_host(names[0], names, wrapper.routes, wrapper.origin, wrapper.dropped)
+        key = (id(wrapper.routes), port)
+        host = self._known.before.hosts.get(key)
+        if (
+            host is None
+            or host.domains != tuple(names)
+            or host.dropped is not wrapper.dropped
+            or host.origin is not wrapper.origin
+        ):
+            host = virtual_host(names[0], names, wrapper.routes, wrapper.origin, wrapper.dropped)
+        self._known.now.hosts[key] = host
+        return host
 
     def _domains(self, service: Service, known: set[str]) -> Iterator[str]:
         """All names a service is called by; a shortened one never hides a service that is really called so."""
@@ -221,33 +322,6 @@ class SidecarTables:
             claims.claim(domain, host)
 
 
-class RuleHosts:
-    """The VirtualServices of a listener by host, to find those that have a host among some services."""
-
-    def __init__(self, listener: EgressListener) -> None:
-        self._rules = listener.rules
-        self._exact: dict[str, list[int]] = defaultdict(list)
-        self._wildcards: list[tuple[str, int]] = []
-        for number, rule in enumerate(listener.rules):
-            for host in rule.hosts:
-                if is_wildcard(host):
-                    self._wildcards.append((host, number))
-                else:
-                    self._exact[host].append(number)
-
-    def matching(self, services: Iterable[str]) -> list[BoundVirtualService]:
-        """Those with a host that is a service, or overlaps one, in their order."""
-        found: set[int] = set()
-        for host in services:
-            found.update(self._exact.get(host, ()))
-            found.update(number for pattern, number in self._wildcards if overlaps(pattern, host))
-            if is_wildcard(host):
-                for name, numbers in self._exact.items():
-                    if overlaps(name, host):
-                        found.update(numbers)
-        return [self._rules[number] for number in sorted(found)]
-
-
 def services_by_port(listener: EgressListener) -> dict[int, dict[str, Service]]:
     """The services of a listener by port and host. Port 80 is always there: unknown hosts are routed on it.
 
@@ -261,9 +335,13 @@ def services_by_port(listener: EgressListener) -> dict[int, dict[str, Service]]:
     return found
 
 
-def alias_lookup(services: dict[str, Service]) -> Callable[[str], tuple[str, int | None]]:
-    """What destinations mean on one port: mesh clients know only the services that listen there."""
-    aliases = {host: service.alias_of for host, service in services.items() if service.alias_of}
+def aliases_of(services: Mapping[str, Service]) -> Aliases:
+    """What the ExternalName services of a port stand for: mesh clients know only the services that listen there."""
+    return {host: service.alias_of for host, service in services.items() if service.alias_of} or NO_ALIASES
+
+
+def alias_lookup(aliases: Aliases) -> Callable[[str], tuple[str, int | None]]:
+    """What destinations mean on one port."""
     if not aliases:
         return as_written
     return lambda host: (aliases.get(host, host), None)

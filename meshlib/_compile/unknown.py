@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 from meshlib._compile.findings import Findings
+from meshlib._compile.known import KnownCompilation, UnknownDestination, UnknownOfHost
 from meshlib._snapshot.clusters import Cluster
-from meshlib._snapshot.routes import Forward, Origin, Route, RouteTable, WeightedDestination
+from meshlib._snapshot.routes import Forward, Origin, RouteTable, VirtualHost, WeightedDestination
 
 __all__ = ["report_unknown"]
 
@@ -15,23 +18,59 @@ __all__ = ["report_unknown"]
 _MOST: Final = 20
 
 
-def report_unknown(tables: Mapping[int, RouteTable], clusters: Mapping[str, Cluster], findings: Findings) -> None:
-    """A finding for each destination that has no cluster, up to a limit; the rest are counted."""
+def report_unknown(
+    tables: Mapping[int, RouteTable],
+    clusters: Mapping[str, Cluster],
+    findings: Findings,
+    known: KnownCompilation | None = None,
+) -> None:
+    """A finding for each destination that has no cluster, up to a limit; the rest are counted.
+
+    Nothing else than the names of the clusters decides: while they stay, what was ``known`` of a host holds.
+    """
+    before: Mapping[tuple[int, int], UnknownOfHost] = {}
+    if known is not None:
+        known.now.clusters = frozenset(clusters)
+        before = known.before.unknown if known.before.clusters == known.now.clusters else {}
     hosts = {cluster.host for cluster in clusters.values()}
-    unknown: set[tuple[Origin, str]] = set()
-    for port, route, destination in _destinations(tables):
-        place = (route.origin, destination.cluster)
-        if destination.cluster in clusters or place in unknown:
+    of_hosts: dict[tuple[int, int], UnknownOfHost] = {}
+    for port, table in tables.items():
+        # One virtual host stands under each of its domains.
+        for place, host in {id(one): one for one in chain(table.exact.values(), table.suffixes.values())}.items():
+            key = place, port
+            of_hosts[key] = before.get(key) or UnknownOfHost(host, tuple(_unknown(host, port, clusters, hosts)))
+    if known is not None:
+        known.now.unknown = of_hosts
+    _report(list(chain.from_iterable([one.destinations for one in of_hosts.values()])), findings)
+
+
+def _unknown(
+    host: VirtualHost, port: int, clusters: Mapping[str, Cluster], hosts: set[str]
+) -> Iterator[UnknownDestination]:
+    for route in host.routes:
+        if not isinstance(route.action, Forward):
             continue
-        has_port = f"outbound|{destination.port}||{destination.host}" in clusters
-        if destination.host in hosts and not has_port and destination.port == port:
-            # The rules of a host stand on port 80 too, for whoever dials it there; that is Istio's way, not a mistake.
+        for destination in route.action.destinations:
+            if destination.cluster in clusters:
+                continue
+            has_port = f"outbound|{destination.port}||{destination.host}" in clusters
+            if destination.host in hosts and not has_port and destination.port == port:
+                # The rules of a host stand on port 80 too, for whoever dials it there: Istio's way, not a mistake.
+                continue
+            yield UnknownDestination((route.origin, destination.cluster), destination, has_port)
+
+
+def _report(found: list[UnknownDestination], findings: Findings) -> None:
+    told: set[tuple[Origin, str]] = set()
+    for one in found:
+        if one.place in told:
             continue
-        unknown.add(place)
-        if len(unknown) <= _MOST:
-            findings.add("MESH067", route.origin, _message(destination, has_port=has_port))
-    if len(unknown) > _MOST:
-        findings.add("MESH067", Origin(""), f"{len(unknown) - _MOST} more destinations are not known either")
+        if len(told) == _MOST:
+            more = len(set(map(attrgetter("place"), found))) - _MOST
+            findings.add("MESH067", Origin(""), f"{more} more destinations are not known either")
+            return
+        told.add(one.place)
+        findings.add("MESH067", one.place[0], _message(one.destination, has_port=one.has_port))
 
 
 def _message(destination: WeightedDestination, *, has_port: bool) -> str:
@@ -39,16 +78,3 @@ def _message(destination: WeightedDestination, *, has_port: bool) -> str:
     if subset and has_port:
         return f'subset "{subset}" of {host} is defined by no DestinationRule that applies; calls are answered 503'
     return f"{host} is no known Service or ServiceEntry on port {port}; calls are answered 503"
-
-
-def _destinations(tables: Mapping[int, RouteTable]) -> Iterator[tuple[int, Route, WeightedDestination]]:
-    seen: set[int] = set()
-    for port, table in tables.items():
-        for host in (*table.exact.values(), *table.suffixes.values()):
-            if id(host) in seen:  # one virtual host stands under each of its domains
-                continue
-            seen.add(id(host))
-            for route in host.routes:
-                if isinstance(route.action, Forward):
-                    for destination in route.action.destinations:
-                        yield port, route, destination

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -14,15 +16,16 @@ from meshlib._compile.delegates import merge_route
 from meshlib._compile.hosts import gateway_key, resolve
 from meshlib._compile.index import Entry, Index
 from meshlib._compile.mesh import MeshSettings, Visibility, export_set
-from meshlib._compile.order import by_age
+from meshlib._compile.order import Age, by_age
 from meshlib._snapshot.routes import Dropped, Origin
 from meshlib.model.destination import Destination
 from meshlib.model.resource import Resource
 from meshlib.model.virtual_service import HTTPRoute, VirtualServiceSpec
 
-__all__ = ["BoundVirtualService", "Rule", "VirtualServices"]
+__all__ = ["BoundVirtualService", "KnownRule", "Rule", "VirtualServices"]
 
 MESH: Final = ("mesh",)
+NOTHING: Final[Mapping[int, KnownRule]] = {}
 
 
 class Rule:
@@ -89,21 +92,71 @@ def http_destinations(route: HTTPRoute) -> Iterable[Destination]:
     return chain((item.destination for item in route.route), mirror, (item.destination for item in route.mirrors))
 
 
-class VirtualServices:
-    """All VirtualServices with hosts, oldest first: ``bound``, and by the gateway they are bound to."""
+class KnownRule(msgspec.Struct, eq=False, gc=False):
+    """A VirtualService with what was made of it, for the next compilation.
 
-    def __init__(self, index: Index, mesh: MeshSettings) -> None:
-        found = sorted(index.of("VirtualService", VirtualServiceSpec), key=by_age)
+    ``leaves`` are the delegates that it asked for when it was bound, and what was found.
+    """
+
+    entry: Entry[VirtualServiceSpec]
+    age: Age
+    bound: BoundVirtualService | None = None
+    leaves: tuple[tuple[tuple[str, str], Resource | None], ...] = ()
+
+
+class VirtualServices:
+    """All VirtualServices with hosts, oldest first: ``bound``, and by the gateway they are bound to.
+
+    ``known`` are those of the compilation before, by the identity of their resource; it
+    is to be of the same ``mesh``.
+    """
+
+    def __init__(self, index: Index, mesh: MeshSettings, known: Mapping[int, KnownRule] = NOTHING) -> None:
+        resources = index.resources("VirtualService")
+        rules = [known.get(id(one)) or unbound(one) for one in resources]
+        found = [rule for rule in rules if rule is not None]
+        found.sort(key=attrgetter("age"))
+        self.known = {id(rule.entry.resource): rule for rule in found}
         self._default = mesh.virtual_service_export
-        self._delegates = {(entry.meta.namespace, entry.meta.name): entry for entry in found if not entry.spec.hosts}
+        self._delegates = {
+            (rule.entry.meta.namespace, rule.entry.meta.name): rule.entry
+            for rule in found
+            if rule.bound is None and not rule.entry.spec.hosts
+        }
+        self._asked: list[tuple[tuple[str, str], Resource | None]] = []
         self._by_gateway: dict[str, list[BoundVirtualService]] = {}
-        self.bound: list[BoundVirtualService] = []
-        for entry in found:
-            if entry.spec.hosts:
-                bound = self._bind(entry)
-                self.bound.append(bound)
-                for gateway in bound.gateways:
-                    self._by_gateway.setdefault(gateway, []).append(bound)
+        self._bind_all(found)
+
+    def _bind_all(self, found: Iterable[KnownRule]) -> None:
+        by_gateway: defaultdict[str, list[BoundVirtualService]] = defaultdict(list)
+        of_mesh = by_gateway["mesh"]
+        for rule in found:
+            bound = rule.bound
+            if bound is None or (rule.leaves and not self._has_same_leaves(rule)):
+                if not rule.entry.spec.hosts:
+                    continue
+                self._asked = []
+                bound = self._bind(rule.entry)
+                self.known[id(rule.entry.resource)] = KnownRule(rule.entry, rule.age, bound, tuple(self._asked))
+            if bound.gateways is MESH:
+                of_mesh.append(bound)
+                continue
+            for gateway in bound.gateways:
+                by_gateway[gateway].append(bound)
+        self._by_gateway = by_gateway
+
+    @property
+    def bound(self) -> list[BoundVirtualService]:
+        """All of them, whatever they are bound to."""
+        return [rule.bound for rule in self.known.values() if rule.bound is not None]
+
+    def _has_same_leaves(self, rule: KnownRule) -> bool:
+        """Whether the delegates that a rule was bound with are still what they were."""
+        for place, resource in rule.leaves:
+            leaf = self._delegates.get(place)
+            if (None if leaf is None else leaf.resource) is not resource:
+                return False
+        return True
 
     def for_gateway(self, gateway: str, namespace: str) -> list[BoundVirtualService]:
         """Those bound to a gateway (``mesh`` for sidecars) that a workload of the namespace sees.
@@ -164,6 +217,7 @@ class VirtualServices:
         place = root.delegate.namespace or namespace
         name = f"{place}/{root.delegate.name or ''}"
         leaf = self._delegates.get((place, root.delegate.name or ""))
+        self._asked.append(((place, root.delegate.name or ""), None if leaf is None else leaf.resource))
         if leaf is None:
             return Dropped(origin, f"its delegate {name} does not exist")
         visible = export_set(leaf.spec.export_to, place, self._default)
@@ -176,6 +230,14 @@ class VirtualServices:
             if merged is not None:
                 rules.append(Rule(merged, place, leaf_origin))
         return rules
+
+
+def unbound(resource: Resource) -> KnownRule | None:
+    """A VirtualService that nothing is known of yet; None for what another group calls so."""
+    if not isinstance(resource.spec, VirtualServiceSpec):
+        return None
+    entry = Entry(resource, resource.metadata, resource.spec)
+    return KnownRule(entry, by_age(entry))
 
 
 def rule_origins(entry: Entry[VirtualServiceSpec], name: str) -> list[Origin]:

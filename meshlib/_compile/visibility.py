@@ -57,16 +57,18 @@ class HostFilter:
 
 @dataclass(slots=True, eq=False)
 class EgressListener:
-    """What is imported through one egress listener; ``port`` None stands for all ports without one of their own.
-
-    ``owners`` tells for each service which VirtualService has the most specific host
-    for it: a wildcard host applies to no other service.
-    """
+    """What is imported through one egress listener; ``port`` None stands for all ports without one of their own."""
 
     port: int | None
     services: list[Service]
     rules: list[BoundVirtualService]
-    owners: HostIndex[BoundVirtualService]
+    _owners: HostIndex[BoundVirtualService] | None = None
+
+    def owner(self, host: str) -> BoundVirtualService | None:
+        """The VirtualService with the most specific host for a service: a wildcard host applies to no other."""
+        if self._owners is None:
+            self._owners = host_owners(self.rules)
+        return self._owners.find(host)
 
 
 @dataclass(slots=True, eq=False)
@@ -147,7 +149,7 @@ def import_hosts(
         services = import_services(visible, filters, port or None)
         taken = [rule for rule in rules if takes_any(rule, filters)]
     services = one_namespace_each(services, namespace)
-    return EgressListener(port or None, services, taken, host_owners(taken))
+    return EgressListener(port or None, services, taken)
 
 
 def host_filters(hosts: Iterable[str], namespace: str) -> dict[str, HostFilter]:

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from meshlib._config.codes import finding
 from meshlib._config.decode import decode
 from meshlib._config.document import Document
-from meshlib._config.known import KnownPieces, PieceKey, piece_key
+from meshlib._config.known import Identity, KnownPiece, KnownText, KnownTexts, PieceKey, has_error, identity, piece_key
 from meshlib._config.reader import expand_lists, read
 from meshlib.diagnostics import Finding
 from meshlib.model.resource import Resource, Skipped
@@ -28,7 +27,6 @@ Observe: TypeAlias = "Callable[[Document, list[Finding]], None]"
 
 _STEP = 200
 _REPLACED = "MESH034"  # about two documents: never part of what is known of one
-_Identity: TypeAlias = "tuple[str, str, str, str]"
 
 
 class Text(Protocol):
@@ -63,7 +61,7 @@ def load(
     default_namespace: str = "default",
     progress: Progress | None = None,
     observe: Observe | None = None,
-    known: KnownPieces | None = None,
+    known: KnownTexts | None = None,
 ) -> ConfigSet:
     """Read and decode every document of every text; raises nothing for any content.
 
@@ -82,13 +80,12 @@ def load(
     return ConfigSet(tuple(loading.resources), tuple(loading.findings), tuple(loading.skipped))
 
 
-class _Piece:
-    """A piece that is being read: what came of it so far, and how many findings of the load are in that."""
+class _Part:
+    """A text, or a piece of one, that is being read: what came of it, and how many findings of the load are in that."""
 
-    __slots__ = ("found", "key", "taken")
+    __slots__ = ("found", "taken")
 
-    def __init__(self, key: PieceKey, taken: int) -> None:
-        self.key = key
+    def __init__(self, taken: int) -> None:
         self.taken = taken
         self.found: list[Resource | Skipped | Finding] = []
 
@@ -111,20 +108,36 @@ class _Loading:
         self._observe = observe
         self._total = sum(len(text.text) for text in texts) if progress is not None else 0
         self._done = 0
-        self._places: dict[_Identity, int] = {}
-        self._piece: _Piece | None = None
+        self._places: dict[Identity, int] = {}
+        self._known: KnownTexts | None = None
+        self._text: KnownText | None = None
+        self._whole: _Part | None = None
+        self._piece: tuple[PieceKey, _Part] | None = None
 
-    def add(self, text: Text, known: KnownPieces | None = None) -> None:
-        lines, is_known = None, None
-        if known is not None:
-            is_known = partial(self._is_known, known, text.name)
+    def add(self, text: Text, known: KnownTexts | None = None) -> None:
+        if known is None:
+            self._read(text)
+        elif (found := known.whole(text.name, text.text)) is not None:
+            self._take_all(found)
+        else:
+            self._known, self._text = known, known.start(text.name, text.text)
+            self._whole = _Part(len(self.findings))
+            self._read(text, self._is_known)
+            self._end_piece()
+            self._whole.take(self.findings)
+            self._text.end(self._whole.found)
+            self._text = self._whole = None
+        self._done += len(text.text)
+
+    def _read(self, text: Text, is_known: Callable[[str, int], bool] | None = None) -> None:
+        lines = None
         for number, document in enumerate(read(text.text, text.name, self.findings, is_known=is_known)):
             for part in expand_lists(document, self.findings):
                 before = len(self.findings)
                 found = decode(part, self.findings, self._namespace)
                 if self._piece is not None and found is not None:
-                    self._piece.take(self.findings)
-                    self._piece.found.append(found)
+                    self._piece[1].take(self.findings)
+                    self._piece[1].found.append(found)
                 self._keep(found)
                 if self._observe is not None:
                     self._observe(part, self.findings[before:])
@@ -132,37 +145,54 @@ class _Loading:
                 lines = lines or 1 + _line_count(text.text)
                 share = min(document.line / lines, 1.0)
                 self._progress(self._done + int(len(text.text) * share), self._total, len(self.resources))
-        self._done += len(text.text)
-        if known is not None:
-            self._end_piece(known)
 
-    def _is_known(self, known: KnownPieces, file: str, piece: str, line: int) -> bool:
-        """Take a piece that was read before; else remember what comes of it."""
-        self._end_piece(known)
-        key = piece_key(file, line, piece)
-        found = known.find(key)
-        if found is None:
-            self._piece = _Piece(key, len(self.findings))
-            return False
+    def _take_all(self, text: KnownText) -> None:
+        """Take a text that was read before, all at once unless an object of it is defined elsewhere too."""
+        if text.places and self._places.keys().isdisjoint(text.places):
+            count = len(self.resources)
+            self._places.update(zip(text.places, range(count, count + len(text.places)), strict=True))
+            self.resources += text.resources
+            self.findings += text.findings
+            self.skipped += text.skipped
+        else:
+            self._take(text.found or ())
+
+    def _take(self, found: KnownPiece) -> None:
         for one in found:
             if isinstance(one, Finding):
                 self.findings.append(one)
             else:
                 self._keep(one)
+
+    def _is_known(self, piece: str, line: int) -> bool:
+        """Take a piece that was read before; else remember what comes of it."""
+        self._end_piece()
+        assert self._known is not None
+        assert self._text is not None
+        key = piece_key(line, piece)
+        found = self._known.piece(self._text, key)
+        if found is None:
+            self._piece = key, _Part(len(self.findings))
+            return False
+        self._take(found)
         return True
 
-    def _end_piece(self, known: KnownPieces) -> None:
-        piece, self._piece = self._piece, None
-        if piece is not None:
+    def _end_piece(self) -> None:
+        if self._piece is not None and self._text is not None:
+            key, piece = self._piece
             piece.take(self.findings)
-            if not any(isinstance(one, Finding) and one.level == "error" for one in piece.found):
-                known.now[piece.key] = tuple(piece.found)
+            if not has_error(piece.found):
+                self._text.pieces[key] = tuple(piece.found)
+        self._piece = None
 
     def finish(self) -> None:
         if self._progress is not None:
             self._progress(self._total, self._total, len(self.resources))
 
     def _keep(self, found: Resource | Skipped | None) -> None:
+        if self._whole is not None and found is not None:
+            self._whole.take(self.findings)
+            self._whole.found.append(found)
         if isinstance(found, Skipped):
             self.skipped.append(found)
         elif found is not None:
@@ -174,8 +204,7 @@ class _Loading:
         if not metadata.name:
             self.resources.append(resource)
             return
-        identity = (resource.group, resource.kind, metadata.namespace, metadata.name)
-        index = self._places.setdefault(identity, len(self.resources))
+        index = self._places.setdefault(identity(resource), len(self.resources))
         if index == len(self.resources):
             self.resources.append(resource)
             return

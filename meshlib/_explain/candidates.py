@@ -16,7 +16,8 @@ from meshlib._compile.context import RouteContext
 from meshlib._compile.gateways import GatewayTables
 from meshlib._compile.hosts import SERVICE_SUFFIX, covers, intersect, is_wildcard, service_domains
 from meshlib._compile.routes import compile_rules
-from meshlib._compile.tables import HTTP_PORT, RuleHosts, services_by_port
+from meshlib._compile.rule_hosts import RuleHosts
+from meshlib._compile.tables import HTTP_PORT, services_by_port
 from meshlib._compile.virtual_services import BoundVirtualService
 from meshlib._compile.visibility import select_sidecar
 from meshlib._explain.explanation import Explanation, Step

@@ -111,9 +111,12 @@ class _Collection:
             return
         self._seen.add(real)
         try:
-            # Not all that is asked for at once: the size of a pipe is not known before.
             with Path(path).open("rb") as file:
-                text = file.read(MAX_FILE + 1)
+                # Room for what is there, and no more than that: the size of a pipe is not known before.
+                size = min(os.fstat(file.fileno()).st_size, MAX_FILE)
+                text = file.read(size + 1)
+                if len(text) > size:
+                    text += file.read(MAX_FILE + 1 - len(text))
         except OSError as error:
             raise _unreadable(path, error) from error
         self._add_text(path, text)
