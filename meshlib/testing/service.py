@@ -93,6 +93,7 @@ class Service:
         known = self._heads.get(url)
         if known is None:
             known = self._heads[url] = request_head(method, url, _NO_HEADERS)
+            known.change_path(self.runtime.plain_path(known.path))  # as clients have it
         fields = Headers(given)
         authority = fields.setdefault("host", known.authority)
         head = RequestHead(

@@ -317,6 +317,14 @@ def test_a_call_on_behalf_of_another_carries_its_request_id() -> None:
         assert "cookie" not in seen[1].headers
 
 
+def test_paths_are_those_of_clients(sim: Simulation) -> None:
+    """Without dot segments, and without escapes that need not be."""
+    seen: list[str] = []
+    sim.upstream("reviews").handle(lambda request: seen.append(request.path) or 200)
+    sim.get(URL + "x/%2e%2e/%61/./b")
+    assert seen == ["/a/b"]
+
+
 def test_a_mirror_gets_copies() -> None:
     """They arrive at the other upstream, and nobody waits for them."""
     yaml = """
