@@ -13,7 +13,8 @@ from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from meshlib._engine.authz import AuthorizerReply
-from meshlib._engine.inbound import Authenticate, Decision, inspect
+from meshlib._engine.decisions import Decision
+from meshlib._engine.inbound import Authenticate, inspect
 from meshlib._engine.jwt import TokenCache, authenticate
 from meshlib._engine.jwt_keys import KeySet, KeySetError, parse_keys
 from meshlib._http import Headers, RequestHead

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-__all__ = ["PROPAGATED", "Entered", "begin_apart", "carried_headers", "deadline", "entered", "handed_on"]
+__all__ = ["PROPAGATED", "Entered", "begin_apart", "carried_headers", "carried_of", "deadline", "entered", "handed_on"]
 
 PROPAGATED: Final = frozenset(
     "x-request-id traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled "
@@ -57,6 +57,12 @@ def begin_apart() -> None:
     handed_on.set(None)
     deadline.set(None)
     entered.set(None)
+
+
+def carried_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """As :func:`carried_headers`, for headers that are found in any case."""
+    names = PROPAGATED.intersection(map(str.lower, headers))
+    return {name: headers[name] for name in names}
 
 
 def carried_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
@@ -40,7 +40,7 @@ class RequestHead:
     # Most requests leave these as they are.
     claims: dict[str, Any] | None = None
     source: str = ""
-    _cut: int = -2  # where the path ends; not looked for yet
+    _only: str | None = None  # the path without its query; not looked for yet
 
     def __init__(
         self,
@@ -64,14 +64,20 @@ class RequestHead:
     @property
     def path_only(self) -> str:
         """The path without query and fragment."""
-        cut = self._cut
-        if cut == -2:
-            cut = self._cut = self._find_cut()
-        return self.path if cut < 0 else self.path[:cut]
+        only = self._only
+        if only is None:
+            path = self.path
+            only = path.partition("?")[0] if "?" in path else path
+            if "#" in only:
+                only = only.partition("#")[0]
+            self._only = only
+        return only
 
     @property
     def query(self) -> str:
         """The raw query without its question mark; empty if there is none."""
+        if "?" not in self.path:
+            return ""
         rest = self.path[len(self.path_only) :]
         return rest[1:].partition("#")[0] if rest.startswith("?") else ""
 
@@ -82,13 +88,15 @@ class RequestHead:
     def change_path(self, path: str) -> None:
         """Put another raw path, with its query, in the place of what was asked for."""
         self.path = path
-        self._cut = -2
+        self._only = None
 
-    def _find_cut(self) -> int:
-        query, fragment = self.path.find("?"), self.path.find("#")
-        if query < 0 or fragment < 0:
-            return max(query, fragment)
-        return min(query, fragment)
+    def values(self, name: str) -> Sequence[str]:
+        """The values of a header field, ``name`` in lower case; empty if it is not there."""
+        return self.headers.getall(name, ())
+
+    def value(self, name: str) -> str:
+        """The first value of a header field, ``name`` in lower case; empty if it is not there."""
+        return self.headers.get(name, "")
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.scheme}://{self.authority}{self.path} port={self.port}>"

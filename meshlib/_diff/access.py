@@ -12,7 +12,7 @@ from meshlib._authorize import GivenKeys, authorize, inbound_from_json, token_ch
 from meshlib._compile import Config
 from meshlib._diff.change import Change
 from meshlib._diff.samples import sample_pattern
-from meshlib._engine.inbound import Decision
+from meshlib._engine.decisions import Decision
 from meshlib.model.authorization_policy import AuthorizationPolicySpec, Condition, Operation, Rule, Source
 from meshlib.model.base import Spec
 from meshlib.model.kubernetes import PodSpec, WorkloadSpec

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from meshlib._engine.decisions import Decision, DryRun
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Authorizer, Policy, Rule, Security
 
@@ -19,9 +20,7 @@ __all__ = [
     "AskAuthorizer",
     "AuthorizerReply",
     "Consultation",
-    "DryRun",
     "Found",
-    "Verdict",
     "consult",
     "decide",
     "find_rule",
@@ -57,51 +56,21 @@ class AuthorizerReply:
     response_headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DryRun:
-    """What the policies in dry run of one ``action`` would have said; ``policy`` is the one that matched, if any."""
-
-    action: Literal["allow", "deny"]
-    is_denied: bool
-    policy: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Verdict:
-    """What authorization says. ``policy`` is ``namespace/name``, ``rule`` the number of its rule.
-
-    Both are empty if no rule decided. ``shadow`` tells what the policies in dry run
-    would have said.
-    """
-
-    allowed: bool
-    status: int = 200
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-    policy: str = ""
-    rule: int | None = None
-    reason: str = ""
-    details: str = ""
-    audited: bool = False
-    shadow: str = ""
-    dry_runs: tuple[DryRun, ...] = ()
-
-
-Consultation: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Verdict | AuthorizerReply | None]
+Consultation: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Decision | AuthorizerReply | None]
 Found: TypeAlias = tuple[Policy, Rule]
 
 _NOBODY: Final = "no policy is about this workload"
 _PASSED: Final = "no DENY policy matched, and there is no ALLOW policy"
 
 
-def decide(security: Security, request: InboundRequest) -> Verdict:
+def decide(security: Security, request: InboundRequest) -> Decision:
     """What the AUDIT, DENY and ALLOW policies say, and those in dry run would have said."""
     audited = bool(security.audit) and find_rule(security.audit, request) is not None
-    verdict = _decide(security.deny, security.allow, request)
-    verdict.audited = audited
+    decision = _decide(security.deny, security.allow, request)
+    decision.audited = audited
     if security.shadow_deny or security.shadow_allow:
-        _shadow(security, request, verdict)
-    return verdict
+        _shadow(security, request, decision)
+    return decision
 
 
 def find_rule(policies: tuple[Policy, ...], request: InboundRequest) -> Found | None:
@@ -113,22 +82,22 @@ def find_rule(policies: tuple[Policy, ...], request: InboundRequest) -> Found | 
     return None
 
 
-def _decide(deny: tuple[Policy, ...], allow: tuple[Policy, ...], request: InboundRequest) -> Verdict:
+def _decide(deny: tuple[Policy, ...], allow: tuple[Policy, ...], request: InboundRequest) -> Decision:
     found = find_rule(deny, request)
     if found is not None:
         return _denied(found, "a rule of a DENY policy matches")
     if not allow:
-        return Verdict(allowed=True, reason=_PASSED if deny else _NOBODY)
+        return Decision(allowed=True, reason=_PASSED if deny else _NOBODY)
     found = find_rule(allow, request)
     if found is not None:
         policy, rule = found
-        return Verdict(allowed=True, policy=_name(policy), rule=rule.index, reason="a rule of an ALLOW policy matches")
+        return Decision(allowed=True, policy=_name(policy), rule=rule.index, reason="a rule of an ALLOW policy matches")
     return _denied(None, _nothing_allows(allow, request))
 
 
-def _denied(found: Found | None, reason: str) -> Verdict:
+def _denied(found: Found | None, reason: str) -> Decision:
     matched = "none" if found is None else f"ns[{found[0].namespace}]-policy[{found[0].name}]-rule[{found[1].index}]"
-    return Verdict(
+    return Decision(
         allowed=False,
         status=403,
         body=DENIED_BODY,
@@ -156,7 +125,7 @@ def _name(policy: Policy) -> str:
     return f"{policy.namespace}/{policy.name}"
 
 
-def _shadow(security: Security, request: InboundRequest, verdict: Verdict) -> None:
+def _shadow(security: Security, request: InboundRequest, decision: Decision) -> None:
     """Note what the policies in dry run, by themselves, would have said (``istio.io/dry-run``)."""
     said, results = [], []
     if security.shadow_deny:
@@ -167,7 +136,7 @@ def _shadow(security: Security, request: InboundRequest, verdict: Verdict) -> No
         found = find_rule(security.shadow_allow, request)
         said.append("allow: no match" if found is None else f"allow by {_name(found[0])} rule {found[1].index}")
         results.append(DryRun("allow", found is None, "" if found is None else _name(found[0])))
-    verdict.shadow, verdict.dry_runs = "; ".join(said), tuple(results)
+    decision.shadow, decision.dry_runs = "; ".join(said), tuple(results)
 
 
 # -- CUSTOM --------------------------------------------------------------------------------------------
@@ -187,7 +156,7 @@ def consult(security: Security, request: InboundRequest, found: Found) -> Consul
         return None
     policy, rule = found
     is_answer = reply.answer == "deny"
-    return Verdict(
+    return Decision(
         allowed=False,
         status=reply.status if is_answer else authorizer.status_on_error,
         body=reply.body if is_answer else b"",

@@ -7,62 +7,20 @@ outside (an authorizer), takes the answer, and returns a :class:`Decision`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Generator
+from typing import Final, TypeAlias
 
-from meshlib._engine.authz import AskAuthorizer, AuthorizerReply, DryRun, Verdict, consult, decide, find_rule
+from meshlib._engine.authz import AskAuthorizer, AuthorizerReply, consult, decide, find_rule
+from meshlib._engine.decisions import Decision
 from meshlib._engine.jwt import Authenticated, Unauthorized
 from meshlib._engine.path_normalization import BadPathError, normalize_path
 from meshlib._http import Headers, HeadersView, RequestHead
-from meshlib._snapshot.authentication import KeyOrigin
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Security
 
-__all__ = ["Authenticate", "Decision", "Inspection", "inspect", "trusts_peer"]
+__all__ = ["Authenticate", "Inspection", "inspect", "trusts_peer"]
 
-_NOTHING: Final[Mapping[str, Any]] = {}
 _NEVER: Final = (math.inf, -math.inf)
-
-
-@dataclass(slots=True, kw_only=True)
-class Decision:
-    """What became of a request.
-
-    Refused (``allowed`` false): ``status``, ``body`` and ``headers`` are the answer
-    (status 0 for a TCP connection, which is closed).
-    Allowed: the application gets the request with ``path`` (None: as it came),
-    without ``remove_headers`` and with ``set_headers``. ``policy``, ``rule``,
-    ``reason`` and ``details`` say what decided, for logs; ``claims`` and
-    ``request_principal`` are those of a verified token. ``is_closed``: Istio would have
-    closed the connection instead of answering. ``wanted`` are keys that are not known
-    and would have been needed. ``response_headers`` are added to the application's
-    answer; ``dry_runs`` are what policies in dry run would have said. ``since`` and ``until``
-    are the instants (Unix time, both included) between which an equal request to the same
-    security and keys is decided alike; before an end without a beginning nobody can say.
-    """
-
-    allowed: bool
-    status: int = 200
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-    path: str | None = None
-    set_headers: tuple[tuple[str, str], ...] = ()
-    remove_headers: tuple[str, ...] = ()
-    policy: str = ""
-    rule: int | None = None
-    reason: str = ""
-    details: str = ""
-    audited: bool = False
-    shadow: str = ""
-    claims: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
-    request_principal: str = ""
-    wanted: KeyOrigin | None = None
-    is_closed: bool = False
-    response_headers: tuple[tuple[str, str], ...] = ()
-    dry_runs: tuple[DryRun, ...] = ()
-    since: float = math.inf
-    until: float = -math.inf
 
 
 Authenticate: TypeAlias = Callable[[RequestHead], Authenticated | Unauthorized]
@@ -102,8 +60,8 @@ def inspect(
     if found is None:
         return _decide_locally(security, request, authenticate, path, None)
     answer = yield from consult(security, request, found)
-    if isinstance(answer, Verdict):
-        return _decision(answer, request, path, None, None)
+    if isinstance(answer, Decision):
+        return _complete(answer, request, path, None, None)
     if answer is not None and answer.headers:
         # Tokens and policies see what the authorizer says, such as a token it made of a cookie.
         request.head = _changed(request.head, headers=answer.headers)
@@ -131,7 +89,7 @@ def _decide_locally(
             request.head = _after_token(request.head, token, security.read_headers)
         if token.path is not None:
             path = token.path
-    return _decision(decide(security, request), request, path, token, reply)
+    return _complete(decide(security, request), request, path, token, reply)
 
 
 def _after_token(head: RequestHead, token: Authenticated, names: frozenset[str]) -> RequestHead:
@@ -207,40 +165,31 @@ def _with_headers(head: RequestHead, fields: HeadersView, path: str) -> RequestH
     return changed
 
 
-def _decision(
-    verdict: Verdict,
+def _complete(
+    decision: Decision,
     request: InboundRequest,
     path: str | None,
     token: Authenticated | None,
     reply: AuthorizerReply | None,
 ) -> Decision:
-    claims = request.claims or _NOTHING
-    decision = Decision(
-        allowed=verdict.allowed,
-        status=verdict.status,
-        body=verdict.body,
-        headers=verdict.headers,
-        policy=verdict.policy,
-        rule=verdict.rule,
-        reason=verdict.reason,
-        details=verdict.details,
-        audited=verdict.audited,
-        shadow=verdict.shadow,
-        dry_runs=verdict.dry_runs,
-        claims=claims,
-    )
-    if claims.get("iss") and claims.get("sub"):
-        decision.request_principal = f"{claims['iss']}/{claims['sub']}"
+    """What was decided, with what follows from it for the request."""
+    claims = request.claims
+    if claims:
+        decision.claims = claims
+        issuer, subject = claims.get("iss"), claims.get("sub")
+        if issuer and subject:
+            decision.request_principal = f"{issuer}/{subject}"
     if not request.is_http:
-        decision.status, decision.is_closed = 0, not verdict.allowed
-    elif verdict.allowed:
-        decision.since, decision.until = (-math.inf, math.inf) if token is None else (token.since, token.until)
-        removed = decision.remove_headers = token.remove_headers if token is not None else ()
-        given = reply.headers if reply is not None else ()
+        decision.status, decision.is_closed = 0, not decision.allowed
+    elif decision.allowed:
         decision.path = path
-        decision.set_headers = (
-            *(pair for pair in given if pair[0] not in removed),
-            *(token.set_headers if token is not None else ()),
-        )
-        decision.response_headers = reply.response_headers if reply is not None else ()
+        decision.since, decision.until = -math.inf, math.inf
+        if token is not None:
+            decision.since, decision.until = token.since, token.until
+            decision.remove_headers, decision.set_headers = token.remove_headers, token.set_headers
+        if reply is not None:
+            removed = decision.remove_headers
+            given = tuple(pair for pair in reply.headers if pair[0] not in removed)
+            decision.set_headers = (*given, *decision.set_headers)
+            decision.response_headers = reply.response_headers
     return decision

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from meshlib._engine.claim_texts import claim_text
 from meshlib._engine.jwt_keys import KeySet
@@ -23,7 +23,9 @@ from meshlib._engine.recent import Recent
 from meshlib._http import RequestHead
 from meshlib._snapshot.authentication import Authentication, KeyOrigin, TokenRule, plain_audience
 
-__all__ = ["Authenticated", "KeySource", "TokenCache", "Unauthorized", "authenticate"]
+__all__ = ["Authenticated", "KeySource", "TokenCache", "Unauthorized", "authenticate", "name_of"]
+
+Name: TypeAlias = tuple[bytes, int]
 
 SKEW: Final = 60.0
 """Seconds by which clocks may differ, both ways."""
@@ -47,39 +49,37 @@ class TokenCache:
     __slots__ = ("_tokens",)
 
     def __init__(self) -> None:
-        self._tokens: Recent[tuple[bytes, int], Token] = Recent(_REMEMBERED)
+        self._tokens: Recent[Name, Token] = Recent(_REMEMBERED)
 
-    def find(self, text: str, keys: KeySet) -> Token | None:
-        """The token, if these keys have verified it."""
-        return self._tokens.get((_digest(text), keys.generation))
+    def find(self, name: Name) -> Token | None:
+        """The token of this name, if its keys have verified it."""
+        return self._tokens.get(name)
 
-    def keep(self, text: str, keys: KeySet, token: Token) -> None:
-        """Remember a token that these keys have verified."""
-        self._tokens.keep((_digest(text), keys.generation), token)
+    def keep(self, name: Name, token: Token) -> None:
+        """Remember a token that the keys of its name have verified."""
+        self._tokens.keep(name, token)
 
     def __repr__(self) -> str:
         return f"<TokenCache tokens={len(self._tokens)}>"
 
 
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+def name_of(text: str, keys: KeySet) -> Name:
+    """What a token is remembered by: its digest, and the keys that have verified it."""
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest(), keys.generation
 
 
 @dataclass(slots=True, kw_only=True)
 class Authenticated:
     """A request that may go on. Without a token (``has_token`` false) it comes from nobody.
 
-    ``principal`` is ``<iss>/<sub>``, None without both. The application gets the request
-    without ``remove_headers``, then with ``set_headers``, and with ``path`` if a
-    parameter that carried the token was taken out of it (else None). The same is said from
-    ``since`` until ``until`` (Unix time, both included) as long as the keys are the same.
+    The application gets the request without ``remove_headers``, then with ``set_headers``,
+    and with ``path`` if a parameter that carried the token was taken out of it (else None).
+    The same is said from ``since`` until ``until`` (Unix time, both included) as long as the
+    keys are the same.
     """
 
     has_token: bool
     claims: Mapping[str, Any]
-    principal: str | None = None
-    audiences: tuple[str, ...] = ()
-    presenter: str | None = None
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: tuple[str, ...] = ()
     path: str | None = None
@@ -115,18 +115,18 @@ def authenticate(
         return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
     failures: list[tuple[TokenRule, TokenError]] = []
     for rule in authentication.rules:
+        found = find_tokens(rule, head)
+        if not found:
+            continue
         try:
-            verified = [
-                (found, _verified(found.text, rule, keys, now, cache)) for found in find_tokens(rule, head)[::-1]
-            ]
+            verified = [(one, _verified(one.text, rule, keys, now, cache)) for one in reversed(found)]
         except TokenError as error:
             failures.append((rule, error))
             continue
-        if verified:
-            accepted = _accepted(authentication, rule, verified, head)
-            if any(error.body != _UNKNOWN_ISSUER for _, error in failures):
-                accepted.since, accepted.until = math.inf, -math.inf  # that rule may yet come to accept its token
-            return accepted
+        accepted = _accepted(authentication, rule, verified, head)
+        if any(error.body != _UNKNOWN_ISSUER for _, error in failures):
+            accepted.since, accepted.until = math.inf, -math.inf  # that rule may yet come to accept its token
+        return accepted
     if failures:
         return _refused(failures, head, keys)
     return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
@@ -134,19 +134,15 @@ def authenticate(
 
 def _is_preflight(head: RequestHead) -> bool:
     """CORS preflights carry no token, and are let through to be answered."""
-    headers = head.headers
-    return (
-        head.method == "OPTIONS" and bool(headers.get("origin")) and bool(headers.get("access-control-request-method"))
-    )
+    return head.method == "OPTIONS" and bool(head.value("origin")) and bool(head.value("access-control-request-method"))
 
 
 def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: TokenCache) -> Token:
     """The token, if it is good for the rule. The checks come in Envoy's order (authenticator.cc)."""
     known = keys.find(rule.keys)
-    token = cache.find(text, known) if known is not None else None
-    is_remembered = token is not None
-    if token is None:
-        token = parse_token(text)
+    name = name_of(text, known) if known is not None else None
+    remembered = cache.find(name) if name is not None else None
+    token = parse_token(text) if remembered is None else remembered
     if rule.issuer and token.issuer != rule.issuer:
         raise TokenError(_UNKNOWN_ISSUER)
     if token.not_before is not None and now < token.not_before - SKEW:
@@ -155,45 +151,44 @@ def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: To
         raise TokenError("Jwt is expired")
     if rule.audiences and rule.audiences.isdisjoint(map(plain_audience, token.audiences)):
         raise TokenError("Audiences in Jwt are not allowed", status=403)
-    if known is None:
+    if known is None or name is None:
         raise TokenError("Jwks remote fetch is failed")
-    if not is_remembered:
+    if remembered is None:
         known.verify(token)
-        cache.keep(text, known, token)
+        cache.keep(name, token)
     return token
 
 
 def _accepted(
     authentication: Authentication, rule: TokenRule, verified: list[tuple[Found, Token]], head: RequestHead
 ) -> Authenticated:
-    _, token = verified[-1]
-    removed = dict.fromkeys(authentication.output_headers)
-    path: str | None = None
+    tokens = [token for _, token in verified]
+    removed, path = authentication.output_headers, None
     if not rule.forwards_token:
+        headers = [found.header for found, _ in verified if found.header]
+        removed = tuple(dict.fromkeys((*removed, *headers)))
         for found, _ in verified:
-            if found.header:
-                removed[found.header] = None
-            elif found.param:
+            if found.param:
                 path = without_param(head.path if path is None else path, found.param)
-    claims = _split(token.claims, rule)
-    issuer, subject, presenter = token.issuer, token.claims.get("sub"), token.claims.get("azp")
-    return Authenticated(
+    accepted = Authenticated(
         has_token=True,
-        claims=claims,
-        principal=f"{issuer}/{subject}" if issuer and subject else None,
-        audiences=token.audiences,
-        presenter=presenter if isinstance(presenter, str) else None,
-        set_headers=_outputs(rule, [one for _, one in verified]),
-        remove_headers=tuple(removed),
+        claims=_split(tokens[-1].claims, rule),
+        set_headers=_outputs(rule, tokens) if rule.payload_header or rule.claim_headers else (),
+        remove_headers=removed,
         path=path,
-        since=max((one.not_before - SKEW for _, one in verified if one.not_before is not None), default=-math.inf),
-        until=min((one.expires + SKEW for _, one in verified if one.expires is not None), default=math.inf),
     )
+    for token in tokens:
+        if token.not_before is not None:
+            accepted.since = max(accepted.since, token.not_before - SKEW)
+        if token.expires is not None:
+            accepted.until = min(accepted.until, token.expires + SKEW)
+    return accepted
 
 
 def _split(claims: dict[str, Any], rule: TokenRule) -> dict[str, Any]:
     """The claims with texts of words as lists, where Istio reads them so."""
-    changed = {name: claims[name].split(" ") for name in rule.split_claims if isinstance(claims.get(name), str)}
+    names = rule.split_claims & claims.keys()
+    changed = {name: claims[name].split(" ") for name in names if isinstance(claims[name], str)}
     return {**claims, **changed} if changed else claims
 
 

@@ -72,13 +72,16 @@ class KeySet:
 
     def verify(self, token: Token) -> None:
         """Raise :class:`TokenError` unless one of the keys has signed the token; Envoy's words (jwt/verify.cc)."""
-        meant = [key for key in self.keys if key.is_meant(token)]
-        for key in meant:
+        is_meant = False
+        for key in self.keys:
+            if not key.is_meant(token):
+                continue
+            is_meant = True
             if key.verifies(token):
                 return
             if key.kind == "OKP" and len(token.signature) != _ED25519_SIGNATURE:
                 raise TokenError("Jwt ED25519 signature is wrong length")
-        raise TokenError("Jwt verification fails" if meant else "Jwks doesn't have key to match kid or alg from Jwt")
+        raise TokenError("Jwt verification fails" if is_meant else "Jwks doesn't have key to match kid or alg from Jwt")
 
     def __repr__(self) -> str:
         return f"<KeySet keys={len(self.keys)} generation={self.generation}>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -25,27 +25,28 @@ class Found(NamedTuple):
 
 def find_tokens(rule: TokenRule, head: RequestHead) -> list[Found]:
     """Every token at the locations of a rule: headers, then parameters, then cookies."""
-    return list(_find(rule, head))
-
-
-def _find(rule: TokenRule, head: RequestHead) -> Iterator[Found]:
+    found = []
     for location in rule.headers:
         for value in _values(head, location.name):
             token = _after(location.prefix, value)
             if token is not None:
-                yield Found(token, header=location.name)
-    for name in rule.params if head.query else ():
-        found = _param(head.query, name)
-        if found is not None:
-            yield Found(found, param=name)
+                found.append(Found(token, header=location.name))
+    if rule.params and (query := head.query):
+        is_plain = "%" not in query and "+" not in query
+        for name in rule.params:
+            # A name that does not stand in a query could only be there in escapes.
+            token = None if is_plain and name not in query else _param(query, name)
+            if token is not None:
+                found.append(Found(token, param=name))
     if rule.cookies:
         cookies = _cookies(head)
-        yield from (Found(cookies[name]) for name in rule.cookies if name in cookies)
+        found += [Found(cookies[name]) for name in rule.cookies if name in cookies]
+    return found
 
 
 def _values(head: RequestHead, name: str) -> Sequence[str]:
     """The values of a header. Envoy keeps one ``authorization``, and puts those that are repeated together."""
-    values = head.headers.getall(name, ())
+    values = head.values(name)
     return (",".join(values),) if len(values) > 1 and name == "authorization" else values
 
 
@@ -83,7 +84,7 @@ def without_param(path: str, wanted: str) -> str:
 def _cookies(head: RequestHead) -> dict[str, str]:
     """The cookies of a request; of a repeated one the first."""
     found: dict[str, str] = {}
-    for header in head.headers.getall("cookie", ()):
+    for header in head.values("cookie"):
         for pair in header.split(";"):
             name, equals, value = pair.strip().partition("=")
             if equals:

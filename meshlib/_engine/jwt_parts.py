@@ -7,10 +7,11 @@ token above 32 kB are refused, and ``exp`` of 0 is a time that is over, not none
 
 from __future__ import annotations
 
-import binascii
 import json
-from base64 import urlsafe_b64decode
+import re
+from binascii import a2b_base64
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 __all__ = ["ALGORITHMS", "Token", "TokenError", "parse_token"]
@@ -24,7 +25,12 @@ ALGORITHMS: Final[Mapping[str, str]] = {
 """The kind of key that each algorithm takes; ``none`` is none of them."""
 
 _LONGEST: Final = 32 * 1024
-_BASE64URL: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_USUAL: Final = 512
+"""Characters of a header that is remembered."""
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
+_TEXT: Final = frozenset((str,))
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_PADDING: Final = (b"", b"===", b"==", b"=")
 _LARGEST: Final = 2**64
 _FORMAT: Final = "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"
 
@@ -55,27 +61,31 @@ class Token:
     )
 
     def __init__(self, text: str) -> None:
-        # Envoy does not count empty sections, as of a dot at the end; what is signed is what stands between.
-        parts = [part for part in text.split(".", _LONGEST) if part]
-        if len(text) > _LONGEST or len(parts) != 3:
+        if len(text) > _LONGEST:
             raise TokenError(_FORMAT)
-        header = _members(parts[0], "header")
-        self.algorithm = _algorithm(header)
-        self.key_id = _text_member(header, "kid", "header") or ""
-        if "crit" in header:  # RFC 7515, 4.1.11: what is critical and not understood must be refused
-            raise TokenError("Jwt verification fails")
-        self.claims = claims = _members(parts[1], "payload")
+        parts = text.split(".")
+        if len(parts) != 3 or "" in parts:
+            # Envoy does not count empty sections, as of a dot at the end; what is signed is what stands between.
+            parts = [part for part in parts if part]
+            if len(parts) != 3:
+                raise TokenError(_FORMAT)
+        header, payload, signature = parts
+        self.algorithm, self.key_id = _known_header(header) if len(header) <= _USUAL else _header(header)
+        self.claims = claims = _members(payload, "payload")
         self.issuer = _text_member(claims, "iss", "payload") or ""
-        for name in ("sub", "jti"):
-            _text_member(claims, name, "payload")
-        _number(claims, "iat")
+        if "sub" in claims:
+            _text_member(claims, "sub", "payload")
+        if "jti" in claims:
+            _text_member(claims, "jti", "payload")
+        if "iat" in claims:
+            _number(claims, "iat")
         self.not_before = _number(claims, "nbf")
         self.expires = _number(claims, "exp")
         self.audiences = _audiences(claims)
-        self.payload = parts[1]
-        self.signed = f"{parts[0]}.{parts[1]}".encode()
+        self.payload = payload
+        self.signed = f"{header}.{payload}".encode()
         try:
-            self.signature = _decoded(parts[2])
+            self.signature = _decoded(signature)
         except ValueError:
             raise TokenError("Jwt signature is an invalid Base64url encoded") from None
 
@@ -88,21 +98,35 @@ def parse_token(text: str) -> Token:
     return Token(text)
 
 
+def _header(segment: str) -> tuple[str, str]:
+    """Algorithm and key id."""
+    header = _members(segment, "header")
+    algorithm = _algorithm(header)
+    key_id = _text_member(header, "kid", "header") or ""
+    if "crit" in header:  # RFC 7515, 4.1.11: what is critical and not understood must be refused
+        raise TokenError("Jwt verification fails")
+    return algorithm, key_id
+
+
+_known_header = lru_cache(maxsize=256)(_header)
+"""The tokens of an issuer have the same one, as long as its key is the same. What is refused is not remembered."""
+
+
 def _decoded(segment: str) -> bytes:
     if " " in segment or "\t" in segment:
         segment = "".join(segment.split())  # Envoy's decoder does not see blanks; what is signed has them
-    if not _BASE64URL.issuperset(segment):
+    if _BASE64URL.fullmatch(segment) is None:
         raise ValueError(segment)
-    return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    return a2b_base64(segment.encode().translate(_STANDARD) + _PADDING[len(segment) % 4])
 
 
 def _members(segment: str, part: str) -> dict[str, Any]:
     try:
         raw = _decoded(segment)
-    except (ValueError, binascii.Error):
+    except ValueError:
         raise TokenError(f"Jwt {part} is an invalid Base64url encoded") from None
     try:
-        found = json.loads(raw.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_constant)
+        found = _read(raw.decode("utf-8"))
         if b"\\u" in raw:  # half of a surrogate pair is no character, and nothing could write it again
             json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
@@ -123,6 +147,18 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)  # NaN and Infinity are no JSON
 
 
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_no_constant)
+
+
+def _read(text: str) -> Any:
+    """The value of a JSON text. Raises :class:`ValueError` and :class:`RecursionError`."""
+    if text[:1] == "{":
+        found, end = _decoder.raw_decode(text)
+        if end == len(text):
+            return found
+    return _decoder.decode(text)  # blanks around it, or what has no end
+
+
 def _algorithm(header: Mapping[str, Any]) -> str:
     algorithm = header.get("alg")
     if not isinstance(algorithm, str):
@@ -134,7 +170,7 @@ def _algorithm(header: Mapping[str, Any]) -> str:
 
 def _text_member(members: Mapping[str, Any], name: str, part: str) -> str | None:
     value = members.get(name)
-    if name in members and not isinstance(value, str):
+    if type(value) is not str and name in members:
         raise TokenError(f"Jwt {part} [{name}] field is not a string")
     return value
 
@@ -143,6 +179,8 @@ def _number(claims: Mapping[str, Any], name: str) -> int | None:
     if name not in claims:
         return None
     value = claims[name]
+    if type(value) is int and 0 <= value < _LARGEST:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TokenError(f"Jwt payload [{name}] field is not an integer")
     if not 0 <= value < _LARGEST:
@@ -151,9 +189,11 @@ def _number(claims: Mapping[str, Any], name: str) -> int | None:
 
 
 def _audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
-    found = claims.get("aud", [])
+    found = claims.get("aud", ())
     if isinstance(found, str):
         return (found,)
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+    if not found and type(found) is tuple:
+        return found
+    if not isinstance(found, list) or not _TEXT.issuperset(map(type, found)):
         raise TokenError("Jwt payload [aud] field is not a string or string list")
     return tuple(found)

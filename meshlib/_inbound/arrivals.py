@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from meshlib._engine.inbound import Decision
-from meshlib._http import Headers, HeadersView, RequestHead
+from meshlib._engine.decisions import Decision
+from meshlib._http import Headers, RequestHead
 from meshlib._inbound.forwarded import XFCC
+from meshlib._inbound.heads import PlainHead
 from meshlib._inbound.inbound import Inbound
 from meshlib._inbound.targets import one_slash, shadows_of
 from meshlib._snapshot.inbound import Address, InboundRequest
@@ -89,15 +90,17 @@ def other_reading(arrival: Arrival, request: InboundRequest, decision: Decision)
     )
 
 
-def changed_headers(headers: HeadersView, decision: Decision, *, keeps_xfcc: bool) -> Headers | None:
+def changed_headers(head: RequestHead, decision: Decision, *, keeps_xfcc: bool) -> Headers | None:
     """The headers for the application; None if they are those that came."""
-    removed = [name for name in decision.remove_headers if name in headers]
+    removed = [name for name in decision.remove_headers if head.values(name)]
     if not keeps_xfcc:
-        removed += [XFCC] if XFCC in headers else []
-        removed += shadows_of(headers, {XFCC, *decision.remove_headers})
+        if head.values(XFCC):
+            removed.append(XFCC)
+        if not isinstance(head, PlainHead):
+            removed += shadows_of(head.headers, {XFCC, *decision.remove_headers})
     if not removed and not decision.set_headers:
         return None
-    changed = Headers(headers)
+    changed = Headers(head.headers)
     for name in removed:
         changed.popall(name, None)
     for name, value in decision.set_headers:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from meshlib._engine.authz import DryRun
+from meshlib._engine.decisions import DryRun
 from meshlib._runtime import Runtime
 
 __all__ = ["DryRunCounts", "dry_run_counts"]

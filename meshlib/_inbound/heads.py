@@ -1,25 +1,35 @@
-"""The head of a request that is let in as an equal one was: made in full only if somebody looks at it."""
+"""The head of a request as ASGI tells it: made in full only if somebody looks at it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from meshlib._http import Headers, HeadersView, RequestHead
+from meshlib._inbound.shapes import Shape
 
-__all__ = ["AgainHead"]
+__all__ = ["PlainHead", "text_of"]
 
 
-class AgainHead(RequestHead):
-    """A head like ``other``, with its own query, and headers that are read when they are asked for."""
+class PlainHead(RequestHead):
+    """A head whose names have a plain :class:`Shape`, each of them once."""
 
-    def __init__(self, other: RequestHead, fields: Mapping[bytes, bytes], query: bytes) -> None:
-        self.method = other.method
-        self.scheme = other.scheme
-        self.authority = other.authority
-        self.path = f"{other.path_only}?{_text(query)}" if query else other.path_only
-        self.port = other.port
-        self.host = other.host
-        self._fields = fields
+    def __init__(
+        self,
+        method: str,
+        scheme: str,
+        authority: str,
+        path: str,
+        port: int,
+        fields: Mapping[bytes, bytes],
+        shape: Shape,
+    ) -> None:
+        self.method = method
+        self.scheme = scheme
+        self.authority = self.host = authority
+        self.path = path
+        self.port = port
+        self.fields = fields
+        self.shape = shape
         self._made: Headers | None = None
 
     @property
@@ -27,9 +37,25 @@ class AgainHead(RequestHead):
         """The header fields."""
         made = self._made
         if made is None:
-            made = self._made = Headers([(_text(name), _text(value)) for name, value in self._fields.items()])
+            made = self._made = Headers([(text_of(name), text_of(value)) for name, value in self.fields.items()])
         return made
 
+    def values(self, name: str) -> Sequence[str]:
+        """The value of a header field, alone."""
+        value = self.fields.get(name.encode())
+        return () if value is None else (value.decode("utf-8", "surrogateescape"),)
 
-def _text(value: bytes) -> str:
+    def value(self, name: str) -> str:
+        """The value of a header field; empty if it is not there."""
+        value = self.fields.get(name.encode())
+        return "" if value is None else value.decode("utf-8", "surrogateescape")
+
+    def carried(self) -> dict[str, str]:
+        """The headers that calls made while serving carry on."""
+        fields = self.fields
+        return {text: text_of(fields[name]) for name, text in self.shape.carried}
+
+
+def text_of(value: bytes) -> str:
+    """Bytes that are no UTF-8 keep their value, so that they compare as they do in Envoy and go on unchanged."""
     return value.decode("utf-8", "surrogateescape")

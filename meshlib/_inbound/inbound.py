@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from copy import deepcopy
 from typing import Any, Final
 
-from meshlib._engine.inbound import Decision
+from meshlib._engine.decisions import Decision
 from meshlib.errors import MeshError
 
 __all__ = ["ForbiddenError", "Inbound", "serving"]

@@ -2,8 +2,8 @@
 
 Rules:
 
-* Only a request that was let in is remembered, and only where nobody outside was asked
-  about it and its path was left alone.
+* Only a request that was let in is remembered, when it comes for the second time, and only
+  where nobody outside was asked about it and its path was left alone.
 * Two requests are equal if all is equal that anything looks at which decides: connection,
   method, path, host, the headers that may carry tokens, and those that policies read.
 * What was decided holds for the security and the ports it was decided by, so that a reload
@@ -13,10 +13,10 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from meshlib._context import PROPAGATED
-from meshlib._engine.inbound import Decision
+from meshlib._engine.decisions import Decision
 from meshlib._engine.recent import Recent
 from meshlib._http import NO_HEADERS, RequestHead
 from meshlib._inbound.arrivals import Arrival, client_text
@@ -71,7 +71,7 @@ class Grant:
 class Memory:
     """The memory of a server for one configuration. ``names`` are the headers that belong to a :data:`Key`."""
 
-    __slots__ = ("_grants", "has_query", "has_tokens", "names", "ports", "security")
+    __slots__ = ("_grants", "_seen", "has_query", "has_tokens", "names", "ports", "security")
 
     def __init__(self, snapshot: Snapshot, *, trusts_proxies: bool) -> None:
         self.security: Security = snapshot.security
@@ -88,6 +88,15 @@ class Memory:
         self.has_tokens = bool(rules)
         self.has_query = _QUERY in read or any(rule.params for rule in rules)
         self._grants: Recent[Key, Grant] = Recent(_REMEMBERED)
+        self._seen: Recent[int, int] = Recent(_REMEMBERED)
+
+    def wants(self, key: Key) -> bool:
+        """Whether a request was seen before: what comes once, as a path with a number in it, takes no room."""
+        mark = hash(key)
+        if self._seen.get(mark):
+            return True
+        self._seen.keep(mark, 1)
+        return False
 
     def is_of(self, snapshot: Snapshot) -> bool:
         """Whether what is remembered holds for a snapshot."""
@@ -139,10 +148,9 @@ def _bare(condition: Condition) -> Condition:
     return condition
 
 
-def _size(key: Any) -> int:
-    if isinstance(key, tuple):
-        return sum(map(_size, key))
-    return len(key) if isinstance(key, str | bytes) else 8
+def _size(key: Key) -> int:
+    """About the bytes of a key: those of its texts, which the headers are most of."""
+    return sum(len(part) for part in key if isinstance(part, str | bytes))
 
 
 def _raw(value: str) -> bytes:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from contextvars import Token
+from contextvars import ContextVar, Token
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
-from meshlib._context import carried_headers, deadline, handed_on
+from meshlib._context import carried_of, deadline, handed_on
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
-from meshlib._engine.inbound import Decision
+from meshlib._engine.decisions import Decision
 from meshlib._engine.local_replies import overflow_reply
 from meshlib._engine.recording import Served
 from meshlib._engine.rooms import Seat
@@ -30,6 +29,7 @@ from meshlib._inbound.arrivals import (
 )
 from meshlib._inbound.authorizers import ask_authorizer
 from meshlib._inbound.gate import Gate
+from meshlib._inbound.heads import PlainHead, text_of
 from meshlib._inbound.inbound import Inbound, serving
 from meshlib._inbound.memory import Grant, Key, Memory
 from meshlib._inbound.reports import complete, request_served
@@ -145,41 +145,42 @@ class Passage:
         verdict = self._conclude(arrival, request, decision)
         if isinstance(verdict, Refused):
             return verdict
-        if memory is not None and key is not None and other is None and memory.is_of(snapshot):
+        if memory is not None and key is not None and other is None and memory.is_of(snapshot) and memory.wants(key):
             keeps_xfcc = gate.proxies.trusts(request.source)
             memory.keep(key, Grant(arrival, request, decision, version=self._version, keeps_xfcc=keeps_xfcc))
+        if snapshot.inbound is None:
+            return verdict
         return await self.sit_async(arrival.head) or verdict
 
     def admit_again(
-        self, grant: Grant, snapshot: Snapshot, fields: Mapping[bytes, bytes], shape: Shape, head: RequestHead | None
+        self, grant: Grant, snapshot: Snapshot, fields: Mapping[bytes, bytes], shape: Shape, head: PlainHead | None
     ) -> Inbound:
         """Let a request in as an equal one was; its headers are those of ``fields``. ``head`` None: nobody watches."""
         gate, decision = self._gate, grant.decision
         runtime = gate.runtime
         self._decision, self._peer = decision, grant.peer
         request_id = fields.get(REQUEST_ID)
-        text = _text(request_id) if request_id else runtime.published.request_ids.next()
+        text = text_of(request_id) if request_id else runtime.published.request_ids.next()
         if head is not None:
             self._head = head
             self._watch(head, snapshot, grant.source, grant.destination)
             if self._served is not None:
                 self._served.request_id = text
-                self._served.is_bare = shape.is_bare
         if decision.dry_runs:
             gate.dry_runs.count(decision.dry_runs)
         if shape.peer:
             self.told = tuple((name, value) for name in shape.peer if (value := snapshot.peer_headers.get(name)))
             if self._served is not None:
-                self._served.claimed = _text(fields.get(_PEER_METADATA, b""))
+                self._served.claimed = text_of(fields.get(_PEER_METADATA, b""))
         inbound = Inbound.of(decision, grant.peer, grant.client, text, gate.forbid)
         carried = {_REQUEST_ID: text}
         for name, carried_name in shape.carried:
             if name != REQUEST_ID:
-                carried[carried_name] = _text(fields[name])
+                carried[carried_name] = text_of(fields[name])
         self._handed_on = handed_on.set(carried)
         self._serving = serving.set(inbound)
         if shape.has_deadline:
-            self._bound(_text(fields[DEADLINE]))
+            self._bound(text_of(fields[DEADLINE]))
         return inbound
 
     async def sit_async(self, head: RequestHead) -> Refused | None:
@@ -200,6 +201,7 @@ class Passage:
             served = self._served = runtime.recorder.arrive(head, snapshot)
             if served is not None:
                 served.source, served.destination = source, destination
+                served.is_bare = isinstance(head, PlainHead) and head.shape.is_bare
         if RequestServed in runtime.published.observers:
             self._started = runtime.clock.monotonic()
 
@@ -207,10 +209,10 @@ class Passage:
         head, gate = arrival.head, self._gate
         self._head, self._protocol = head, arrival.protocol
         self._watch(head, snapshot, arrival.source_address, arrival.destination_address)
-        if PEER_METADATA in head.headers or PEER_ID in head.headers:
+        if head.values(PEER_METADATA) or head.values(PEER_ID):
             self._hides_peer = True
             if self._served is not None:
-                self._served.claimed = head.headers.get(PEER_METADATA, "")
+                self._served.claimed = head.value(PEER_METADATA)
             self.told = hide_peer_headers(head, snapshot.peer_headers if gate.checks_peer else {})
         source = parse_address(arrival.source_address)
         is_proxied = gate.proxies.trusts(source)
@@ -290,8 +292,8 @@ class Passage:
         if not decision.allowed:
             return self._refuse(decision)
         head, gate = arrival.head, self._gate
-        headers = changed_headers(head.headers, decision, keeps_xfcc=gate.proxies.trusts(request.source))
-        request_id = head.headers.get(_REQUEST_ID, "")
+        headers = changed_headers(head, decision, keeps_xfcc=gate.proxies.trusts(request.source))
+        request_id = head.value(_REQUEST_ID)
         if not request_id:
             request_id = gate.runtime.published.request_ids.next()
             headers = Headers(head.headers) if headers is None else headers
@@ -299,12 +301,15 @@ class Passage:
         inbound = Inbound.of(decision, request.peer, client_text(request, arrival), request_id, gate.forbid)
         if self._hides_peer and headers is None:
             headers = Headers(head.headers)
-        source = head.headers if headers is None else headers
         if self._served is not None:
             self._served.request_id = request_id
-        self._handed_on = handed_on.set(carried_headers(source.items()))
+        if headers is None and isinstance(head, PlainHead):
+            carried = head.carried()
+        else:
+            carried = carried_of(head.headers if headers is None else headers)
+        self._handed_on = handed_on.set(carried)
         self._serving = serving.set(inbound)
-        self._bound(head.headers.get(_EXPECTED_TIMEOUT, ""))
+        self._bound(head.value(_EXPECTED_TIMEOUT))
         returned = (*decision.response_headers, *self.told)
         return Admitted(inbound=inbound, headers=headers, path=decision.path, response_headers=returned)
 
@@ -384,12 +389,10 @@ class Passage:
             published.notify(event)
 
 
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _reset(token: Token[Any] | None, variable: Any) -> None:
-    if token is not None:
-        # A server that closes the response in another context: that one never saw the value.
-        with suppress(ValueError):
-            variable.reset(token)
+def _reset(token: Token[Any] | None, variable: ContextVar[Any]) -> None:
+    if token is None:
+        return
+    try:  # noqa: SIM105 - that costs more than the rest
+        variable.reset(token)
+    except ValueError:
+        pass  # a server that closes the response in another context: that one never saw the value

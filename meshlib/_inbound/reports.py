@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshlib._engine.inbound import Decision
+from meshlib._engine.decisions import Decision
 from meshlib._engine.recording import Served
 from meshlib._http import RequestHead
 from meshlib.events import RequestServed

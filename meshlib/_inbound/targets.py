@@ -69,7 +69,7 @@ def problem_of(head: RequestHead, authority: str = "") -> str:
     policy about the large ones. Of two names for the host a policy would see one and
     the application perhaps the other.
     """
-    hosts = head.headers.getall("host", ())
+    hosts = head.values("host")
     if len(hosts) > 1 or (hosts and _NO_HOST.search(hosts[0]) is not None):
         return "the Host header is not valid"
     if authority and (not hosts or hosts[0].lower() != authority.lower()):
@@ -84,4 +84,6 @@ def shadows_of(headers: HeadersView, protected: set[str]) -> list[str]:
 
     CGI, and with it WSGI and Django, makes one name of the two.
     """
+    if "_" not in "".join(headers):
+        return []
     return [name for name in headers if "_" in name and name.lower().replace("_", "-") in protected]

@@ -59,6 +59,8 @@ class Authentication(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def plain_audience(audience: str) -> str:
     """An audience as Envoy compares it: without scheme and one final slash."""
+    if "/" not in audience:
+        return audience
     for scheme in ("http://", "https://"):
         audience = audience.removeprefix(scheme)
     return audience.removesuffix("/")

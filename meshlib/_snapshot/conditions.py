@@ -168,7 +168,10 @@ class RequestPrincipalCondition(msgspec.Struct, frozen=True, gc=False):
         issuer, subject = claims.get("iss"), claims.get("sub")
         if not isinstance(issuer, str) or not isinstance(subject, str):
             return False
-        return any(left.matches(issuer) and right.matches(subject) for left, right in self.pairs)
+        for left, right in self.pairs:
+            if left.matches(issuer) and right.matches(subject):
+                return True
+        return False
 
     def describe(self) -> str:
         return f"request principal in [{', '.join(self.written)}]"
@@ -183,13 +186,15 @@ class ClaimCondition(msgspec.Struct, frozen=True, gc=False):
     def matches(self, request: InboundRequest) -> bool:
         found: Any = request.claims
         for key in self.path:
-            if not isinstance(found, Mapping):
+            if type(found) is not dict and not isinstance(found, Mapping):
                 return False
             found = found.get(key)
         if isinstance(found, str):
             return self.values.matches(found)
         if isinstance(found, list | tuple):
-            return any(isinstance(item, str) and self.values.matches(item) for item in found)
+            for item in found:
+                if isinstance(item, str) and self.values.matches(item):
+                    return True
         return False
 
     def describe(self) -> str:

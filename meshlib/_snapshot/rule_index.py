@@ -8,7 +8,7 @@ the lowest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -22,12 +22,9 @@ class RuleIndex(msgspec.Struct, frozen=True, gc=False):
     prefixes: tuple[tuple[int, Mapping[str, int]], ...]
     others: int
 
-    def candidates(self, path: str) -> Iterator[int]:
-        """The numbers of the rules that can be about a path, in their order."""
+    def candidates(self, path: str) -> int:
+        """The rules that can be about a path, as bits."""
         found = self.others | self.exact.get(path, 0)
         for length, rules in self.prefixes:
             found |= rules.get(path[:length], 0)
-        while found:
-            lowest = found & -found
-            yield lowest.bit_length() - 1
-            found ^= lowest
+        return found

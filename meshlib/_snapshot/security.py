@@ -30,11 +30,14 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
 
     def matches(self, request: InboundRequest) -> bool:
         """Whether the rule is about the request."""
-        return (
-            (not self.operations or _one(self.operations, request))
-            and (not self.sources or _one(self.sources, request))
-            and all(condition.matches(request) for condition in self.when)
-        )
+        if self.operations and not _one(self.operations, request):
+            return False
+        if self.sources and not _one(self.sources, request):
+            return False
+        for condition in self.when:
+            if not condition.matches(request):
+                return False
+        return True
 
     def miss(self, request: InboundRequest) -> str:
         """The first thing that did not hold, in words; empty if the rule matches."""
@@ -83,9 +86,13 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     def find(self, request: InboundRequest) -> Rule | None:
         """The first rule that matches."""
         if self.index is not None and request.is_http:
-            for number in self.index.candidates(request.head.path_only):
-                if self.rules[number].matches(request):
-                    return self.rules[number]
+            left = self.index.candidates(request.head.path_only)
+            while left:
+                lowest = left & -left
+                rule = self.rules[lowest.bit_length() - 1]
+                if rule.matches(request):
+                    return rule
+                left ^= lowest
             return None
         for rule in self.rules if request.is_http else self.tcp_rules:
             if rule.matches(request):

@@ -8,18 +8,15 @@ policies of the mesh have been asked.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from meshlib._http import Headers, RequestHead
-from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
+from meshlib._inbound.asgi_scopes import again_head, again_headers, arrival_of, connection_of, key_of
 from meshlib._inbound.forbidden import forbid_in_asgi
-from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
-from meshlib._inbound.heads import AgainHead
-from meshlib._inbound.memory import Grant, Key, Memory
+from meshlib._inbound.gate import Admitted, Gate, HasRuntime, Refused
+from meshlib._inbound.memory import Grant, Memory
 from meshlib._inbound.passage import Passage
 from meshlib._inbound.shapes import REQUEST_ID, Shape, shape_of
-from meshlib._inbound.targets import agreed_path
 
 __all__ = ["MeshMiddleware"]
 
@@ -28,9 +25,6 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_SCHEMES: Final = {"ws": "http", "wss": "https"}
-_NOTHING: Final[dict[str, Any]] = {}
 
 
 class MeshMiddleware:
@@ -71,20 +65,21 @@ class MeshMiddleware:
             await self.app(scope, receive, send)
             return
         gate = self._gate
-        connection = _connected(scope, receive, send)
-        memory = key = None
+        connection = connection_of(scope, receive, send)
+        memory = key = plain = None
         pairs = scope["headers"]
         if kind == "http" and type(pairs) is list:
             fields = dict(pairs)
             shape = shape_of(tuple(fields))
             if shape.is_plain and len(fields) == len(pairs):
+                plain = None if shape.peer else (fields, shape)  # what is taken out of a head is not plain
                 memory = gate.memory
-                key = _key(scope, fields, connection, memory)
+                key = key_of(scope, fields, connection, memory)
                 grant = memory.find(key, gate.now(), gate.keys)
                 if grant is not None:
                     await self._serve_again(scope, receive, send, grant, memory, fields, shape)
                     return
-        arrival = _arrival(scope, connection)
+        arrival = arrival_of(scope, connection, plain)
         body = _Body(receive)
         with Passage(gate) as passage:
             verdict = await passage.admit_async(arrival, body.read, memory, key)
@@ -112,7 +107,7 @@ class MeshMiddleware:
         try:
             head = None
             if gate.is_watched or memory.ports is not None:
-                head = AgainHead(grant.head, fields, scope.get("query_string", b""))
+                head = again_head(scope, grant, fields, shape)
             inbound = passage.admit_again(grant, gate.runtime.published.snapshot, fields, shape, head)
             if head is not None and memory.ports is not None:
                 refused = await passage.sit_async(head)
@@ -123,127 +118,11 @@ class MeshMiddleware:
             changed["mesh"] = inbound
             has_id = fields.get(REQUEST_ID)
             if grant.given or not has_id or not shape.names.isdisjoint(grant.dropped):
-                changed["headers"] = _again(fields, grant, None if has_id else inbound.request_id)
+                changed["headers"] = again_headers(fields, grant, None if has_id else inbound.request_id)
             started = passage.watch_start(send)
             await self.app(changed, receive, _adding(started, passage.told) if passage.told else started)
         finally:
             passage.end()
-
-
-Connection: TypeAlias = tuple[str, bool, str | None, str | None]
-"""The address of the direct peer; whether there is TLS, the identity verified by it, and the server name in it."""
-
-
-def _key(scope: Scope, fields: dict[bytes, bytes], connection: Connection, memory: Memory) -> Key:
-    """All of a request that decides, as it came."""
-    server = scope.get("server")
-    return (
-        connection,
-        server if server is None else tuple(server),
-        scope.get("method"),
-        scope.get("scheme"),
-        scope.get("raw_path"),
-        scope["path"],
-        scope.get("query_string") if memory.has_query else None,
-        *map(fields.get, memory.names),
-    )
-
-
-def _again(fields: dict[bytes, bytes], grant: Grant, request_id: str | None) -> list[tuple[bytes, bytes]]:
-    """The headers for the application."""
-    dropped = grant.dropped
-    headers = [pair for pair in fields.items() if pair[0] not in dropped]
-    headers += grant.given
-    if request_id is not None:
-        headers = [pair for pair in headers if pair[0] != REQUEST_ID]
-        headers.append((REQUEST_ID, request_id.encode()))
-    return headers
-
-
-def _arrival(scope: Scope, connection: Connection) -> Arrival:
-    headers = _headers(scope["headers"])
-    scheme: str = scope.get("scheme", "http")
-    path = agreed_path(_text(scope.get("raw_path") or b""), scope["path"])
-    query = scope.get("query_string", b"")
-    server = scope.get("server") or ("", None)
-    source, has_tls, identity, server_name = connection
-    head = RequestHead(
-        scope.get("method", "GET"),  # a websocket begins with GET
-        _SCHEMES.get(scheme, scheme),
-        headers.get("host", ""),
-        f"{path}?{_text(query)}" if query else path,
-        headers,
-        port=server[1] or 0,
-    )
-    return Arrival(
-        head=head,
-        source_address=source,
-        destination_address=server[0] or "",
-        peer=identity,
-        has_tls=has_tls or head.scheme == "https",
-        server_name=server_name,
-        protocol=scope["type"],
-        merges_slashes=True,
-    )
-
-
-def _connected(scope: Scope, receive: Receive, send: Send) -> Connection:
-    """What is known of the connection of a request.
-
-    The address is that of the connection itself where it can be seen: uvicorn may have put
-    into ``scope["client"]`` what a header of the client says (``--proxy-headers``). TLS is
-    what the ASGI extension says where the server has it, else the connection itself.
-    """
-    transport = _transport(receive, send)
-    name = tls = server_name = None
-    if transport is not None:
-        name = transport.get_extra_info("peername")
-        tls = transport.get_extra_info("ssl_object")
-        server_name = None if tls is None else server_name_of_tls(tls)
-    if not isinstance(name, tuple) or not name:
-        name = scope.get("client")
-    source = str(name[0]) if name else ""
-    extension = (scope.get("extensions") or _NOTHING).get("tls")
-    if extension is not None:
-        chain = extension.get("client_cert_chain") or ()
-        return source, True, identity_of(chain[0]) if chain else None, server_name
-    if tls is None:
-        return source, False, None, None
-    return source, True, identity_of_tls(tls), server_name
-
-
-def _transport(receive: Receive, send: Send) -> Any:
-    """The connection behind a request, where it can be found: with ``get_extra_info``, as of asyncio.
-
-    No release of uvicorn, hypercorn or gunicorn shows the client's certificate to
-    applications, but what they hand them belongs to the object that holds the connection.
-    """
-    owner = getattr(receive, "__self__", None)
-    if owner is not None:
-        transport = getattr(owner, "transport", None)  # uvicorn's
-        if transport is not None:
-            return transport
-    owner = getattr(send, "__self__", None)  # hypercorn: the stream, its protocol, its connection
-    for _ in range(3):
-        if owner is None:
-            return None
-        owner = getattr(getattr(owner, "send", None), "__self__", None)
-        writer = getattr(owner, "writer", None)
-        if writer is not None:
-            return writer
-    return None
-
-
-def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
-    try:
-        return Headers([(name.decode(), value.decode()) for name, value in pairs])
-    except UnicodeDecodeError:
-        return Headers([(_text(name), _text(value)) for name, value in pairs])
-
-
-def _text(value: bytes) -> str:
-    """Bytes that are no UTF-8 keep their value, so that they compare as they do in Envoy and go on unchanged."""
-    return value.decode("utf-8", "surrogateescape")
 
 
 def _bytes(value: str) -> bytes:

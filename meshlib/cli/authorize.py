@@ -21,7 +21,7 @@ from meshlib.cli.tokens import TokenInputs, given_keys, moment, token_options
 if TYPE_CHECKING:
     from meshlib._authorize import Answer, GivenKeys
     from meshlib._config.load import ConfigSet
-    from meshlib._engine.inbound import Decision
+    from meshlib._engine.decisions import Decision
     from meshlib.workload import Workload
 
 __all__ = ["authorize"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from meshlib._authorize import inbound_from_json
-from meshlib._engine.inbound import Decision
+from meshlib._engine.decisions import Decision
 
 if TYPE_CHECKING:
     from meshlib.testing.service import Service

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from meshlib._authorize import Answer as AuthorizerAnswer
 from meshlib._authorize import authorize
-from meshlib._engine.inbound import Authenticate, Decision
+from meshlib._engine.decisions import Decision
+from meshlib._engine.inbound import Authenticate
 from meshlib._engine.jwt import Authenticated, TokenCache, Unauthorized, authenticate
 from meshlib._http import Failure, FailureKind, Headers, RequestHead
 from meshlib._snapshot.authentication import Authentication

@@ -58,13 +58,18 @@ def test_a_request_looks_at_the_rules_of_its_path_only() -> None:
     spec[7] = {}
     made = policy(spec)
     assert made.index is not None
-    assert list(made.index.candidates("/v3/a")) == [3, 7]
-    assert list(made.index.candidates("/v12/a")) == [7, 12]
-    assert list(made.index.candidates("/x19")) == [7, 19]
-    assert list(made.index.candidates("/")) == [7]
+    assert made.index.candidates("/v3/a") == bits(3, 7)
+    assert made.index.candidates("/v12/a") == bits(7, 12)
+    assert made.index.candidates("/x19") == bits(7, 19)
+    assert made.index.candidates("/") == bits(7)
 
 
 def test_rules_without_paths_have_no_index() -> None:
     """It would find all of them for every path."""
     assert policy([{"to": [{"operation": {"methods": ["GET"]}}]}] * 9).index is None
     assert policy([{"to": [{"operation": {"paths": ["/a"]}}]}] * 3).index is None
+
+
+def bits(*numbers: int) -> int:
+    """The rules of these numbers, as the index has them."""
+    return sum(1 << number for number in numbers)

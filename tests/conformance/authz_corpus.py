@@ -13,7 +13,7 @@ import pytest
 from meshlib._authorize import GivenKeys, authorize, inbound_from_json, token_check
 from meshlib._compile.snapshot import Config
 from meshlib._config.load import load
-from meshlib._engine.inbound import Decision
+from meshlib._engine.decisions import Decision
 from meshlib._snapshot.security import Security
 from meshlib.sources import SourceText
 from meshlib.workload import Workload

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from meshlib._authorize import GivenKeys, authorize, inbound_from_json, token_check
 from meshlib._compile.snapshot import Config
 from meshlib._config.load import load
-from meshlib._engine.inbound import Decision
+from meshlib._engine.decisions import Decision
 from meshlib._engine.path_normalization import normalize_path
 from meshlib._snapshot.security import Security
 from meshlib.sources import SourceText

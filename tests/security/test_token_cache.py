@@ -9,7 +9,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from meshlib._engine.jwt import SKEW, TokenCache, authenticate
+from meshlib._engine.jwt import SKEW, TokenCache, authenticate, name_of
 from meshlib._engine.jwt_keys import KeySet, parse_keys
 from meshlib._engine.jwt_parts import parse_token
 from meshlib._http import Headers, RequestHead
@@ -60,7 +60,7 @@ def test_other_keys_remember_nothing() -> None:
     text, keys, cache, now = good(), Keys(), TokenCache(), time.time()
     assert answer(text, keys, cache, now) == ""
     keys.now = parse_keys(json.dumps({"keys": [JWK]}))
-    assert cache.find(text, keys.now) is None
+    assert cache.find(name_of(text, keys.now)) is None
     assert answer(text, keys, cache, now) == ""
     stranger = jwt.algorithms.RSAAlgorithm.to_jwk(_other_key().public_key())
     keys.now = parse_keys(json.dumps({"keys": [{**json.loads(stranger), "kid": "k"}]}))
@@ -79,13 +79,13 @@ def test_the_memory_is_bounded() -> None:
     assert keys is not None
     token = parse_token(good())
     for number in range(5000):
-        cache.keep(str(number), keys, token)
-        assert cache.find("first", keys) is (token if number else None)
+        cache.keep(name_of(str(number), keys), token)
+        assert cache.find(name_of("first", keys)) is (token if number else None)
         if not number:
-            cache.keep("first", keys, token)
+            cache.keep(name_of("first", keys), token)
         assert int(repr(cache).strip("<>").partition("=")[2]) <= 4096
-    assert cache.find("0", keys) is None
-    assert cache.find("4999", keys) is token
+    assert cache.find(name_of("0", keys)) is None
+    assert cache.find(name_of("4999", keys)) is token
 
 
 @pytest.mark.parametrize("changed", ["", "x"])
