@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LOGGER", "AccessLogs"]
 
-LOGGER: Final = logging.getLogger("meshlib.access")
+_NAME: Final = "meshlib.access"
+LOGGER: Final = logging.getLogger(_NAME)
 """Where the lines go."""
 
 
@@ -42,10 +43,15 @@ class AccessLogs:
 
     def write(self, logs: Sequence[AccessLog], facts: Facts) -> None:
         """The lines of one request that is over. ``logs`` are those of its side."""
-        for prepared in self._find(logs, is_outbound=facts.is_outbound):
+        found = self._find(logs, is_outbound=facts.is_outbound)
+        if not LOGGER.isEnabledFor(logging.INFO):
+            return
+        for prepared in found:
             if prepared.accepts is None or matches(prepared.accepts, facts):
+                # What Logger.info does, without looking for who called it: that is always this line.
                 # The text may hold per cent signs: it is no format for arguments.
-                LOGGER.info("%s", prepared.line(facts), extra=prepared.extra)
+                text, extra = (prepared.line(facts),), prepared.extra
+                LOGGER.handle(LOGGER.makeRecord(_NAME, logging.INFO, __file__, 0, "%s", text, None, "write", extra))
 
     def _find(self, logs: Sequence[AccessLog], *, is_outbound: bool) -> tuple[_Prepared, ...]:
         for known, prepared in self._known:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from meshlib.telemetry.log_operators import OPERATORS, Operator
+from meshlib.telemetry.log_operators import NOTHING, OPERATORS, Operator
 
 if TYPE_CHECKING:
     from meshlib.telemetry.facts import Facts
@@ -67,16 +67,18 @@ _OPERATOR: Final = re.compile(r"%%|%([A-Z0-9_]+)(?:\(([^)]*)\))?(?::([0-9]+))?%"
 def compile_text(text: str, *, omit_empty: bool = False) -> Line:
     """A format as a function of a request; what is not known is ``-``, or nothing with ``omit_empty``."""
     missing = "" if omit_empty else "-"
-    parts = _parts(text)
-    constants = [part if isinstance(part, str) else "" for part in parts]
-    operators = [(place, part) for place, part in enumerate(parts) if not isinstance(part, str)]
+    parts = [missing if part is NOTHING else part for part in _parts(text)]
+    template = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
+    reads = [part for part in parts if not isinstance(part, str)]
+    # Mostly there is nothing to escape: one look at the whole line tells, where the format itself has nothing.
+    is_plain = all(part.isprintable() for part in parts if isinstance(part, str))
 
     def line(facts: Facts) -> str:
-        texts = constants.copy()
-        for place, operator in operators:
-            value = operator(facts)
-            texts[place] = missing if value is None or value == "" else _safe(str(value))
-        return "".join(texts)
+        values = [value if (value := read(facts)) or value == 0 else missing for read in reads]
+        made = template % tuple(values)
+        if is_plain and made.isprintable():
+            return made
+        return template % tuple([_safe(str(value)) for value in values])
 
     return line
 
@@ -155,10 +157,8 @@ def _parts(text: str) -> list[str | Operator]:
 
 def _operator(name: str, argument: str, limit: str | None) -> Operator:
     make = OPERATORS.get(name)
-    if make is None:
-        return lambda _facts: None
-    operator = make(argument)
-    if limit is None:
+    operator = NOTHING if make is None else make(argument)
+    if limit is None or operator is NOTHING:
         return operator
     length = int(limit)
 

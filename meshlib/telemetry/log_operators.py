@@ -8,8 +8,11 @@ import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qsl
+
+from multidict import istr
 
 from meshlib.telemetry.expressions import UnsupportedError, compile_expression, to_text
 from meshlib.telemetry.fields import head_size
@@ -17,12 +20,13 @@ from meshlib.telemetry.fields import head_size
 if TYPE_CHECKING:
     from meshlib.telemetry.facts import Facts
 
-__all__ = ["OPERATORS", "Operator", "format_time"]
+__all__ = ["NOTHING", "OPERATORS", "Operator", "format_time"]
 
 Operator: TypeAlias = "Callable[[Facts], Any]"
 Make: TypeAlias = "Callable[[str], Operator]"
 
 _SECRET: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+_SERVICE_TIME: Final = istr("x-envoy-upstream-service-time")
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%3fZ"
 _FRACTION: Final = re.compile(r"%([1-9]?)f|%E([1-9])S|%s")
 
@@ -76,6 +80,11 @@ def _plain(read: Operator) -> Make:
     return lambda _argument: read
 
 
+def _attribute(name: str) -> Make:
+    read = attrgetter(name)
+    return lambda _argument: read
+
+
 def _header(argument: str, *, of_response: bool) -> Operator:
     """``NAME?OTHER``: a header, else another one."""
     names = [name.strip().lower() for name in argument.split("?", 1)]
@@ -91,9 +100,9 @@ def _header(argument: str, *, of_response: bool) -> Operator:
 
 
 _PSEUDO: Final[Mapping[str, Operator]] = {
-    ":method": lambda facts: facts.head.method,
-    ":path": lambda facts: facts.path,
-    ":authority": lambda facts: facts.authority,
+    ":method": attrgetter("head.method"),
+    ":path": attrgetter("path"),
+    ":authority": attrgetter("authority"),
     ":scheme": lambda facts: facts.headers.get("x-forwarded-proto") or facts.head.scheme,
 }
 
@@ -103,7 +112,8 @@ def _request_header(name: str) -> Operator:
         return _PSEUDO[name]
     if name in _SECRET:
         return lambda facts: "[redacted]" if name in facts.headers else None
-    return lambda facts: facts.headers.get(name)
+    folded = istr(name)  # case folded once
+    return lambda facts: facts.headers.get(folded)
 
 
 def _response_header(name: str) -> Operator:
@@ -111,12 +121,13 @@ def _response_header(name: str) -> Operator:
         return lambda facts: "[redacted]" if name in facts.response_headers else None
     if name == "x-envoy-upstream-service-time":
         return _service_time
-    return lambda facts: facts.response_headers.get(name)
+    folded = istr(name)
+    return lambda facts: facts.response_headers.get(folded)
 
 
 def _service_time(facts: Facts) -> Any:
     """The header that Envoy's router writes: what it waited for the upstream."""
-    written = facts.response_headers.get("x-envoy-upstream-service-time")
+    written = facts.response_headers.get(_SERVICE_TIME)
     if written is None and facts.upstream_duration is not None:
         return str(int(facts.upstream_duration * 1000.0))
     return written
@@ -196,8 +207,12 @@ def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds * 1000.0)
 
 
+def NOTHING(_facts: Facts) -> None:  # noqa: N802 - a constant that is called like the others
+    """Reads what a process cannot know."""
+
+
 def _nothing(_argument: str) -> Operator:
-    return lambda _facts: None
+    return NOTHING
 
 
 def _environment(argument: str) -> Operator:
@@ -215,43 +230,43 @@ OPERATORS: Final[Mapping[str, Make]] = {
     "EMIT_TIME": _emit_time,
     "REQ": lambda argument: _header(argument, of_response=False),
     "RESP": lambda argument: _header(argument, of_response=True),
-    "PROTOCOL": _plain(lambda facts: facts.protocol),
-    "RESPONSE_CODE": _plain(lambda facts: facts.status),
-    "RESPONSE_FLAGS": _plain(lambda facts: ",".join(facts.flags) or "-"),
+    "PROTOCOL": _attribute("protocol"),
+    "RESPONSE_CODE": _attribute("status"),
+    "RESPONSE_FLAGS": _plain(lambda facts: ",".join(facts.flags) if facts.flags else "-"),
     "RESPONSE_FLAGS_LONG": _plain(lambda facts: ",".join(_LONG_FLAGS.get(one, one) for one in facts.flags) or "-"),
-    "RESPONSE_CODE_DETAILS": _plain(lambda facts: facts.details),
+    "RESPONSE_CODE_DETAILS": _attribute("details"),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _plain(lambda facts: "_".join(facts.failure.split())),
-    "BYTES_RECEIVED": _plain(lambda facts: facts.received),
-    "BYTES_SENT": _plain(lambda facts: facts.sent),
+    "BYTES_RECEIVED": _attribute("received"),
+    "BYTES_SENT": _attribute("sent"),
     "DURATION": _plain(lambda facts: _milliseconds(facts.duration)),
     "RESPONSE_DURATION": _plain(lambda facts: _milliseconds(facts.head_duration)),
     "RESPONSE_TX_DURATION": _plain(lambda facts: _milliseconds(facts.duration - facts.head_duration)),
     "REQUEST_HEADERS_BYTES": _plain(lambda facts: head_size(facts.headers)),
     "RESPONSE_HEADERS_BYTES": _plain(lambda facts: head_size(facts.response_headers)),
-    "UPSTREAM_HOST": _plain(lambda facts: facts.upstream),
-    "UPSTREAM_REMOTE_ADDRESS": _plain(lambda facts: facts.upstream),
+    "UPSTREAM_HOST": _attribute("upstream"),
+    "UPSTREAM_REMOTE_ADDRESS": _attribute("upstream"),
     "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _plain(lambda facts: _without_port(facts.upstream)),
     "UPSTREAM_REMOTE_PORT": _plain(lambda facts: _port(facts.upstream)),
-    "UPSTREAM_CLUSTER": _plain(lambda facts: facts.cluster),
-    "UPSTREAM_CLUSTER_RAW": _plain(lambda facts: facts.cluster),
-    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _plain(lambda facts: facts.attempts),
-    "DOWNSTREAM_LOCAL_ADDRESS": _plain(lambda facts: facts.local),
+    "UPSTREAM_CLUSTER": _attribute("cluster"),
+    "UPSTREAM_CLUSTER_RAW": _attribute("cluster"),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _attribute("attempts"),
+    "DOWNSTREAM_LOCAL_ADDRESS": _attribute("local"),
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": _plain(lambda facts: _without_port(facts.local)),
     "DOWNSTREAM_LOCAL_PORT": _plain(lambda facts: _port(facts.local)),
-    "DOWNSTREAM_REMOTE_ADDRESS": _plain(lambda facts: facts.remote),
-    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _plain(lambda facts: facts.remote),
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": _plain(lambda facts: facts.remote),
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _plain(lambda facts: facts.remote),
-    "DOWNSTREAM_PEER_URI_SAN": _plain(lambda facts: facts.peer),
-    "REQUESTED_SERVER_NAME": _plain(lambda facts: facts.server_name),
-    "ROUTE_NAME": _plain(lambda facts: facts.route),
+    "DOWNSTREAM_REMOTE_ADDRESS": _attribute("remote"),
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _attribute("remote"),
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": _attribute("remote"),
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _attribute("remote"),
+    "DOWNSTREAM_PEER_URI_SAN": _attribute("peer"),
+    "REQUESTED_SERVER_NAME": _attribute("server_name"),
+    "ROUTE_NAME": _attribute("route"),
     "GRPC_STATUS": _grpc,
     "GRPC_STATUS_NUMBER": lambda _argument: _grpc("NUMBER"),
     "QUERY_PARAM": _query_parameter,
     "PATH": _path,
     "TRACE_ID": _plain(lambda facts: getattr(facts.span, "trace_id", None)),
     "SPAN_ID": _plain(lambda facts: getattr(facts.span, "span_id", None)),
-    "STREAM_ID": _plain(lambda facts: facts.request_id),
+    "STREAM_ID": _attribute("request_id"),
     "HOSTNAME": _hostname,
     "ENVIRONMENT": _environment,
     "CEL": _cel,

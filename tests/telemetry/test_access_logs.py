@@ -256,3 +256,13 @@ def test_times_are_written_as_envoy_writes_them() -> None:
     assert format_time(NOW) == "2023-11-14T22:13:20.250Z"
     assert format_time(NOW, "%E3S %f") == "20.250 250000000"
     assert format_time(1.999_999_999_9) == "1970-01-01T00:00:02.000Z"
+
+
+def test_a_format_of_several_lines_keeps_them_and_escapes_what_requests_bring(caplog: pytest.LogCaptureFixture) -> None:
+    """The line breaks are those of who wrote the format; a per cent sign is one too."""
+    mesh = Mesh.load(REVIEWS + '---\naccessLogFile: /dev/stdout\naccessLogFormat: "%REQ(X-A)%\\n100%% %REQ(X-B)%"\n')
+    caplog.set_level("INFO")
+    call(mesh, 200, headers={"x-a": "a\x01b", "x-b": "%s"})
+    assert caplog.messages == ["a%01b\n100% %s"]
+    (record,) = caplog.records
+    assert (record.name, record.filename, record.funcName) == ("meshlib.access", "access_log.py", "write")
