@@ -12,8 +12,8 @@ from typing import Protocol, get_args
 from meshlib._clock import Clock, SystemClock
 from meshlib._context import deadline, entered, handed_on
 from meshlib._engine.callers import Caller, bind_callers
-from meshlib._engine.exchange import Exchange, path_changer
-from meshlib._engine.path_normalization import plain_path
+from meshlib._engine.exchange import Exchange
+from meshlib._engine.path_normalization import path_changer, plain_path
 from meshlib._engine.published import Observers, Published
 from meshlib._engine.recording import Recorder, View
 from meshlib._engine.request_headers import RequestIds

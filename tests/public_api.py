@@ -43,12 +43,14 @@ def public_names() -> list[str]:
 
 
 def _members(thing: object, home: str, modules: Container[str]) -> Iterator[str]:
-    """What a class adds; a class that is exported twice is listed where it lives."""
+    """What a class adds, and its bases that nobody imports; a class that is exported twice is listed where it lives."""
     if not inspect.isclass(thing) or (thing.__module__ != home and thing.__module__ in modules):
         return
     # The fields of the models are Istio's: the support matrix has them.
     if not home.startswith("meshlib.model."):
-        yield from (member for member in vars(thing) if not member.startswith("_"))
+        for base in thing.__mro__:
+            if base is thing or (base.__module__.startswith("meshlib.") and base.__module__ not in modules):
+                yield from (member for member in vars(base) if not member.startswith("_"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ that gives up closes the generator; every counter is then right again.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from msgspec.structs import replace
 
@@ -19,7 +19,6 @@ from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
-from meshlib._engine.path_normalization import plain_path
 from meshlib._engine.plans import Plan, Target
 from meshlib._engine.racing import Racing
 from meshlib._engine.recording import Listener
@@ -29,10 +28,9 @@ from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set
 from meshlib._http import Headers, HeadersView, Outcome, RequestHead, Response
 from meshlib._snapshot.peers import NO_PEER_HEADERS, PEER_ID, PEER_METADATA
 from meshlib._snapshot.routes import Action, Forward
-from meshlib._snapshot.security import Normalization
 from meshlib.events import ExchangeFinished
 
-__all__ = ["Exchange", "path_changer"]
+__all__ = ["Exchange"]
 
 
 class Exchange(Racing):
@@ -395,21 +393,3 @@ class Exchange(Racing):
             if path != request.path:
                 self._path = path
         return None
-
-
-def path_changer(level: Normalization) -> Callable[[Exchange], None] | None:
-    """What gives requests the path that Envoy would look at; None where that is what clients send anyway.
-
-    Client libraries resolve dot segments themselves, as BASE does, but merge no slashes:
-    the outbound listeners of Istio 1.31 do both. A path that no client could send stays.
-    """
-    if level in ("NONE", "BASE"):
-        return None
-
-    def change(exchange: Exchange) -> None:
-        before = exchange.request.path
-        path = plain_path(before, level)
-        if path != before:
-            exchange.change_path(path)
-
-    return change

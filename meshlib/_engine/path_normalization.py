@@ -11,11 +11,16 @@ and ``%5C`` before all that. A path that is not what a URL may hold is refused w
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshlib._snapshot.security import Normalization
 
-__all__ = ["BadPathError", "normalize_path", "plain_path"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshlib._engine.exchange import Exchange
+
+__all__ = ["BadPathError", "normalize_path", "path_changer", "plain_path"]
 
 _USUAL: Final = re.compile(r"(?:/(?!/|\.)[A-Za-z0-9\-_~!$&'()*+,;:@=.\[\]]*)+/?\Z|/\Z")
 """A path that every level leaves as it is: most of them."""
@@ -89,3 +94,21 @@ def _resolve(path: str) -> str:
     if segments[-1] in (".", ".."):
         kept.append("")
     return "/" + "/".join(kept)
+
+
+def path_changer(level: Normalization) -> Callable[[Exchange], None] | None:
+    """What gives requests the path that Envoy would look at; None where that is what clients send anyway.
+
+    Client libraries resolve dot segments themselves, as BASE does, but merge no slashes:
+    the outbound listeners of Istio 1.31 do both. A path that no client could send stays.
+    """
+    if level in ("NONE", "BASE"):
+        return None
+
+    def change(exchange: Exchange) -> None:
+        before = exchange.request.path
+        path = plain_path(before, level)
+        if path != before:
+            exchange.change_path(path)
+
+    return change

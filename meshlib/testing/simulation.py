@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from meshlib._context import begin_apart
 from meshlib._explain import Explanation
@@ -22,6 +22,7 @@ from meshlib._snapshot.routes import Abort, Delay, Fault
 from meshlib.errors import MeshError
 from meshlib.sources.files import ConfigInput
 from meshlib.testing.access import Decisions, decide
+from meshlib.testing.clients import SimulatedClients
 from meshlib.testing.clock import VirtualClock
 from meshlib.testing.coverage import Report
 from meshlib.testing.deployments import Deployments
@@ -36,17 +37,12 @@ from meshlib.testing.watching import announce
 from meshlib.testing.world import World
 from meshlib.workload import Workload
 
-if TYPE_CHECKING:
-    import aiohttp
-    import requests
-    from httpx import AsyncClient, Client
-
 __all__ = ["Simulation"]
 
 T = TypeVar("T")
 
 
-class Simulation:
+class Simulation(SimulatedClients):
     """Production YAML under test. Use it as a context, or :meth:`close` it.
 
     ``config`` is whatever :meth:`meshlib.Mesh.load` takes, ``workload`` who makes the
@@ -299,23 +295,7 @@ class Simulation:
             self._world.faults.remove(injected)
             self._world.refresh()
 
-    # -- real clients and applications -----------------------------------------------------------------
-
-    def aiohttp(self, **arguments: Any) -> aiohttp.ClientSession:
-        """As :meth:`meshlib.Mesh.aiohttp`, with the simulation behind it, for coroutines given to :meth:`run`."""
-        return self.mesh.aiohttp(**arguments)
-
-    def httpx(self, **arguments: Any) -> Client:
-        """As :meth:`meshlib.Mesh.httpx`, with the simulation behind it."""
-        return self.mesh.httpx(**arguments)
-
-    def httpx_async(self, **arguments: Any) -> AsyncClient:
-        """As :meth:`meshlib.Mesh.httpx_async`: use it in a coroutine given to :meth:`run`."""
-        return self.mesh.httpx_async(**arguments)
-
-    def requests(self, **arguments: Any) -> requests.Session:
-        """As :meth:`meshlib.Mesh.requests`, with the simulation behind it."""
-        return self.mesh.requests(**arguments)
+    # -- applications -----------------------------------------------------------------
 
     def app(self, host: str, application: Any, *, version: str | None = None) -> None:
         """Mount an ASGI or WSGI application as an upstream, behind all its endpoints or those of a ``version``.
