@@ -113,8 +113,15 @@ class Shard:
     def settle(self) -> None:
         """Count what was only put down."""
         with self.lock:
-            for tally in _settled(self.tallies):
-                tally[1].count()
+            for _, tally in _settled(self.tallies):
+                tally.count()
+
+    def drop_tallies(self) -> None:
+        """Count what was put down, and forget where; what a finalizer puts down meanwhile is in the new ones."""
+        with self.lock:
+            before, self.tallies = self.tallies, {}
+            for tally in before.values():
+                tally.count()
 
     def counter(self, metric: str, labels: Labels) -> Counter:
         """The counter with these labels, made on first use."""

@@ -155,8 +155,7 @@ class IstioMetrics:
 
     @staticmethod
     def _forget(shard: Shard) -> None:
-        shard.settle()
-        shard.tallies.clear()
+        shard.drop_tallies()
         shard.cache.clear()
 
     # -- calls made --------------------------------------------------------------------------------------
@@ -211,7 +210,9 @@ class IstioMetrics:
                 if targets.overflows is not None:
                     targets.overflows.value += 1
             targets.count_one((self._now() - exchange.started) * 1000.0, sent, received, self._instruments)
-        if is_usual and key in shard.cache and len(shard.tallies) < _TALLIES:
+        if is_usual and key in shard.cache:
+            if len(shard.tallies) >= _TALLIES:  # those of clusters that are gone are among them
+                shard.drop_tallies()
             shard.tallies.setdefault(key, CallTally(targets))
 
     def _find_targets(self, shard: Shard, key: tuple[object, ...], exchange: Exchange) -> Targets:

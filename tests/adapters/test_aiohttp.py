@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
+import weakref
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -424,3 +426,22 @@ async def test_a_dead_endpoint_is_named_by_the_error_of_its_connection() -> None
         with pytest.raises(aiohttp.ClientConnectionError) as caught:
             await session.get("http://reviews:9080/")
     assert f"127.0.0.1:{port}" in str(caught.value.__cause__)
+
+
+async def test_a_session_is_of_aiohttps_own_class_and_leaves_nothing_to_the_collector() -> None:
+    """Its methods are replaced in the instance; closing it restores them, and no cycle is left."""
+    async with upstream() as server:
+        session = governed_session(runtime_for(server.port))
+        assert type(session) is aiohttp.ClientSession
+        gone, connector_gone = weakref.ref(session), weakref.ref(session.connector)
+        async with session.get("http://reviews:9080/") as reply:
+            await reply.read()
+        await session.close()
+        gc.collect()
+        gc.disable()
+        try:
+            del session, reply
+            assert gone() is None
+            assert connector_gone() is None
+        finally:
+            gc.enable()

@@ -24,6 +24,7 @@ from meshlib.errors import ConfigError
 from meshlib.telemetry.counters import BOUNDS, Store
 from meshlib.telemetry.families import DESCRIPTIONS
 from meshlib.telemetry.metrics import Metrics
+from meshlib.telemetry.targets import CallTally, Targets
 from meshlib.testing import Answer, ScriptedTransport, SyncScriptedTransport, VirtualClock, run_virtual
 from tests.telemetry.calls import REVIEWS, URL, Message, call, serve
 
@@ -384,6 +385,18 @@ def test_shards_of_threads_that_ended_are_put_together() -> None:
         thread.join()
     assert len(store._shards) < 70
     assert sum(total for total in store.totals().values() if isinstance(total, int | float)) == 300
+
+
+def test_places_to_put_calls_down_are_bounded() -> None:
+    """Those of clusters that are gone make room for others; what was put down there is counted."""
+    mesh, metrics = load()
+    for status in range(200, 230):
+        call(mesh, status)
+        call(mesh, status)
+        nowhere = CallTally(Targets(None, None, None, None, 0, 0))
+        metrics.store.shard.tallies.update({("gone", status, number): nowhere for number in range(500)})
+    assert metrics.value("istio_requests_total") == 60
+    assert len(metrics.store.shard.tallies) < 1600
 
 
 def test_metrics_are_shown_once_in_a_registry() -> None:
