@@ -8,9 +8,9 @@ from typing import Final
 from meshlib._compile.findings import Findings
 from meshlib._compile.gateways import HTTP_KINDS, BoundServer
 from meshlib._compile.index import Index
+from meshlib._compile.secrets import Secrets
 from meshlib._snapshot.listeners import Forwards, KeyPair, Listeners, Mode, TlsServer
 from meshlib._snapshot.routes import Origin
-from meshlib.model.kubernetes import SecretSpec
 from meshlib.model.mesh_config import MeshConfig
 from meshlib.model.mesh_proxy import Topology
 from meshlib.model.server_tls import ServerTLSSettings
@@ -29,8 +29,6 @@ _FORWARDS: Final[Mapping[str | None, Forwards]] = {
     "APPEND_FORWARD": "APPEND_FORWARD",
     "ALWAYS_FORWARD_ONLY": "ALWAYS_FORWARD_ONLY",
 }
-_PAIRS: Final = (("cert", "key"), ("tls.crt", "tls.key"))
-_ROOTS: Final = ("cacert", "ca.crt")
 
 
 def gateway_listeners(
@@ -144,19 +142,15 @@ class _Secrets:
     def __init__(self, index: Index, namespace: str, findings: Findings) -> None:
         self._namespace = namespace
         self._findings = findings
-        self._found = {
-            entry.meta.name: entry.spec for entry in index.of("Secret", SecretSpec) if entry.meta.namespace == namespace
-        }
+        self._secrets = Secrets(index)
 
     def pair(self, name: str, origin: Origin) -> KeyPair | None:
         """The certificate and key of a Secret; None, with a finding, if it has none."""
-        secret = self._found.get(name)
-        if secret is not None:
-            for chain_key, key_key in _PAIRS:
-                chain, key = secret.value(chain_key), secret.value(key_key)
-                if chain and key:
-                    return KeyPair(chain, key)
-        lacks = "is not there" if secret is None else "has no tls.crt with tls.key"
+        place = self._namespace, name
+        found = self._secrets.pair(place)
+        if found is not None:
+            return KeyPair(*found)
+        lacks = "has no tls.crt with tls.key" if place in self._secrets else "is not there"
         self._findings.add(
             "MESH190", origin, f"the Secret {self._namespace}/{name} {lacks}", field="tls.credentialName"
         )
@@ -165,11 +159,9 @@ class _Secrets:
     def roots(self, names: tuple[str, ...], origin: Origin) -> bytes | None:
         """The first certificate authority in one of the Secrets; None, with a finding, without one."""
         for name in names:
-            secret = self._found.get(name)
-            for key in _ROOTS if secret is not None else ():
-                value = secret.value(key) if secret is not None else None
-                if value:
-                    return value
+            found = self._secrets.roots((self._namespace, name))
+            if found is not None:
+                return found
         shown = " or ".join(f"{self._namespace}/{name}" for name in names)
         self._findings.add("MESH190", origin, f"no Secret {shown} has ca.crt to verify clients", field="tls.mode")
         return None
