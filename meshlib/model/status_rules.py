@@ -237,7 +237,11 @@ _MESH_CONFIG: Final[tuple[Rule, ...]] = (
     ("tlsDefaults", "refused", _PLANNED),
     ("h2UpgradePolicy", "refused", _NO_HTTP2),
     ("tcpKeepalive", "approximated", _OWN_CONNECTIONS),
-    ("serviceSettings", "refused", _PLANNED),
+    ("serviceSettings", "refused", "endpoints of several clusters are not told apart"),
+    ("serviceEntryVisibility", "refused", "exportTo decides: the labels of namespaces are not read"),
+    ("discoverySelectors", "refused", "all of the configuration is read: the labels of namespaces are not known"),
+    ("defaultInboundHttpRetryPolicy", "refused", "a request that has come in is served once"),
+    ("dnsRefreshRate", "approximated", "after a look-up that fails; else names are asked again when their time is up"),
     ("defaultConfig.proxyHeaders", "refused", _PLANNED),
     (
         "defaultConfig.proxyHeaders.metadataExchangeHeaders",
