@@ -8,6 +8,7 @@ not know who it is says nothing.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Final
@@ -21,6 +22,7 @@ __all__ = ["peer_headers"]
 
 _CANONICAL_NAME: Final = "service.istio.io/canonical-name"
 _CANONICAL_REVISION: Final = "service.istio.io/canonical-revision"
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9~.:_-]")
 
 
 def peer_headers(workload: Workload) -> dict[str, str]:
@@ -36,8 +38,9 @@ def peer_headers(workload: Workload) -> dict[str, str]:
     data = _struct(fields)
     namespace = workload.namespace
     instance = f"{workload.name or service}-{crc32(data):08x}.{namespace}"
+    proxy = f"sidecar~{workload.address}~{instance}~{namespace}.svc.cluster.local"
     return {
-        PEER_ID: f"sidecar~{workload.address}~{instance}~{namespace}.svc.cluster.local",
+        PEER_ID: _NOT_IN_NAMES.sub("_", proxy),  # a Workload may be given anything, a header not
         PEER_METADATA: b64encode(data).decode("ascii"),
     }
 

@@ -156,7 +156,6 @@ class Exchange(Racing):
             and host is not None
             and not (host.consecutive_5xx or host.consecutive_gateway or host.consecutive_local)
             and GRPC_STATUS not in outcome.headers
-            and self.trace is None
             and not self.published.observers.watches_calls
         ):
             if self.recorder is not None:

@@ -27,7 +27,7 @@ class Trace(Protocol):
     """The span of one exchange that is recorded."""
 
     def attempt(self, exchange: Attempts, outcome: Outcome) -> None:
-        """An attempt has come back."""
+        """An attempt has come back. Of one that was good at once it need not be told."""
         ...
 
     def end_call(self, exchange: Exchange, facts: Any, telemetry: Telemetry) -> None:

@@ -103,6 +103,13 @@ def test_the_metadata_name_what_metrics_name() -> None:
     assert (kind, instance.partition("-")[0], domain) == ("sidecar", "web", "shop.svc.cluster.local")
 
 
+def test_no_name_breaks_a_header() -> None:
+    """Whatever a Workload is called."""
+    headers = peer_headers(Workload(name="é\r\nx: y", namespace="\N{SNOWMAN}", labels={"app": "\n"}, address="::1"))
+    assert headers[IDENTITY].startswith("sidecar~::1~___x:_y-")
+    assert all(value.isascii() and value.isprintable() for value in headers.values())
+
+
 def test_other_metadata_have_another_id() -> None:
     """Envoy remembers what it has read by the id."""
     other = Workload(namespace="shop", labels={"app": "web", "version": "v8"}, name="web-v7")
