@@ -146,7 +146,20 @@ class SidecarTables:
                     exact.setdefault(domain, part)
         for host in sorted(place.services.keys() - http.keys()):
             self._claim_opaque(claims, place.services[host], place.listener, known, place.context)
+        for listener, service in self._beside(place):
+            self._claim_opaque(claims, service, listener, known, place.context)
         return route_table(claims, self._catch_all)
+
+    def _beside(self, place: Place) -> Iterator[tuple[EgressListener, Service]]:
+        """Services without HTTP on a port that has an egress listener of its own, seen through that for all ports.
+
+        Istio 1.31 listens for them at their addresses, where the other listener is not in the way.
+        """
+        port = place.context.port
+        for listener in self._view.listeners if place.listener.port is not None else ():
+            for service in services_by_port(listener).get(port, {}).values() if listener.port is None else ():
+                if service.addresses and not self._is_http(service, port):
+                    yield listener, service
 
     def _parts(self, place: Place, rules: Iterable[BoundVirtualService]) -> list[Wrapper | VirtualHost]:
         """What VirtualServices bring to a table: their routes, or the virtual host itself where it is known."""

@@ -369,3 +369,14 @@ def test_connections_go_as_a_listener_sends_them(
     found = mesh.explain("GET", f"{scheme}://db.example.com:{port}/")
     assert [target.host for target in found.targets] == ([f"{expected}.example.com"] if expected else [])
     assert found.outcome == ("route" if expected else "passthrough")
+
+
+def test_a_listener_for_a_port_hides_no_addresses_behind_it() -> None:
+    """A port with TLS that only the listener for all ports imports, at an address of its own."""
+    entry = OPAQUE.partition("---")[0].replace("tls, protocol", "https, protocol").replace("number: 443", "number: 80")
+    sidecar = SIDECAR.partition("---")[0].replace('["*/*"]', '["*/other.test"]').replace('["*/shop', '["*/db')
+    found = [
+        Mesh.load(sidecar + "---" + entry.replace("ADDRESSES", addresses)).explain("GET", "https://db.example.com:80/")
+        for addresses in (KNOWN, UNKNOWN)
+    ]
+    assert [one.outcome for one in found] == ["route", "passthrough"]
