@@ -67,7 +67,10 @@ class AttemptFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryScheduled:
-    """The attempt before was not good enough; ``attempt`` (≥ 2) starts after ``backoff`` seconds."""
+    """The attempt before was not good enough; ``attempt`` (≥ 2) starts after ``backoff`` seconds.
+
+    With the ``reason`` ``hedge`` it starts now, beside one that has not come back for ``backoff`` seconds.
+    """
 
     cluster: str
     attempt: int

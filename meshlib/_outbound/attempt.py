@@ -41,7 +41,8 @@ class Attempt:
     ``is_broken`` whether that broke off in the middle. ``exchange`` is None for a mirrored copy.
     """
 
-    carrier: Carrier  # set once it is on a connection
+    is_raced = False
+    carrier: Carrier | None  # of one that is raced, once it is on a connection
 
     __slots__ = (
         "_connect_limit", "carrier", "deadline", "exchange", "is_broken", "is_expired", "is_impatient", "is_over",
@@ -105,13 +106,6 @@ class Attempt:
         """Cut it off then, for a response that nobody wants."""
         self.deadline = time.monotonic() + seconds
 
-    def abort(self) -> None:
-        """Have it end soon, on whichever thread it is: it does not wait any more from its next step on."""
-        self.deadline = 0.0
-        carrier = getattr(self, "carrier", None)
-        if carrier is not None:
-            carrier.cut()
-
     def begin_response(self, exchange: Exchange) -> None:
         """The caller gets the response: from now on only the timeout of the route counts, until its body is over."""
         left = exchange.time_left
@@ -144,10 +138,29 @@ class Attempt:
         return f"<Attempt sent={self.is_sent} over={self.is_over}>"
 
 
+class RacedAttempt(Attempt):
+    """One of two attempts at the same request, which may be aborted. It knows its connection until it is over."""
+
+    __slots__ = ()
+    is_raced = True
+
+    def abort(self) -> None:
+        """Have it end soon, on whichever thread it is: it does not wait any more from its next step on."""
+        self.deadline = 0.0
+        carrier, self.carrier = self.carrier, None
+        if carrier is not None:
+            carrier.cut()
+
+    def end(self) -> None:
+        """The response is over, or dropped. Safe to call again."""
+        self.carrier = None  # its connection knows the response: no cycle is left to the collector
+        super().end()
+
+
 class Droppable:
     """What sends one attempt in a thread of its own, and can be told to drop it, also before it has begun."""
 
-    _attempt: Attempt | None = None
+    _attempt: RacedAttempt | None = None
     _is_dropped = False
 
     @property
@@ -158,6 +171,9 @@ class Droppable:
 
     @attempt.setter
     def attempt(self, attempt: Attempt) -> None:
+        attempt.__class__ = RacedAttempt
+        assert isinstance(attempt, RacedAttempt)
+        attempt.carrier = None
         self._attempt = attempt
         if self._is_dropped:
             attempt.abort()

@@ -301,7 +301,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "ClientPolicy": (
         ("spec", "honoured", ""),
         ("spec.hedging", "honoured", _HEDGED),
-        ("spec.deadline", "approximated", "starts with Mesh.deadline(); the header of a served request is not read"),
+        ("spec.deadline", "honoured", "starts with Mesh.deadline(), or with the header of a request that is served"),
     ),
     "ServerPolicy": (("spec", "refused", _PLANNED),),
     "MeshConfig": _MESH_CONFIG,

@@ -40,7 +40,8 @@ class _Stream:
             self.attempt = attempt
             self._life.requests += 1
             attempt.life = self._life
-            attempt.carrier = self
+            if attempt.is_raced:
+                attempt.carrier = self
         if attempt is not None:
             attempt.is_sent = True
         return attempt

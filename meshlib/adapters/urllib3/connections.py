@@ -132,7 +132,8 @@ class _Governed(HTTPConnection):
             self.connect()
         if attempt is not None:
             attempt.life = self.life
-            attempt.carrier = self
+            if attempt.is_raced:
+                attempt.carrier = self
             if self.life is not None:
                 self.life.requests += 1
             own = self.timeout
