@@ -58,7 +58,7 @@ def tls_routes(rules: Iterable[BoundVirtualService], address: str, context: Rout
                 key = (match.sni_hosts, match.destination_subnets)
                 length = prefix_length(subnets, address)
                 if key not in seen and length is not None:
-                    for name in match.sni_hosts:
+                    for name in map(str.lower, match.sni_hosts):
                         made = connection_route(rule, "tls", number, (name,), route.route, context)
                         found.append((length, name, made))
                 seen.add(key)

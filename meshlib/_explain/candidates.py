@@ -17,6 +17,7 @@ from meshlib._compile.gateways import GatewayTables
 from meshlib._compile.hosts import SERVICE_SUFFIX, covers, intersect, is_wildcard, service_domains
 from meshlib._compile.routes import compile_rules
 from meshlib._compile.rule_hosts import RuleHosts
+from meshlib._compile.services import Resolution
 from meshlib._compile.tables import HTTP_PORT, services_by_port
 from meshlib._compile.virtual_services import BoundVirtualService
 from meshlib._compile.visibility import select_sidecar
@@ -29,6 +30,7 @@ from meshlib.workload import Workload
 
 __all__ = ["with_candidates"]
 
+EVERYTHING: Final = ("*",)
 SHOWN: Final = 20
 """VirtualServices for other hosts that are named; of more only the number."""
 
@@ -97,7 +99,12 @@ class Names:
             found.add(host + SERVICE_SUFFIX)
         for service in config.registry.services:
             full, further = service_domains(service.host, workload.namespace)
-            if host in (full, *further, *service.addresses) or (is_wildcard(full) and covers(full, host)):
+            pods = (full, *further) if service.kubernetes and service.resolution is Resolution.NONE else ()
+            if (
+                host in (full, *further, *service.addresses)
+                or (is_wildcard(full) and covers(full, host))
+                or any(host.endswith(f".{domain}") for domain in pods)
+            ):
                 found.add(service.host)
         object.__setattr__(self, "wanted", frozenset(found))
 
@@ -142,9 +149,8 @@ class SidecarCourt:
         yield not_exported(rule, self._visible, self._workload)
         yield self._not_imported(rule)
         yield self._not_here(rule)
-        if self._found is not None and not self._found.is_http:
-            opaque = rule.spec.tcp or rule.spec.tls
-            yield None if opaque else f"port {self._port} carries no HTTP: only tcp and tls rules count, it has none"
+        if self._found is not None and not self._found.is_http and self._found.domains != EVERYTHING:
+            yield not_for_connections(rule, self._found, self._port)
             return
         yield no_rules(rule, self._context)
         yield self._second(rule)
@@ -168,6 +174,8 @@ class SidecarCourt:
         found = self._found
         if found is None or found.origin == rule.origin:
             return None
+        if found.domains == EVERYTHING:
+            return f"{listed(rule.hosts)} is no service here: it is known by that full name only"
         winner = next((one for one in self._visible if one.origin == found.origin), None)
         if winner is None:
             return f"{found.origin} answers for the host"
@@ -212,6 +220,14 @@ class GatewayCourt:
         if found is None or not found.is_http or set(found.domains) & {host.lower() for host in shared}:
             return None
         return f"the host {found.name} is more specific"
+
+
+def not_for_connections(rule: BoundVirtualService, found: VirtualHost, port: int) -> str | None:
+    if not rule.spec.tcp and not rule.spec.tls:
+        return f"port {port} carries no HTTP: only tcp and tls rules count, it has none"
+    if any(route.origin.resource == rule.name for route in found.routes):
+        return None
+    return f"none of its tcp and tls rules is for this client, port {port} and the address of the service"
 
 
 def not_bound(rule: BoundVirtualService, gateway: str, what: str) -> str | None:

@@ -357,6 +357,7 @@ EXACT, SUFFIX = {"sniHosts": ["db.example.com"]}, {"sniHosts": ["*.example.com"]
         pytest.param(KNOWN, "tls", [to("a", **EXACT), to("b", **EXACT, **WIDE)], "b", id="addresses before names"),
         pytest.param(KNOWN, "tls", [to("a", **SUFFIX, **OTHER), to("b", **EXACT)], "", id="subnets hold on"),
         pytest.param(UNKNOWN, "tls", [to("a", **EXACT, port=8443)], "db", id="no rule for the port"),
+        pytest.param(KNOWN, "tls", [to("a", sniHosts=["DB.example.com"])], "a", id="the case of a name is nothing"),
         pytest.param(KNOWN, "tls", [to("a", sniHosts=["x.example.com"])], "", id="another name is an unknown host"),
     ],
 )

@@ -92,6 +92,15 @@ LATER = "namespace: shop, name: other, creationTimestamp: '2026-02-01T00:00:00Z'
             rules("[cart]"), "http://cart:7000/", "port 7000 carries no HTTP: only tcp and tls rules count", id="TCP"
         ),
         pytest.param(
+            rules(
+                "[cart]", more="tcp: [{match: [{sourceLabels: {app: other}}], route: [{destination: {host: cart}}]}]"
+            ),
+            "http://cart:7000/",
+            "none of its tcp and tls rules is for this client",
+            id="no TCP rule",
+        ),
+        pytest.param(rules("[lost]"), "http://lost/", "is no service here: it is known by", id="no service"),
+        pytest.param(
             LOADED + rules("[cart]", LATER), "http://cart/", "VirtualService shop/winner (<text>:", id="second"
         ),
         pytest.param(
