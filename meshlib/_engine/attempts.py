@@ -18,6 +18,7 @@ from meshlib._engine.local_replies import is_grpc, local_reply, overflow_reply, 
 from meshlib._engine.mirrors import draw_copies
 from meshlib._engine.outliers import record_locked, sweep_locked
 from meshlib._engine.picks import named_endpoint, pick_locked
+from meshlib._engine.plans import NOTHING
 from meshlib._engine.published import Published
 from meshlib._engine.recording import Listener, Trace
 from meshlib._engine.reports import attempt_finished
@@ -36,7 +37,6 @@ __all__ = ["GRPC_STATUS", "Attempts"]
 _NEVER: Final = float("inf")
 GRPC_STATUS: Final = istr("grpc-status")  # case folded once
 _RATE_LIMITED: Final = istr("x-envoy-ratelimited")
-_NOTHING: Final = Forward(destinations=(), sums=())
 _NOWHERE: Final = WeightedDestination(cluster="", host="", port=0)
 
 
@@ -55,7 +55,7 @@ class Attempts:
     attempts: int = 0
     details: str = "via_upstream"
     failure: str = ""  # what the transport said of the last attempt
-    action: Forward = _NOTHING
+    action: Forward = NOTHING
     attempt_started: float = 0.0
     recorder: Listener | None = None
     trace: Trace | None = None

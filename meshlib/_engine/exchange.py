@@ -7,7 +7,6 @@ that gives up closes the generator; every counter is then right again.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Generator
 
 from msgspec.structs import replace
@@ -19,7 +18,7 @@ from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, rewrite_path
-from meshlib._engine.plans import Plan, Target
+from meshlib._engine.plans import HostPlans, Plan, Target
 from meshlib._engine.racing import Racing
 from meshlib._engine.recording import Listener
 from meshlib._engine.reports import exchange_finished
@@ -47,7 +46,6 @@ class Exchange(Racing):
     """
 
     answered_by = ""
-
     # Set where a recorder is: the response's head, when it came, the bytes of its body (-1: not known).
     status: int
     response_headers: HeadersView | tuple[tuple[str, str], ...]
@@ -124,27 +122,39 @@ class Exchange(Racing):
         on from there. It does what ``steps`` does, without a generator: most exchanges
         need none.
         """
-        headers = self.headers
-        set_exchange_headers(self.request, headers, self.published.request_ids)
-        reply = self._route()
-        if reply is not None:
-            return self._replied(reply)
-        plan = self._plan
-        if self.caller is not None or not plan.is_direct:
-            return None
-        if not plan.is_plain:
-            reply = self._mutate()
-        if reply is None and not (plan.is_plain and self._take(self._target)):
+        published, request, headers = self.published, self.request, self.headers
+        set_exchange_headers(request, headers, published.request_ids)
+        host = published.hosts.get((request.port, request.authority, request.host)) or published.find_routes(request)
+        plan = host.find(request) if host is not None else None
+        if host is None or plan is None or host.caller is not None or not plan.is_simple or self._path is not None:
+            return self._start_otherwise(host, plan)
+        self.route, self.action, self._plan = plan.route, plan.action, plan
+        target = self._target = plan.only or plan.draw(published.chance)
+        self._destination, self.live = target.destination, target.live
+        if target.peer_headers:
+            self._introduce(target)
+        if not self._take(plan):
             reply = self._start_attempt(self.started)
-        if reply is not None:
-            return self._replied(reply)
+            if reply is not None:
+                return self._replied(reply)
         self.attempts = 1
-        self._cut_by_route = plan.is_cut_by_route
         headers[ATTEMPT_COUNT] = "1"
         if plan.timeout_text is not None:
+            self._cut_by_route = plan.is_cut_by_route
             headers[EXPECTED_TIMEOUT] = plan.timeout_text
-        known = self._target.sends.get(self.endpoint) if self._path is None else None
-        return known or self._target.send(self.endpoint, self._path)
+        return target.sends.get(self.endpoint) or target.send(self.endpoint)
+
+    def _start_otherwise(self, host: HostPlans | None, plan: Plan | None) -> Send | Reply | None:
+        """As :meth:`start`, where there is more to do than to choose, to pick and to count."""
+        reply = self._follow(host, plan)
+        if reply is None:
+            assert plan is not None
+            if self.caller is not None or not plan.is_direct:
+                return None
+            reply = self._mutate() or self._start_attempt(self.started)
+        if reply is not None:
+            return self._replied(reply)
+        return self._send()
 
     def settle(self, outcome: Outcome) -> Reply | None:
         """What came back from the attempt of :meth:`start`; None: it is tried again, by :meth:`resume`."""
@@ -158,12 +168,10 @@ class Exchange(Racing):
             and GRPC_STATUS not in outcome.headers
             and not self.published.observers.watches_calls
         ):
+            if self.response_levels:
+                self._learn_peer(outcome.headers)
             if self.recorder is not None:
-                self.status, self.response_headers, self.responded = (
-                    outcome.status,
-                    outcome.headers,
-                    self.published.now(),
-                )
+                self._note(outcome)
             return outcome
         reply = self._end_attempt(outcome)
         return None if reply is None else self._replied(reply)
@@ -185,7 +193,7 @@ class Exchange(Racing):
             self.details = reply.details
             if self.changes_response:
                 reply.mutate(self.mutate_response)
-        elif self.response_levels and self.response_levels[-1] is NO_PEER_HEADERS:
+        elif self.response_levels:
             self._learn_peer(reply.headers)
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, reply.status))
@@ -196,8 +204,15 @@ class Exchange(Racing):
                 self._record(self.recorder)
         return reply
 
+    def _introduce(self, target: Target) -> None:
+        """Tell the destination who this workload is."""
+        self.headers.update(target.peer_headers)
+        self.response_levels = target.response_levels
+
     def _learn_peer(self, headers: HeadersView | tuple[tuple[str, str], ...]) -> None:
         """Who answered may have said who it is: the application is not to see that, and the metrics are."""
+        if self.response_levels[-1] is not NO_PEER_HEADERS:
+            return
         if isinstance(headers, tuple) or not (PEER_METADATA in headers or PEER_ID in headers):
             self.response_levels = self.response_levels[:-1]  # nothing to take out
         else:
@@ -303,15 +318,13 @@ class Exchange(Racing):
             self.published.notify(exchange_finished(self, 0))
         if self.recorder is not None:
             self.status, self.response_headers, self.received = 0, (), 0
-            self.responded = self.published.clock.monotonic()
+            self.responded = self.published.now()
             self._record(self.recorder)
 
     @property
     def time_left(self) -> float | None:
         """Seconds until the route's timeout, which the body of a response must keep to as well; None without one."""
-        if self.action.timeout is None:
-            return None
-        return max(self._deadline - self.published.clock.monotonic(), 0.0)
+        return None if self.action.timeout is None else max(self._deadline - self.published.now(), 0.0)
 
     # -- route, fault, mutate --------------------------------------------------------------------
 
@@ -321,33 +334,27 @@ class Exchange(Racing):
 
     def _route(self) -> LocalReply | None:
         """Find the route and draw its destination; a reply unless it forwards."""
-        published, request = self.published, self.request
-        host = published.hosts.get((request.port, request.authority, request.host)) or published.find_routes(request)
-        plan = host.find(request) if host is not None else None
+        host = self.published.find_routes(self.request)
+        return self._follow(host, host.find(self.request) if host is not None else None)
+
+    def _follow(self, host: HostPlans | None, plan: Plan | None) -> LocalReply | None:
+        """Take a route that was found, and draw its destination; a reply unless it forwards."""
         if host is None or plan is None:
             return self.refuse(404, "", "route_not_found", "NR")
-        self.route = plan.route
-        if host.caller is not None:
-            self.caller = host.caller
-        action = plan.forward
-        if action is None:
+        self.route, self.caller = plan.route, host.caller
+        if not plan.targets:
             return self._answer(plan.route.action)
-        self.action = action
-        self._plan = plan
-        target = plan.only or plan.targets[bisect_right(plan.sums, published.chance.random() * plan.total)]
-        self._target = target
+        self._plan, self.action = plan, plan.action
+        target = self._target = plan.only or plan.draw(self.published.chance)
         self.live = target.live
-        destination = self._destination = target.destination
-        if destination.response_levels:
-            self.response_levels = destination.response_levels
+        self._destination, self.response_levels = target.destination, target.destination.response_levels
         return None
 
-    def _take(self, target: Target) -> bool:
+    def _take(self, plan: Plan) -> bool:
         """Take an endpoint and count the request in, where no more than that is to be done; else nothing changes."""
-        live, now, timeout = target.live, self.started, self.action.timeout
-        if live is None:
-            return False
-        state = live.state
+        live = self.live
+        assert live is not None
+        state, now = live.state, self.started
         with state.lock:
             if state.active >= live.max_requests or (state.next_sweep is not None and now >= state.next_sweep):
                 return False
@@ -359,8 +366,8 @@ class Exchange(Racing):
             self._is_counted = True
             self.endpoint = host
         self.attempt_started = now
-        if timeout is not None:
-            self._deadline = now + timeout
+        if plan.timeout is not None:
+            self._deadline = now + plan.timeout
         return True
 
     def _answer(self, action: Action) -> LocalReply:
@@ -374,10 +381,8 @@ class Exchange(Racing):
         action, destination, request, headers = self.action, self._destination, self.request, self.headers
         if self.live is None:
             return self.refuse(503, "", "cluster_not_found", "NC")
-        target = self._target
-        if target.peer_headers:  # before the route's own operations, as Envoy's filter is
-            headers.update(target.peer_headers)
-            self.response_levels = target.response_levels
+        if self._target.peer_headers:  # before the route's own operations, as Envoy's filter is
+            self._introduce(self._target)
         if destination.request_levels:
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
         if self.live.table is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final
 
 from meshlib._engine.commands import Send
 from meshlib._engine.request_headers import milliseconds
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
     from meshlib._engine.callers import Caller
     from meshlib._engine.state import EndpointState, LiveCluster
     from meshlib._http import RequestHead
+    from meshlib._random import Chance
     from meshlib._snapshot.matchers import RouteMatch
 
-__all__ = ["HostPlans", "Plan", "Target"]
+__all__ = ["NOTHING", "HostPlans", "Plan", "Target"]
+
+NOTHING: Final = Forward(destinations=(), sums=())
+"""What a route does that does not forward."""
 
 
 class Target:
@@ -29,7 +34,7 @@ class Target:
     last of ``response_levels`` keeps from the application.
     """
 
-    __slots__ = ("_authority", "_timeout", "destination", "live", "peer_headers", "response_levels", "sends")
+    __slots__ = ("_timeout", "destination", "live", "peer_headers", "response_levels", "sends")
 
     def __init__(
         self,
@@ -43,16 +48,13 @@ class Target:
         self.peer_headers = peer_headers if live is not None and not live.cluster.external else {}
         self.response_levels = (*destination.response_levels, NO_PEER_HEADERS)
         self.sends: dict[EndpointState | None, Send] = {}
-        self._authority = destination.host_rewrite
         self._timeout = timeout
 
-    def send(self, host: EndpointState | None, path: str | None) -> Send:
-        """The command of a first attempt; the same object each time, unless the path of the request was changed."""
+    def send(self, host: EndpointState | None) -> Send:
+        """The command of a first attempt of a simple plan; the same object each time."""
         assert self.live is not None
         endpoint = host.endpoint if host is not None else None
-        made = Send(self.live.cluster, endpoint, 1, self._timeout, path, self._authority)
-        if path is None:
-            self.sends[host] = made
+        made = self.sends[host] = Send(self.live.cluster, endpoint, 1, self._timeout)
         return made
 
     def __repr__(self) -> str:
@@ -61,7 +63,7 @@ class Target:
 
 def _is_plain(target: Target) -> bool:
     one, live = target.destination, target.live
-    changes = one.request_levels or one.host_rewrite is not None or one.tells_host or target.peer_headers
+    changes = one.request_levels or one.host_rewrite is not None or one.tells_host or one.response_levels
     return not changes and live is not None and not live.is_hashing
 
 
@@ -72,13 +74,13 @@ def _is_special(target: Target) -> bool:
 
 
 def _is_easy(target: Target, action: Forward) -> bool:
-    """Whether a success there says nothing to the retry policy, to the outlier detection and of who it is from."""
+    """Whether a success there says nothing to the retry policy and to the outlier detection."""
     retry, live = action.retry, target.live
     if retry is not None and (
         "envoy-ratelimited" in retry.conditions or any(code < 400 for code in retry.status_codes)
     ):
         return False
-    return live is not None and not live.judges_success and not target.peer_headers
+    return live is not None and not live.judges_success
 
 
 class Plan:
@@ -86,26 +88,22 @@ class Plan:
 
     ``is_direct`` is whether nothing that has to be waited for comes before a first
     attempt (no fault, no CORS, no mirror, no queue for a connection), and none that only
-    the request can tell (its Host header is not what is resolved). ``is_plain`` is
-    whether the request goes there as every request does: nothing of it is changed or hashed.
-    ``is_easy`` is whether a success is just passed on. ``only`` is the target where
-    there is one; else a draw in ``[0, total)`` chooses, by ``sums``.
+    the request can tell (its Host header is not what is resolved). ``is_simple`` is
+    whether, besides, the request goes there as every request does: nothing of it or its
+    response is changed by the route, nor hashed. ``is_easy`` is whether a success is just
+    passed on. ``only`` is the target where there is one; :meth:`draw` chooses otherwise.
+    ``targets`` is empty where the route answers by itself.
     """
 
     __slots__ = (
-        "forward", "is_cut_by_route", "is_direct", "is_easy", "is_plain", "only", "route", "sums", "targets",
-        "timeout_text", "total",
+        "action", "is_cut_by_route", "is_direct", "is_easy", "is_simple", "only", "route", "targets", "timeout",
+        "timeout_text",
     )  # fmt: skip
 
     def __init__(self, route: Route, clusters: Mapping[str, LiveCluster], peer_headers: Mapping[str, str]) -> None:
         self.route = route
-        self.forward = action = route.action if isinstance(route.action, Forward) else None
-        self.is_direct = self.is_plain = self.is_easy = self.is_cut_by_route = False
-        self.timeout_text: str | None = None
-        self.targets: tuple[Target, ...] = ()
-        self.only: Target | None = None
-        if action is None:
-            return
+        self.action = action = route.action if isinstance(route.action, Forward) else NOTHING
+        self.timeout = action.timeout
         per_try = action.retry.per_try_timeout if action.retry is not None else None
         # The first attempt has all of the route's timeout: a round number, which the driver's timers like.
         self.is_cut_by_route = action.timeout is not None and (per_try is None or per_try >= action.timeout)
@@ -118,15 +116,20 @@ class Plan:
             Target(one, clusters.get(one.cluster), timeout, peer_headers) for one in action.destinations
         )
         self.only = self.targets[0] if len(self.targets) == 1 else None
-        self.sums, self.total = action.sums, action.sums[-1]
         self.is_direct = (
             action.fault is None
             and action.cors is None
             and not action.mirrors
             and not any(map(_is_special, self.targets))
         )
-        self.is_plain = action.rewrite is None and all(map(_is_plain, self.targets))
+        is_plain = action.rewrite is None and all(map(_is_plain, self.targets))
+        self.is_simple = bool(self.targets) and self.is_direct and is_plain
         self.is_easy = all(_is_easy(one, action) for one in self.targets)
+
+    def draw(self, chance: Chance) -> Target:
+        """One of the targets, by their weights: a draw in ``[0, sum)``."""
+        sums = self.action.sums
+        return self.targets[bisect_right(sums, chance.random() * sums[-1])]
 
     def __repr__(self) -> str:
         return f"<Plan {self.route.name} targets={len(self.targets)}>"
