@@ -19,14 +19,15 @@ from prometheus_client import CollectorRegistry
 
 from meshlib import Mesh, Workload
 from meshlib._compile.peer_metadata import peer_headers
-from meshlib._http import Headers, RequestHead
+from meshlib._engine.commands import Send
+from meshlib._http import Headers, RequestHead, Response
 from meshlib.adapters.asgi import MeshMiddleware
 from meshlib.telemetry.metrics import Metrics
 from meshlib.testing import Answer, VirtualClock
 from tests.telemetry.calls import REVIEWS, URL, Message, call, serve
 
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Tell: TypeAlias = Callable[[Message], Awaitable[None]]
 
 WEB = Workload(namespace="shop", labels={"app": "web", "version": "v7", "team": "blue"}, name="web-v7")
 REVIEWS_V3 = Workload(namespace="shop", labels={"app": "reviews", "version": "v3"}, name="reviews-v3", cluster="east")
@@ -216,7 +217,7 @@ def test_a_request_that_is_let_in_again_is_no_different() -> None:
     seen: list[dict[str, str]] = []
     sent: list[Message] = []
 
-    async def app(scope: Message, receive: Receive, send: Send) -> None:
+    async def app(scope: Message, receive: Receive, send: Tell) -> None:
         seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -241,6 +242,21 @@ def test_a_request_that_is_let_in_again_is_no_different() -> None:
     assert seen == [{"host": "reviews", "x-own": "z", "x-request-id": "1"}] * 3
     assert [of_peer(answered([one])) for one in sent] == [peer_headers(REVIEWS_V3)] * 3
     assert metrics.value("istio_requests_total", source_workload="web-v7") == 3
+
+
+@pytest.mark.parametrize("told", [peer_headers(REVIEWS_V3), {}])
+def test_a_call_that_begins_and_ends_at_one_go_is_no_different(told: dict[str, str]) -> None:
+    """As clients make it where nothing has to be waited for."""
+    mesh, metrics = load(WEB)
+    headers = Headers()
+    exchange = mesh.runtime.begin(RequestHead("GET", "http", URL, "/", headers, port=80), headers, lambda: True)
+    assert isinstance(exchange.start(), Send)
+    assert of_peer(headers) == peer_headers(WEB)
+    assert exchange.settle(Response(200, Headers(told))) is not None
+    assert exchange.changes_response == bool(told)
+    exchange.finish(0)
+    found = only_labels(metrics)
+    assert found["destination_workload"] == ("reviews-v3" if told else "reviews-v1")
 
 
 def test_the_commands_of_first_attempts_are_still_shared() -> None:
