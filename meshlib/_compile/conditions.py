@@ -206,9 +206,11 @@ class Conditions:
         return TextCondition("serviceAccount", _peer, _programs(values, patterns))
 
     def peer_domains(self, values: Sequence[str]) -> Condition:
-        """The trust domain of the peer's SPIFFE id."""
+        """The trust domain of the peer's SPIFFE id; our own stand for each other where one is written out."""
         patterns = []
-        for value in values:
+        own = self.trust_domains
+        # Asked of Istio 1.31: forms with * are left alone, and so is "cluster.local" where it is none of ours.
+        for value in dict.fromkeys(name for one in values for name in (own if one in own else (one,))):
             if value == "*":
                 patterns.append("spiffe://.*")
             elif value.startswith("*"):
