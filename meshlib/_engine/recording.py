@@ -83,31 +83,27 @@ class Served:
     nothing of a body, and nothing of who sends it.
     """
 
-    __slots__ = (
-        "claimed", "decision", "destination", "details", "ended", "head", "is_bare", "leave", "peer", "request_id",
-        "request_principal", "response_headers", "sent", "snapshot", "source", "span", "started", "status", "time",
-    )  # fmt: skip
+    # Most requests leave most of these as they are: defaults of the class cost nothing to set.
+    peer = ""
+    source = ""
+    destination = ""
+    request_id = ""
+    request_principal = ""
+    decision = ""
+    details = ""
+    claimed = ""
+    is_bare = False
+    status = 0
+    sent = -1
+    response_headers: HeadersView | Iterable[tuple[str | bytes, str | bytes]] = ()
+    time = 0.0
+    span: Any = None
+    leave: Callable[[], None] | None = None
 
     def __init__(self, head: RequestHead, snapshot: Snapshot, started: float) -> None:
         self.head = head
         self.snapshot = snapshot
-        self.started = started
-        self.ended = started
-        self.peer = ""
-        self.claimed = ""
-        self.source = ""
-        self.destination = ""
-        self.request_id = ""
-        self.request_principal = ""
-        self.decision = ""
-        self.details = ""
-        self.is_bare = False
-        self.status = 0
-        self.sent = -1
-        self.response_headers: HeadersView | Iterable[tuple[str | bytes, str | bytes]] = ()
-        self.time = 0.0
-        self.span: Any = None
-        self.leave: Callable[[], None] | None = None
+        self.started = self.ended = started
 
     def __repr__(self) -> str:
         return f"<Served {self.head.method} {self.head.path_only} {self.status}>"

@@ -21,7 +21,6 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Fields: TypeAlias = dict[bytes, bytes]
 
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
-_NOTHING: Final[dict[str, Any]] = {}
 
 Connection: TypeAlias = tuple[str, bool, str | None, str | None]
 """The address of the direct peer; whether there is TLS, the identity verified by it, and the server name in it."""
@@ -91,7 +90,10 @@ def connection_of(scope: Scope, receive: Receive, send: Send) -> Connection:
     into ``scope["client"]`` what a header of the client says (``--proxy-headers``). TLS is
     what the ASGI extension says where the server has it, else the connection itself.
     """
-    transport = _transport(receive, send)
+    owner = getattr(receive, "__self__", None)
+    transport = None if owner is None else getattr(owner, "transport", None)  # uvicorn's
+    if transport is None and hasattr(send, "__self__"):
+        transport = _hypercorns(send)
     name = tls = server_name = None
     if transport is not None:
         name = transport.get_extra_info("peername")
@@ -100,8 +102,8 @@ def connection_of(scope: Scope, receive: Receive, send: Send) -> Connection:
     if not isinstance(name, tuple) or not name:
         name = scope.get("client")
     source = str(name[0]) if name else ""
-    extension = (scope.get("extensions") or _NOTHING).get("tls")
-    if extension is not None:
+    extensions = scope.get("extensions")
+    if extensions and (extension := extensions.get("tls")) is not None:
         chain = extension.get("client_cert_chain") or ()
         return source, True, identity_of(chain[0]) if chain else None, server_name
     if tls is None:
@@ -109,21 +111,14 @@ def connection_of(scope: Scope, receive: Receive, send: Send) -> Connection:
     return source, True, identity_of_tls(tls), server_name
 
 
-def _transport(receive: Receive, send: Send) -> Any:
-    """The connection behind a request, where it can be found: with ``get_extra_info``, as of asyncio.
+def _hypercorns(send: Send) -> Any:
+    """The connection behind hypercorn's ``send``: of the stream, its protocol, its connection; None: it is another's.
 
-    No release of uvicorn, hypercorn or gunicorn shows the client's certificate to
-    applications, but what they hand them belongs to the object that holds the connection.
+    It has ``get_extra_info``, as of asyncio. No release of uvicorn, hypercorn or gunicorn shows the client's
+    certificate to applications, but what they hand them belongs to the object that holds the connection.
     """
-    owner = getattr(receive, "__self__", None)
-    if owner is not None:
-        transport = getattr(owner, "transport", None)  # uvicorn's
-        if transport is not None:
-            return transport
-    owner = getattr(send, "__self__", None)  # hypercorn: the stream, its protocol, its connection
+    owner = getattr(send, "__self__", None)
     for _ in range(3):
-        if owner is None:
-            return None
         owner = getattr(getattr(owner, "send", None), "__self__", None)
         writer = getattr(owner, "writer", None)
         if writer is not None:

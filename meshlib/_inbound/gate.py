@@ -70,15 +70,17 @@ class Gate:
         self.dry_runs = dry_run_counts(runtime)
         self._tokens = TokenCache()
         self.rooms = Rooms(runtime)
-        self._memory = Memory(runtime.published.snapshot, trusts_proxies=bool(self.proxies))
+        self.memory = Memory(runtime.published, trusts_proxies=bool(self.proxies))
 
-    @property
-    def memory(self) -> Memory:
+    def recall(self) -> Memory:
         """What was decided under the configuration in force."""
-        memory, snapshot = self._memory, self.runtime.published.snapshot
-        if snapshot.security is not memory.security or snapshot.inbound is not memory.ports:
-            self.keys.prepare(snapshot.security.authentication)
-            memory = self._memory = Memory(snapshot, trusts_proxies=bool(self.proxies))
+        memory, published = self.memory, self.runtime.published
+        if memory.published is not published:
+            snapshot = published.snapshot
+            if not memory.is_of(snapshot):
+                self.keys.prepare(snapshot.security.authentication)
+                memory = self.memory = Memory(published, trusts_proxies=bool(self.proxies))
+            memory.published = published
         return memory
 
     @property

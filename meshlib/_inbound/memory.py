@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 from meshlib._context import PROPAGATED
 from meshlib._engine.decisions import Decision
+from meshlib._engine.published import Published
 from meshlib._engine.recent import Recent
 from meshlib._http import NO_HEADERS, RequestHead
 from meshlib._inbound.arrivals import Arrival, client_text
@@ -69,11 +70,16 @@ class Grant:
 
 
 class Memory:
-    """The memory of a server for one configuration. ``names`` are the headers that belong to a :data:`Key`."""
+    """The memory of a server for one configuration. ``names`` are the headers that belong to a :data:`Key`.
 
-    __slots__ = ("_grants", "_seen", "has_query", "has_tokens", "names", "ports", "security")
+    ``published`` is what was in force when it was last asked: the same security may be published again.
+    """
 
-    def __init__(self, snapshot: Snapshot, *, trusts_proxies: bool) -> None:
+    __slots__ = ("_grants", "_seen", "has_query", "has_tokens", "names", "ports", "published", "security")
+
+    def __init__(self, published: Published, *, trusts_proxies: bool) -> None:
+        snapshot = published.snapshot
+        self.published = published
         self.security: Security = snapshot.security
         self.ports: InboundPorts | None = snapshot.inbound
         rules = () if self.security.authentication is None else self.security.authentication.rules

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import Token
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -91,11 +91,15 @@ class Passage:
 
     def end(self) -> None:
         """The request is over, whatever came of it."""
-        if self._serving is not None:
-            _reset(self._handed_on, handed_on)
-            _reset(self._serving, serving)
-            _reset(self._deadline, deadline)
-            self._handed_on = self._serving = self._deadline = None
+        if self._serving is not None and self._handed_on is not None:
+            try:
+                handed_on.reset(self._handed_on)
+                serving.reset(self._serving)
+                if self._deadline is not None:
+                    deadline.reset(self._deadline)
+            except ValueError:
+                pass  # a server that closes the response in another context: that one never saw the values
+            self._serving = None
         if self._seat is not None:
             self.leave()
         if self._head is not None:
@@ -387,12 +391,3 @@ class Passage:
                 head, decision, status=self.status, duration=duration, peer=self._peer, protocol=self._protocol
             )
             published.notify(event)
-
-
-def _reset(token: Token[Any] | None, variable: ContextVar[Any]) -> None:
-    if token is None:
-        return
-    try:  # noqa: SIM105 - that costs more than the rest
-        variable.reset(token)
-    except ValueError:
-        pass  # a server that closes the response in another context: that one never saw the value

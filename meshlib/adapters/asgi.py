@@ -74,6 +74,8 @@ class MeshMiddleware:
             if shape.is_plain and len(fields) == len(pairs):
                 plain = None if shape.peer else (fields, shape)  # what is taken out of a head is not plain
                 memory = gate.memory
+                if gate.runtime.published is not memory.published:
+                    memory = gate.recall()
                 key = key_of(scope, fields, connection, memory)
                 grant = memory.find(key, gate.now(), gate.keys)
                 if grant is not None:
@@ -108,7 +110,7 @@ class MeshMiddleware:
             head = None
             if gate.is_watched or memory.ports is not None:
                 head = again_head(scope, grant, fields, shape)
-            inbound = passage.admit_again(grant, gate.runtime.published.snapshot, fields, shape, head)
+            inbound = passage.admit_again(grant, memory.published.snapshot, fields, shape, head)
             if head is not None and memory.ports is not None:
                 refused = await passage.sit_async(head)
                 if refused is not None:
