@@ -102,7 +102,9 @@ class Telemetry:
     def wants_calls(self, snapshot: Snapshot) -> bool:
         """Whether :meth:`begin` would take part in an exchange."""
         telemetry = snapshot.telemetry
-        if telemetry.client_tracing.enabled and (self._tracer is not None or _SDK in sys.modules):
+        if telemetry.client_tracing.enabled and (
+            self._tracer is not None or (_SDK in sys.modules and self._find_tracer() is not None)
+        ):
             return True
         return self.metrics is not None or bool(telemetry.client_logs)
 

@@ -8,12 +8,14 @@ is configured about tracing, what the SDK decides. Without the SDK this module i
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from multidict import istr
 from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TracerProvider
 
@@ -35,11 +37,14 @@ __all__ = ["Tracer", "global_provider"]
 _NAME: Final = "meshlib"
 _W3C: Final = frozenset({"traceparent", "tracestate", "baggage"})
 _TRACEPARENT, _B3, _B3_TRACE_ID = istr("traceparent"), istr("b3"), istr("x-b3-traceid")
+_IS_SET_BY_CODE: Final = OTEL_PYTHON_TRACER_PROVIDER not in os.environ
 _FLAGS: Final = tuple(f"{flags:02x}" for flags in range(256))
 
 
 def global_provider() -> TracerProvider | None:
     """Who records spans in this process; None if nobody does."""
+    if _IS_SET_BY_CODE and getattr(trace, "_TRACER_PROVIDER", trace) is None:
+        return None  # what the API would find out in three times the time
     provider = trace.get_tracer_provider()
     return None if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider) else provider
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import subprocess
 import sys
@@ -506,6 +507,23 @@ print(after.headers["traceparent"])
 def test_the_global_provider_counts_from_when_it_is_set() -> None:
     """Without an SDK nothing of OpenTelemetry is even imported."""
     done = subprocess.run([sys.executable, "-c", GLOBAL], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[13]\n", done.stdout)
+
+
+NAMED = """\
+from opentelemetry.sdk.trace import TracerProvider
+from meshlib import Mesh
+from tests.telemetry.calls import REVIEWS, call
+exchange, _ = call(Mesh.load(REVIEWS), 200)
+print(exchange.headers["traceparent"])
+"""
+
+
+def test_a_provider_that_the_environment_names_counts_at_once() -> None:
+    """OTEL_PYTHON_TRACER_PROVIDER: OpenTelemetry makes it when somebody first asks."""
+    environment = {**os.environ, "OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"}
+    done = subprocess.run([sys.executable, "-c", NAMED], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[13]\n", done.stdout)
 
