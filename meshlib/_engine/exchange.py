@@ -17,7 +17,7 @@ from meshlib._engine.commands import Command, LocalReply, Reply, Send, Steps
 from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.low_faults import forward_through
-from meshlib._engine.mutations import apply_levels, rewrite_path
+from meshlib._engine.mutations import apply_levels, path_after, rewrite_path
 from meshlib._engine.plans import HostPlans, Plan, Target
 from meshlib._engine.racing import Racing
 from meshlib._engine.recording import Listener
@@ -374,6 +374,7 @@ class Exchange(Racing):
         """The reply of a route that does not forward."""
         assert not isinstance(action, Forward)
         self.response_levels = action.response_levels
+        self._path = path_after(action, self.request.path)
         return configured_reply(action, self.request)
 
     def _mutate(self) -> LocalReply | None:

@@ -9,13 +9,14 @@ from typing import Final
 from multidict import CIMultiDict
 
 from meshlib._http import Headers, HeadersView, RequestHead
-from meshlib._snapshot.routes import Cors, HeaderOps, HeaderValue, Redirect, Rewrite
+from meshlib._snapshot.routes import Cors, DirectResponse, HeaderOps, HeaderValue, Redirect, Rewrite
 
 __all__ = [
     "apply_levels",
     "cors_allows",
     "cors_headers",
     "is_preflight",
+    "path_after",
     "preflight_headers",
     "redirect_location",
     "rewrite_path",
@@ -142,6 +143,16 @@ def redirect_path(redirect: Redirect, path: str) -> str:
         return path
     _, mark, query = path.partition("?")
     return redirect.path if "?" in redirect.path else f"{redirect.path}{mark}{query}"
+
+
+def path_after(redirect: Redirect | DirectResponse, path: str) -> str | None:
+    """The path that operations on the reply of a redirect see, if it is another one.
+
+    Envoy 1.40 changes the request's own path where a redirect replaces a prefix, and only there.
+    """
+    if not isinstance(redirect, Redirect) or redirect.prefix_rewrite is None:
+        return None
+    return redirect_path(redirect, path)
 
 
 def is_preflight(request: RequestHead) -> bool:

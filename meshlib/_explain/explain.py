@@ -13,6 +13,7 @@ from meshlib._engine.mutations import (
     cors_allows,
     cors_headers,
     is_preflight,
+    path_after,
     preflight_headers,
     redirect_location,
     rewrite_path,
@@ -83,6 +84,11 @@ def with_plain_path(request: RequestHead, snapshot: Snapshot) -> RequestHead:
     sends ``/x/../a`` to the routes and the upstream as ``/a``.
     """
     path = plain_path(request.path, snapshot.security.normalization)
+    return with_path(request, path)
+
+
+def with_path(request: RequestHead, path: str) -> RequestHead:
+    """The request for another path."""
     if path == request.path:
         return request
     plain = RequestHead(
@@ -120,6 +126,7 @@ def explain_route(
     action = route.action
     if isinstance(action, Redirect):
         location = redirect_location(action, request)
+        request = with_path(request, path_after(action, request.path) or request.path)
         headers = answered(CIMultiDict({"location": location}), action.response_levels, request)
         return Explanation(
             outcome="redirect",

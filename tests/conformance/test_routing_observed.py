@@ -108,6 +108,19 @@ OBSERVED = [
         {"status": 200, "path": "/q/b", "headers": {"x-seen": "/q/b h.example.com 1"}},
     ),
     observed(
+        "operations on a redirect see the path with its prefix replaced",
+        rule(
+            "match: [{uri: {prefix: /a}}], redirect: {prefixRewrite: /p}, "
+            "headers: {response: {set: {x-seen: '%REQ(:path)%'}}}"
+        ),
+        {"status": 301, "headers": {"location": "http://shop.example.com/p/b", "x-seen": "/p/b"}},
+    ),
+    observed(
+        "but not where all of it is replaced",
+        rule("redirect: {uri: /p}, headers: {response: {set: {x-seen: '%REQ(:path)%'}}}"),
+        {"status": 301, "headers": {"location": "http://shop.example.com/p", "x-seen": "/a/b"}},
+    ),
+    observed(
         "an empty occurrence of a joined field adds nothing",
         rule(f"name: found, match: [{{headers: {{user-agent: {{exact: 'a,b'}}}}}}], {TO_A}"),
         {"status": 200, "route": "found"},
