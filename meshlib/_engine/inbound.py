@@ -18,7 +18,7 @@ from meshlib._http import Headers, HeadersView, RequestHead
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Security
 
-__all__ = ["Authenticate", "Inspection", "inspect", "trusts_peer"]
+__all__ = ["Authenticate", "Inspection", "decide_alone", "inspect", "trusts_peer"]
 
 _NEVER: Final = (math.inf, -math.inf)
 
@@ -41,21 +41,9 @@ def inspect(
 
     ``checks_peer`` false leaves the connection out: where nothing says how the request came.
     """
-    refusal = _refuse_peer(security, request) if checks_peer else None
-    if refusal is not None:
-        return refusal
-    path = None
-    if request.is_http:
-        head = request.head
-        try:
-            normalized = normalize_path(head.path, security.normalization)
-        except BadPathError:
-            return Decision(
-                allowed=False, status=400, reason="the path is not valid", details="path_normalization_failed"
-            )
-        if normalized != head.path:
-            path = normalized
-            request.head = _changed(head, path=normalized)
+    path = _prepare(security, request, checks_peer=checks_peer)
+    if isinstance(path, Decision):
+        return path
     found = find_rule(security.custom, request) if security.custom else None
     if found is None:
         return _decide_locally(security, request, authenticate, path, None)
@@ -68,6 +56,35 @@ def inspect(
     decision = _decide_locally(security, request, authenticate, path, answer)
     decision.since, decision.until = _NEVER  # the authorizer may answer otherwise at any time
     return decision
+
+
+def decide_alone(
+    security: Security, request: InboundRequest, authenticate: Authenticate | None, *, checks_peer: bool = True
+) -> Decision:
+    """As :func:`inspect`, where no CUSTOM policy can have anybody asked."""
+    path = _prepare(security, request, checks_peer=checks_peer)
+    if isinstance(path, Decision):
+        return path
+    return _decide_locally(security, request, authenticate, path, None)
+
+
+def _prepare(security: Security, request: InboundRequest, *, checks_peer: bool) -> Decision | str | None:
+    """Look at the connection and normalize the path: the refusal, or the path if it is another one now."""
+    refusal = _refuse_peer(security, request) if checks_peer else None
+    if refusal is not None:
+        return refusal
+    if request.is_http:
+        head = request.head
+        try:
+            normalized = normalize_path(head.path, security.normalization)
+        except BadPathError:
+            return Decision(
+                allowed=False, status=400, reason="the path is not valid", details="path_normalization_failed"
+            )
+        if normalized != head.path:
+            request.head = _changed(head, path=normalized)
+            return normalized
+    return None
 
 
 def _decide_locally(

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
-from meshlib._engine.inbound import Inspection, inspect
+from meshlib._engine.decisions import Decision
+from meshlib._engine.inbound import Authenticate, Inspection, decide_alone, inspect
 from meshlib._engine.jwt import TokenCache, authenticate
-from meshlib._http import RequestHead
 from meshlib._inbound.arrivals import Admitted, Arrival, Refused
 from meshlib._inbound.dry_runs import dry_run_counts
 from meshlib._inbound.forwarded import TrustedProxies
 from meshlib._inbound.key_managers import _managers as _managers  # noqa: PLC0414 - for tests with keys of their own
 from meshlib._inbound.key_managers import key_manager
-from meshlib._inbound.keys import KeyManager
 from meshlib._inbound.memory import Memory
 from meshlib._inbound.rooms import Rooms
 from meshlib._runtime import Runtime
@@ -91,14 +90,19 @@ class Gate:
 
     def inspection(self, snapshot: Snapshot, request: InboundRequest) -> Inspection:
         """Begin to decide about a request on a snapshot."""
+        return inspect(snapshot.security, request, self._check(snapshot), checks_peer=self.checks_peer)
+
+    def decide(self, snapshot: Snapshot, request: InboundRequest) -> Decision | None:
+        """Decide about a request at once; None where an authorizer may have to be asked."""
         security = snapshot.security
-        rules = security.authentication
-        check = None
-        if rules is not None:
-            self.keys.prepare(rules)
-            check = partial(_check, rules, self.keys, self.now(), self._tokens)
-        return inspect(security, request, check, checks_peer=self.checks_peer)
+        if security.custom:
+            return None
+        return decide_alone(security, request, self._check(snapshot), checks_peer=self.checks_peer)
 
-
-def _check(rules: Any, keys: KeyManager, now: float, tokens: TokenCache, head: RequestHead) -> Any:
-    return authenticate(rules, head, keys, now, tokens)
+    def _check(self, snapshot: Snapshot) -> Authenticate | None:
+        """What checks the tokens of a request now; None where there are no token rules."""
+        rules = snapshot.security.authentication
+        if rules is None:
+            return None
+        self.keys.prepare(rules)
+        return partial(authenticate, rules, keys=self.keys, now=self.now(), cache=self._tokens)

@@ -11,7 +11,7 @@ __all__ = ["PlainHead", "text_of"]
 
 
 class PlainHead(RequestHead):
-    """A head whose names have a plain :class:`Shape`, each of them once."""
+    """A head whose names have a plain :class:`Shape`, each of them once; none is about the caller's workload."""
 
     def __init__(
         self,

@@ -136,7 +136,8 @@ class Passage:
         request, early = self._begin(arrival, snapshot)
         if early is not None:
             return early
-        decision = await self._run_async(snapshot, request, read_body)
+        self._version = gate.keys.version  # before they are looked at: what comes in between is not remembered
+        decision = gate.decide(snapshot, request) or await self._run_async(snapshot, request, read_body)
         reading = self._reading(decision)
         if reading is not None and decision.wanted is not None:
             await gate.keys.wait_async(reading, seconds=decision.wanted.timeout)
@@ -213,7 +214,7 @@ class Passage:
         head, gate = arrival.head, self._gate
         self._head, self._protocol = head, arrival.protocol
         self._watch(head, snapshot, arrival.source_address, arrival.destination_address)
-        if head.values(PEER_METADATA) or head.values(PEER_ID):
+        if not isinstance(head, PlainHead) and (head.values(PEER_METADATA) or head.values(PEER_ID)):
             self._hides_peer = True
             if self._served is not None:
                 self._served.claimed = head.value(PEER_METADATA)
@@ -271,7 +272,6 @@ class Passage:
             return decision
 
     async def _run_async(self, snapshot: Snapshot, request: InboundRequest, read_body: ReadBodyAsync) -> Decision:
-        self._version = self._gate.keys.version  # before they are looked at: what comes in between is not remembered
         steps = self._gate.inspection(snapshot, request)
         try:
             ask = next(steps)
@@ -313,7 +313,8 @@ class Passage:
             carried = carried_of(head.headers if headers is None else headers)
         self._handed_on = handed_on.set(carried)
         self._serving = serving.set(inbound)
-        self._bound(head.value(_EXPECTED_TIMEOUT))
+        if not isinstance(head, PlainHead) or head.shape.has_deadline:
+            self._bound(head.value(_EXPECTED_TIMEOUT))
         returned = (*decision.response_headers, *self.told)
         return Admitted(inbound=inbound, headers=headers, path=decision.path, response_headers=returned)
 
