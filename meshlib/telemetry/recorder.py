@@ -48,8 +48,7 @@ class Observed(Protocol):
 class _Counter:
     """Takes part in an exchange of which nothing is wanted but its count: ``end`` is that of the metrics."""
 
-    __slots__ = ("end",)
-
+    # No slots: with them pyright takes the field for a method.
     def __init__(self, end: Callable[[Exchange], None]) -> None:
         self.end = end
 
