@@ -67,6 +67,21 @@ class _SecuredHandler(ResponseHandler):
             self._secured = cast("asyncio.WriteTransport", transport)
             self._living.add(self._secured)
 
+    def set_exception(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, exc: Any, *cause: Any
+    ) -> None:
+        super().set_exception(exc, *cause)
+        self._abort_closing()
+
+    def close(self) -> None:
+        self._abort_closing()
+        super().close()
+
+    def _abort_closing(self) -> None:
+        """End what waits for a goodbye before it is closed again: asyncio cannot abort TLS that was closed twice."""
+        if self._secured is not None and self._secured.is_closing():
+            self._secured.abort()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         if self._secured is not None:

@@ -129,7 +129,8 @@ class _Stream:
 
     async def aclose(self) -> None:
         transport = self._connection.transport
-        transport.close()
+        if not transport.is_closing():  # asyncio cannot abort one with TLS that is closed twice
+            transport.close()
         try:
             await asyncio.sleep(0)
         finally:

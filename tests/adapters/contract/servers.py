@@ -218,6 +218,8 @@ class Upstream:
         if "garbage" in answer:
             writer.write(answer["garbage"])
             await writer.drain()
+            if "busy" in answer:
+                answer["busy"].wait(10)
             return False
         facts = {"method": seen.method, "path": seen.path, "server": self.name, "headers": seen.headers}
         body: bytes = answer.get("body", json.dumps({**facts, "body": seen.body.decode("latin-1")}).encode())

@@ -227,6 +227,23 @@ def test_no_socket_outlives_its_client(kit: Kit) -> None:
     assert [str(one.message) for one in warned] == []
 
 
+@pytest.mark.parametrize("times", [1, 2000])
+def test_no_socket_outlives_garbage(kit: Kit, times: int) -> None:
+    """Closed for what came on it, and again when it is let go: asyncio cannot abort TLS that is closed twice."""
+    over = threading.Event()
+    kit.upstream({"garbage": b"SSH-2.0-OpenSSH_9.2\r\n\r\n" * times, "busy": over})
+    client = kit.client()
+    gc.collect()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert client.get(URL).flags == ("UPE",)
+        kit.close_clients()
+        del client
+        gc.collect()
+    over.set()
+    assert [str(one.message) for one in warned] == []
+
+
 def test_a_reload_holds_for_open_clients(kit: Kit) -> None:
     """The next request sees the new configuration."""
     kit.upstream()
