@@ -1,7 +1,8 @@
 """What the ASGI middleware adds to Starlette: a token that is known, 20 rules and metrics; and a token seen first.
 
 Requests are made in memory: a scope as uvicorn makes it, with the headers of a browser behind a gateway. The base is
-bare Starlette. The token that is new is measured against PyJWT, which decodes the same tokens in the bare application;
+bare Starlette. The middleware remembers requests, so that there is one variant that never asks twice for a
+path. The token that is new is measured against PyJWT, which decodes the same tokens in the bare application;
 there are more of them than the middleware remembers.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import jwt
@@ -31,6 +32,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 App: TypeAlias = Callable[..., Awaitable[None]]
 
 BARE, AGAIN, OPEN, GOVERNED = "bare", "bare again", "middleware, no policies", "middleware, token, 20 rules, metrics"
+WANDERING: Final = "the same, each path once"
 KNOWN, PYJWT, FRESH = "bare", "bare with PyJWT", "middleware, new token"
 ISSUER: Final = "https://accounts.example.com"
 MORE_THAN_REMEMBERED: Final = 4200
@@ -102,8 +104,9 @@ def token(key: rsa.RSAPrivateKey, number: int) -> str:
     return jwt.encode(claims, key, algorithm="RS256", headers={"kid": "k"})
 
 
-def asking(app: App, tokens: Sequence[str]) -> AsyncBody:
-    """A benchmark body; each request shows the next of the tokens."""
+def asking(app: App, tokens: Sequence[str], paths: Iterable[str] = itertools.repeat("/api/v20/items/7")) -> AsyncBody:
+    """A benchmark body; each request shows the next of the tokens, and asks for the next of the paths."""
+    asked = iter(paths)
     shown = itertools.cycle([(b"authorization", b"Bearer " + text.encode()) for text in tokens])
     statuses: list[int] = []
 
@@ -116,7 +119,7 @@ def asking(app: App, tokens: Sequence[str]) -> AsyncBody:
 
     async def body(calls: int) -> None:
         for _ in range(calls):
-            await app(_scope(next(shown)), receive, send)
+            await app(_scope(next(shown), next(asked)), receive, send)
         await asyncio.sleep(0)
         if set(statuses) != {200}:
             raise AssertionError(statuses)
@@ -125,7 +128,7 @@ def asking(app: App, tokens: Sequence[str]) -> AsyncBody:
     return body
 
 
-def _scope(authorization: tuple[bytes, bytes]) -> Message:
+def _scope(authorization: tuple[bytes, bytes], path: str) -> Message:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -135,8 +138,8 @@ def _scope(authorization: tuple[bytes, bytes]) -> Message:
         "scheme": "http",
         "method": "GET",
         "root_path": "",
-        "path": "/api/v20/items/7",
-        "raw_path": b"/api/v20/items/7",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"page=2",
         "headers": [*HEADERS, authorization],
         "state": {},
@@ -159,12 +162,15 @@ async def measure_known(key: rsa.RSAPrivateKey, *, rounds: int, calls: int) -> C
     """A token that was seen before."""
     counted = mesh(key)
     counted.metrics(CollectorRegistry())
-    tokens = [token(key, 0)]
+    tokens, paths = [token(key, 0)], map("/api/v20/items/{}".format, itertools.count())
     variants = {
         BARE: asking(application(), tokens),
         AGAIN: asking(application(), tokens),
         OPEN: asking(MeshMiddleware(application(), Mesh.load([])), tokens),
         GOVERNED: asking(MeshMiddleware(application(), counted), tokens),
+        WANDERING: asking(
+            MeshMiddleware(application(), counted), tokens, map("/api/v20/items/{}".format, range(10**9))
+        ),
     }
     return await compare_async("middleware", variants, rounds=rounds, calls=calls, again=AGAIN)
 
