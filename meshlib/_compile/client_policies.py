@@ -19,6 +19,8 @@ from meshlib.model import client_policy as model
 __all__ = ["ClientPolicies"]
 
 FAILED: Final = frozenset((502, 503, 504))
+_UNKNOWN: Final = frozenset(("allow_any", "allow_any_dynamic_dns", "block_all"))
+"""What takes all that has no host: hosts that have nothing in common, a breaker least of all."""
 
 
 class ClientPolicies:
@@ -40,7 +42,10 @@ class ClientPolicies:
             return {}
         found = {}
         for table in tables:
-            for host in (*table.exact.values(), *table.suffixes.values()):
+            hosts = [*table.exact.values(), *table.suffixes.values()]
+            if table.catch_all is not None and table.catch_all.name not in _UNKNOWN:
+                hosts.append(table.catch_all)  # that of a VirtualService for "*"
+            for host in hosts:
                 policy = self._select(host, namespace)
                 if policy is not None:
                     found[host.name] = policy

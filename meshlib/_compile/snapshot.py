@@ -87,6 +87,7 @@ class Config:
                 tables=tables,
                 servers=servers,
                 clusters=clusters,
+                client_policies=self.client_policies.of(tables.values(), workload.namespace),
                 security=security,
                 telemetry=telemetry,
                 listeners=gateway_listeners(gateway.servers, self.index, workload.namespace, collected),

@@ -521,3 +521,50 @@ async def _whole() -> dict[str, object]:
 
 async def _nothing(_: object) -> None:
     raise AssertionError
+
+
+async def test_the_last_good_response_stands_in_for_the_same_client_only() -> None:
+    """A gateway has the requests of many: who sends another token, or none, gets the failure."""
+    policy = """
+apiVersion: meshlib.dev/v1alpha1
+kind: ClientPolicy
+metadata: {name: front, namespace: shop}
+spec: {hosts: ["*"], fallback: {lastGood: {maxAge: 60s}}}
+---
+"""
+    answers = iter([b"of alice"])
+
+    async def changing(request: web.Request) -> web.Response:
+        body = next(answers, None)
+        return web.Response(status=503) if body is None else web.Response(body=body)
+
+    config = GATEWAY + policy + rules("{" + TO_A + ", retries: {attempts: 0}}")
+    async with upstream(page=changing) as a, gateway(config + service("a", a.port)) as (client, url):
+        seen = []
+        for user in ("alice", "bob", "alice", ""):
+            headers = {"authorization": user} if user else {}
+            async with client.get(url + "/page", headers=headers) as response:
+                seen.append((response.status, await response.read()))
+    assert seen == [(200, b"of alice"), (503, b""), (200, b"of alice"), (503, b"")]
+
+
+async def test_a_slow_request_gets_a_second_attempt() -> None:
+    """As from any client of the mesh."""
+    policy = """
+apiVersion: meshlib.dev/v1alpha1
+kind: ClientPolicy
+metadata: {name: front, namespace: shop}
+spec: {hosts: ["*"], hedging: {delay: 50ms, budget: {value: 100}}}
+---
+"""
+    hangs = iter([True])
+
+    async def once_slow(request: web.Request) -> web.Response:
+        if next(hangs, False):
+            await asyncio.Event().wait()
+        return web.Response(text="quick")
+
+    config = GATEWAY + policy + rules(TO_A)
+    async with upstream(page=once_slow) as a, gateway(config + service("a", a.port)) as (client, url):
+        async with client.get(url + "/page") as response:
+            assert (response.status, await response.text()) == (200, "quick")

@@ -282,3 +282,11 @@ def test_the_synchronous_driver_does_the_same() -> None:
     mesh = load(BREAKER)
     statuses = [drive(begin(mesh).steps(), SyncScriptedTransport(500)).status for _ in range(3)]
     assert statuses == [500, 500, 503]
+
+
+def test_a_policy_for_all_hosts_is_none_for_hosts_that_nobody_knows() -> None:
+    """They have nothing in common: a breaker of one would stop the others."""
+    mesh = load("fallback: {response: {body: x}}", host="'*'")
+    policies = mesh.runtime.published.snapshot.client_policies
+    assert policies
+    assert not {"allow_any", "block_all"}.intersection(policies)
