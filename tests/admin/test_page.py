@@ -36,6 +36,7 @@ if CHROMIUM is None:
 
 TRAFFIC = Path(demo_stage.__file__).with_name("bookinfo") / "traffic"
 PATIENCE = 25_000
+expect.set_options(timeout=PATIENCE)  # a busy machine takes its time for everything
 
 
 class Visit:
