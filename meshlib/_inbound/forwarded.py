@@ -8,7 +8,7 @@ behind Istio's gateways, because applications believe it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Final
 
 from meshlib._http import HeadersView
@@ -56,9 +56,11 @@ class TrustedProxies:
         forwarded = [part.strip() for value in headers.getall(XFF, ()) for part in value.split(",")]
         found = source
         for text in reversed(forwarded):
-            address = parse_address(_bare(text))
+            address = parse_address(text)
             if address is None:
-                return found  # garbage: whoever wrote it is behind the last proxy that made sense
+                # Garbage, also an address with a port or in brackets (Envoy 1.39 takes none): whoever wrote it
+                # is behind the last proxy that made sense.
+                return found
             found = address
             if not self.trusts(address):
                 return found
@@ -76,17 +78,6 @@ class TrustedProxies:
                 return uri
         certificates = last.get("cert", ())
         return identity_of(certificates[0]) if certificates else None
-
-
-def _bare(text: str) -> str:
-    """An address without port and brackets."""
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    try:
-        ip_address(text)
-    except ValueError:
-        return text.rpartition(":")[0]
-    return text
 
 
 def elements(value: str) -> list[str]:

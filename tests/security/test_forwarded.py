@@ -1,0 +1,33 @@
+"""The client's address as trusted proxies tell it."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshlib._http import Headers
+from meshlib._inbound.forwarded import TrustedProxies
+from meshlib._snapshot.inbound import parse_address
+
+PEER = "10.9.0.1"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("1.2.3.4", "1.2.3.4"),
+        (" 1.2.3.4 , 10.9.0.2 ", "1.2.3.4"),
+        ("2001:db8::1", "2001:db8::1"),
+        # Envoy 1.39 parses no ports and no brackets: its own word for the client is then the direct peer.
+        ("1.2.3.4:80", PEER),
+        ("[2001:db8::1]", PEER),
+        ("[2001:db8::1]:80", PEER),
+        ("1.2.3.4, junk", PEER),
+        ("1.2.3.4:80, 10.9.0.2", "10.9.0.2"),
+        ("1.2.3.4,", PEER),
+        ("", PEER),
+    ],
+)
+def test_the_client_is_the_last_address_that_no_trusted_proxy_has(forwarded: str, client: str) -> None:
+    proxies = TrustedProxies(["10.9.0.0/16"])
+    found = proxies.client(Headers({"x-forwarded-for": forwarded}), parse_address(PEER))
+    assert found == parse_address(client)
