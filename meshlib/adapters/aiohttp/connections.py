@@ -101,7 +101,7 @@ class Connections:
 
     An attempt with a key (:class:`EndpointKeys`) gets a connection that is open already
     without a URL of its endpoint being made. Requests of other sessions (mirrored copies)
-    pass unchanged.
+    pass unchanged, but for their end.
     """
 
     __slots__ = ("_close", "_connect", "_connector", "_create", "_factory", "_living")
@@ -138,17 +138,22 @@ class Connections:
     async def create(self, req: Any, *args: Any, **kwargs: Any) -> ResponseHandler:
         """A new connection, within the limits of its cluster."""
         attempt: Attempt | None = getattr(req, "attempt", None)
-        if attempt is None:
-            return await self._create(req, *args, **kwargs)
+        secured = _is_secured.set(req.is_ssl())
+        try:
+            if attempt is None:
+                return await self._create(req, *args, **kwargs)
+            return await self._create_within(attempt, req, *args, **kwargs)
+        finally:
+            _is_secured.reset(secured)
+
+    async def _create_within(self, attempt: Attempt, *args: Any, **kwargs: Any) -> ResponseHandler:
         exchange, pool = attempt.exchange, attempt.pool
         if not exchange.connecting():
             raise PendingOverflowError("too many requests wait for a connection")
-        secured = _is_secured.set(req.is_ssl())
         try:
             async with asyncio.timeout(pool.connect_timeout):
-                protocol = await self._create(req, *args, **kwargs)
+                protocol = await self._create(*args, **kwargs)
         finally:
-            _is_secured.reset(secured)
             exchange.connected()
         if pool.tcp_keepalive is not None and protocol.transport is not None:
             _keep_alive(protocol.transport, pool.tcp_keepalive)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,25 @@ def test_a_mirror_keeps_to_the_tls_of_its_host(plain_kit: Kit) -> None:
     assert client.get(URL).status == 200
     kit.until(client, lambda: bool(shadow.seen))
     assert shadow.seen[0].identity == WEB
+
+
+def test_no_copy_leaves_a_socket(plain_kit: Kit) -> None:
+    """Its connection ends with the client, also if the upstream takes its time to say goodbye."""
+    kit = plain_kit
+    main = kit.upstream()
+    shadow = kit.upstream({"delay": 60}, tls=tls_for(kit.authority.server))
+    more = kit.resources(shadow.port, host="shadow.example.com", policy={"tls": {"mode": "ISTIO_MUTUAL"}})
+    kit.mesh(main.port, route={"mirror": {"host": "shadow.example.com"}}, more=more)
+    client = kit.client()
+    assert client.get(URL).status == 200
+    kit.until(client, lambda: bool(shadow.seen))
+    gc.collect()
+    with kit.busy_upstreams(), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        kit.close_clients()
+        del client
+        gc.collect()
+    assert [str(one.message) for one in warned] == []
 
 
 def test_https_urls_use_the_tls_of_the_rule(plain_kit: Kit) -> None:
