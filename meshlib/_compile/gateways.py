@@ -129,13 +129,14 @@ class GatewayTables:
     def _bound(self, server: BoundServer) -> list[BoundVirtualService]:
         return self._rules.for_gateway(server.gateway, self._namespace)
 
-    def _scoped(self, server: BoundServer, port: int, rule: BoundVirtualService) -> RouteContext:
+    def _scoped(self, server: BoundServer, port: int, namespace: str | None = None) -> RouteContext:
+        """What rules of a server are compiled against; ``namespace`` is the first that is looked for services in."""
         return replace(
             self._context,
             port=port,
             gateway=server.gateway,
             is_tls=server.server.tls is not None,
-            locate=self._locator(rule.namespace),
+            locate=self._locator(namespace),
         )
 
     # -- HTTP --------------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ class GatewayTables:
                     continue
                 key = (server.gateway, id(rule))
                 if key not in compiled:
-                    compiled[key] = compile_rules(rule, self._scoped(server, server.server.port.number, rule))
+                    compiled[key] = compile_rules(rule, self._scoped(server, server.server.port.number, rule.namespace))
                 routes, dropped = compiled[key]
                 if routes:
                     redirects = server.origin if server.redirects else None
@@ -187,7 +188,7 @@ class GatewayTables:
         for rule in self._bound(server):
             if not self._serves(server, rule):
                 continue
-            context = self._scoped(server, port, rule)
+            context = self._scoped(server, port)
             for number, route in enumerate(rule.spec.tls):
                 for match in route.match if route.route else ():
                     if matches_connection(match, rule, context, at_gateway=True) and taken.isdisjoint(match.sni_hosts):
@@ -202,7 +203,7 @@ class GatewayTables:
             for rule in self._bound(server) if not server.passes_tls else ():
                 if not self._serves(server, rule):
                     continue
-                context = self._scoped(server, port, rule)
+                context = self._scoped(server, port)
                 for number, route in enumerate(rule.spec.tcp):
                     if route.route and (
                         not route.match
@@ -217,11 +218,14 @@ class GatewayTables:
         hosts = server.hosts_for(rule.namespace)
         return any(overlaps(host, other) for host in hosts for other in rule.hosts)
 
-    def _locator(self, namespace: str) -> Callable[[str], tuple[str, int | None]]:
-        """What destinations of a VirtualService mean: services of its own namespace first."""
+    def _locator(self, namespace: str | None) -> Callable[[str], tuple[str, int | None]]:
+        """What destinations of a VirtualService mean: services of its own namespace first.
+
+        Istio 1.31 does so for HTTP routes only: connections go by what the gateway sees (None).
+        """
 
         def locate(host: str) -> tuple[str, int | None]:
-            service = self._registry.named(host).get(namespace)
+            service = self._registry.named(host).get(namespace) if namespace is not None else None
             if service is None or not service.visible_to(self._namespace):
                 service = self._services.get(host)
             if service is None:

@@ -394,3 +394,45 @@ def test_a_listener_for_a_port_hides_no_addresses_behind_it() -> None:
         for addresses in (KNOWN, UNKNOWN)
     ]
     assert [one.outcome for one in found] == ["route", "passthrough"]
+
+
+TWICE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: istio-system}
+spec:
+  selector: {istio: ingress}
+  servers:
+  - {hosts: [db.example.com], port: {number: 3306, name: tcp, protocol: TCP}}
+  - {hosts: [db.example.com], port: {number: 80, name: http, protocol: HTTP}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: older, namespace: istio-system, creationTimestamp: "2026-01-01T00:00:00Z"}
+spec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 8080, name: tcp, protocol: TCP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: younger, namespace: shop, creationTimestamp: "2026-01-02T00:00:00Z"}
+spec:
+  hosts: [db.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 5000, name: tcp, protocol: TCP}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: db, namespace: shop}
+spec:
+  hosts: [db.example.com]
+  gateways: [istio-system/gw]
+  tcp: [{route: [{destination: {host: db.example.com}}]}]
+  http: [{route: [{destination: {host: db.example.com}}]}]
+"""
+
+
+@pytest.mark.parametrize(("port", "sent_to"), [(3306, 8080), (80, 80)], ids=["a connection", "a request"])
+def test_a_gateway_finds_services_of_connections_by_what_it_sees(port: int, sent_to: int) -> None:
+    """For requests the namespace of the VirtualService comes first (both read from what Istio 1.31 generates)."""
+    mesh = Mesh.load(TWICE, workload=Workload(namespace="istio-system", labels={"istio": "ingress"}, gateway=True))
+    found = mesh.explain("GET", f"http://db.example.com:{port}/")
+    assert [target.port for target in found.targets] == [sent_to]
