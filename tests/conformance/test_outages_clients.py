@@ -24,7 +24,7 @@ from tests.corpus import load_corpus, load_own
 
 CASES = [*load_corpus("resilience/outages.json")["cases"], *load_own("outages.json")["cases"]]
 COMPARED = ("status", "body", "attempts", "flags", "upstream_calls")
-SYNC = ("httpx", "requests", "urllib3")
+SYNC = ("httpx", "httpx2", "requests", "urllib3")
 THREADS = 8
 SLOWER = 5
 
@@ -36,8 +36,8 @@ def send(client: str, mesh: Mesh, case: dict[str, Any]) -> tuple[int, str]:
     request = case["request"]
     headers = {name: value for name, value in request["headers"].items() if name != "content-length"}
     method, url, body = request["method"], request["url"], (request.get("body") or "").encode() or None
-    if client == "httpx":
-        with mesh.httpx(timeout=None) as session:
+    if client in ("httpx", "httpx2"):
+        with mesh.httpx(timeout=None, package=client) as session:
             reply = session.request(method, url, headers=headers, content=body)
             return reply.status_code, reply.text
     if client == "requests":
