@@ -103,7 +103,7 @@ class _Reading:
         self.documents: list[Document] = []
         self._more: list[Finding] = []
         self._replaced: dict[int, Finding] = {}
-        self._outdated: set[int] = set()
+        self._in_our_words: set[int] = set()
         self._repeated: set[int] = set()
         self._latest: dict[str, list[Finding]] = {}
         self._namespace = namespace
@@ -114,7 +114,7 @@ class _Reading:
         for entry in (*findings, *self._more):
             if _is_about_order(entry) or id(entry) in self._repeated:
                 continue
-            if id(entry) in self._outdated:
+            if id(entry) in self._in_our_words:
                 yield entry
                 continue
             translated = _in_istios_words(self._replaced.get(id(entry), entry))
@@ -128,6 +128,7 @@ class _Reading:
         refused = [entry for entry in found if entry.code in _SCHEMA]
         more: list[Finding] = []
         if any(entry.code in _UNREADABLE for entry in found):
+            self._tell_as_ours(found)
             return
         if refused and isinstance(document.value, dict):
             header = identify(document.value)
@@ -135,15 +136,20 @@ class _Reading:
                 try:
                     more = self._judge(document, header.kind, refused)
                 except UnreadableError:
+                    self._tell_as_ours(found)
                     return
                 self._repeated.update(id(entry) for entry in found if entry.code in _WEBHOOK)
         self.documents.append(document)
         self._more += more
         self._supersede(self._label(document), found + more)
 
+    def _tell_as_ours(self, found: list[Finding]) -> None:
+        """Istio, which cannot read the object, says nothing of it: what our rules say must not look like it."""
+        self._in_our_words.update(map(id, found))
+
     def _supersede(self, label: str, told: list[Finding]) -> None:
         if label and (label in self._latest or told):
-            self._outdated.update(map(id, self._latest.pop(label, ())))
+            self._in_our_words.update(map(id, self._latest.pop(label, ())))
             self._latest[label] = told
 
     def _label(self, document: Document) -> str:

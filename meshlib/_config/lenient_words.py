@@ -115,6 +115,7 @@ _ROWS: Final = _rows(
     ("VirtualService", r"spec\.http\[\]\.directResponse", "required field status",
      "HTTP status 0 is not in range 200-599"),
     ("VirtualService", r"spec\..*\.port", "required field number", _RANGE),
+    ("VirtualService", r"spec\..*\.port", "port number 0", "port number 0 must be in the range 1..65535"),
     ("VirtualService", r"spec\..*", "must be a valid duration of at least", "duration must be greater than 1ms"),
     ("DestinationRule", r"spec\..*", "must be a valid duration of at least", "duration must be greater than 1ms"),
     ("DestinationRule", r"spec\.subsets\[\]\.labels\..*", "expected a label value", "invalid tag value"),

@@ -40,6 +40,13 @@ ROWS = [
     ("Gateway", "{servers: [{port: {number: 5000000000, name: a, protocol: HTTP}}]}", [], ["MESH025"]),
     ("ServiceEntry", "{hosts: [], location: MARS}", [], ["MESH026", "MESH027"]),
     ("VirtualService", "{hosts: [a.com], http: [{route: [{weight: 5}], timeout: soon}]}", [], ["MESH025", "MESH026"]),
+    ("DestinationRule", "{host: 80, subsets: [{name: a, labels: {a: b}}, {name: a, labels: {a: b}}]}", [], ["MESH024"]),
+    (
+        "VirtualService",
+        "{hosts: [a.com], http: [{route: [{destination: {host: a.com, port: {}}}]}]}",
+        ["port number 0 must be in the range 1..65535"],
+        [],
+    ),
 ]
 
 

@@ -54,6 +54,26 @@ def test_accounts_and_identities_exclude_each_other_even_without_values() -> Non
     assert found.message == "cannot set serviceAccounts with namespaces or principals, found at rule 0"
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "problem"),
+    [
+        ("a", "missing port in address"),
+        ("[::1]", "missing port in address"),
+        ("[::1]x:80", "missing port in address"),
+        ("::1", "too many colons in address"),
+        ("[::1]:80:90", "too many colons in address"),
+        ("[::1:80", "missing ']' in address"),
+        ("a[b:80", "unexpected '[' in address"),
+        ("[a]:8]0", "unexpected ']' in address"),
+    ],
+)
+def test_an_endpoint_is_refused_in_the_words_of_go(endpoint: str, problem: str) -> None:
+    """As Istio's webhook says it, which takes it apart with Go's net.SplitHostPort (asked of Istio 1.31)."""
+    ingress = {"port": {"number": 80, "protocol": "HTTP", "name": "x"}, "defaultEndpoint": endpoint}
+    (found,) = errors(load_text(policy({"ingress": [ingress]}, "Sidecar", "networking")))
+    assert found.message == f"address {endpoint}: {problem}"
+
+
 def test_keys_are_never_shown() -> None:
     """What is wrong with a set of keys is said without any of it."""
     secret = "c2VjcmV0LXNlY3JldA"

@@ -87,8 +87,7 @@ def _check_endpoint(endpoint: str, path: Path, report: Report) -> None:
     hint = f"write it in one of the forms {_FORMS}"
     parts = _ENDPOINT.match(endpoint)
     if parts is None:
-        problem = "missing port in address" if ":" not in endpoint else "it is no host and port"
-        report.add("MESH081", path, f"address {endpoint}: {problem}", hint)
+        report.add("MESH081", path, f"address {endpoint}: {_endpoint_problem(endpoint)}", hint)
         return
     host = parts["inner"] or parts["plain"] or ""
     if host not in _LOCAL:
@@ -98,6 +97,23 @@ def _check_endpoint(endpoint: str, path: Path, report: Report) -> None:
         report.add("MESH081", path, f"sidecar: defaultEndpoint port ({number}) is not a number", hint)
     else:
         report.check("MESH081", path, port_problem(int(number)), hint)
+
+
+def _endpoint_problem(endpoint: str) -> str:
+    """Why it is no host and port, in the words of Go's net.SplitHostPort."""
+    host, colon, port = endpoint.rpartition(":")
+    if endpoint.startswith("[") and "]" not in endpoint and colon:
+        return "missing ']' in address"
+    if endpoint.startswith("["):
+        after = endpoint.partition("]")[2]
+        if not after.startswith(":"):
+            return "missing port in address"
+        host, port = endpoint[1 : -len(after)], after[1:]
+    if not colon:
+        return "missing port in address"
+    if ":" in port or (":" in host and not endpoint.startswith("[")):
+        return "too many colons in address"
+    return f"unexpected '{'[' if '[' in host + port else ']'}' in address"
 
 
 def _check_tls(tls: ServerTLSSettings, protocol: str, path: Path, report: Report) -> None:
