@@ -14,7 +14,7 @@ from meshlib._http import RequestHead
 from meshlib._random import Chance
 from meshlib._snapshot.routes import VirtualHost
 from meshlib._snapshot.snapshot import Snapshot
-from meshlib.events import AttemptFinished, Event, ExchangeFinished, Observer
+from meshlib.events import AttemptFinished, Event, ExchangeFinished, Observer, RequestServed
 
 if TYPE_CHECKING:
     from meshlib._engine.exchange import Exchange
@@ -25,10 +25,11 @@ __all__ = ["Observers", "Published"]
 class Observers(dict[type[Event], tuple[Observer, ...]]):
     """Who listens to which kind of event. An event that nobody wants is not even made.
 
-    ``watches_calls`` is whether anybody listens to what every call does.
+    ``watches_calls`` is whether anybody listens to what every call does, ``watches_served``
+    whether to every request that is served.
     """
 
-    watches_calls = False
+    watches_calls = watches_served = False
 
     def add(self, observer: Observer, kinds: Iterable[type[Event]]) -> None:
         """Deliver events of these kinds to it."""
@@ -48,6 +49,7 @@ class Observers(dict[type[Event], tuple[Observer, ...]]):
 
     def _look(self) -> None:
         self.watches_calls = ExchangeFinished in self or AttemptFinished in self
+        self.watches_served = RequestServed in self
 
 
 _REMEMBERED_HOSTS: Final = 4096

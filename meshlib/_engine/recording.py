@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from meshlib._snapshot.snapshot import Snapshot
     from meshlib._snapshot.telemetry import Telemetry
 
-__all__ = ["Listener", "Recorder", "Served", "Trace", "View"]
+__all__ = ["CountAgain", "Listener", "Recorder", "Served", "Trace", "View"]
 
 View: TypeAlias = "Callable[[], Iterable[tuple[str, tuple[tuple[str, str], ...], float]]]"
 """A part of the mesh that has figures to show: names of metrics, their labels and values, as they are now."""
+
+CountAgain: TypeAlias = "Callable[[Telemetry, tuple[int, str, int], float, int], bool]"
+"""Count a served request without a body by its port, its peer's identity and its status, the time when it began and the
+bytes that were sent. False: none like it was served before; :meth:`Recorder.serve` is to be told in full."""
 
 
 class Trace(Protocol):
@@ -57,6 +61,15 @@ class Recorder(Protocol):
 
     def end(self, exchange: Exchange) -> None:
         """It is over: its body was read or dropped, or its caller went away (``status`` 0)."""
+        ...
+
+    @property
+    def count_again(self) -> CountAgain:
+        """Counts what :meth:`only_counts` allows not to tell of in full."""
+        ...
+
+    def only_counts(self, snapshot: Snapshot) -> bool:
+        """Whether nobody wants more of a request that arrives now than its count."""
         ...
 
     def arrive(self, head: RequestHead, snapshot: Snapshot) -> Served | None:

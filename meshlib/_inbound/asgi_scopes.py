@@ -22,23 +22,18 @@ Fields: TypeAlias = dict[bytes, bytes]
 
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
 
+_DECISIVE: Final = ("server", "method", "scheme", "raw_path", "path")
+_WITH_QUERY: Final = (*_DECISIVE, "query_string")
+
 Connection: TypeAlias = tuple[str, bool, str | None, str | None]
 """The address of the direct peer; whether there is TLS, the identity verified by it, and the server name in it."""
 
 
 def key_of(scope: Scope, fields: Fields, connection: Connection, memory: Memory) -> Key:
     """All of a request that decides, as it came."""
-    server = scope.get("server")
-    return (
-        connection,
-        server if server is None else tuple(server),
-        scope.get("method"),
-        scope.get("scheme"),
-        scope.get("raw_path"),
-        scope["path"],
-        scope.get("query_string") if memory.has_query else None,
-        *map(fields.get, memory.names),
-    )
+    if type(scope.get("server")) is list:  # ASGI allows it, and lists are no part of keys
+        scope = {**scope, "server": tuple(scope["server"])}
+    return connection, *map(scope.get, _WITH_QUERY if memory.has_query else _DECISIVE), *map(fields.get, memory.names)
 
 
 def again_headers(fields: Fields, grant: Grant, request_id: str | None) -> list[tuple[bytes, bytes]]:
@@ -94,15 +89,16 @@ def connection_of(scope: Scope, receive: Receive, send: Send) -> Connection:
     transport = None if owner is None else getattr(owner, "transport", None)  # uvicorn's
     if transport is None and hasattr(send, "__self__"):
         transport = _hypercorns(send)
-    name = tls = server_name = None
-    if transport is not None:
+    extensions = scope.get("extensions")
+    if transport is None:
+        name, tls, server_name = scope.get("client"), None, None
+    else:
         name = transport.get_extra_info("peername")
+        if not isinstance(name, tuple) or not name:
+            name = scope.get("client")
         tls = transport.get_extra_info("ssl_object")
         server_name = None if tls is None else server_name_of_tls(tls)
-    if not isinstance(name, tuple) or not name:
-        name = scope.get("client")
     source = str(name[0]) if name else ""
-    extensions = scope.get("extensions")
     if extensions and (extension := extensions.get("tls")) is not None:
         chain = extension.get("client_cert_chain") or ()
         return source, True, identity_of(chain[0]) if chain else None, server_name

@@ -42,10 +42,14 @@ _QUERY: Final = ":path"
 
 
 class Grant:
-    """What was decided of a request that was let in. ``dropped`` and ``given`` are fields as ASGI has them."""
+    """What was decided of a request that was let in. ``dropped`` and ``given`` are fields as ASGI has them.
+
+    ``is_quiet``: nothing is to be done for the next one but to let it in and to count it.
+    """
 
     __slots__ = (
-        "client", "decision", "destination", "dropped", "given", "head", "peer", "since", "source", "until", "version",
+        "client", "decision", "destination", "dropped", "given", "head", "is_quiet", "peer", "port", "since", "source",
+        "until", "version",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +60,8 @@ class Grant:
         self.head = RequestHead(  # without its headers: those of the next request are its own
             head.method, head.scheme, head.authority, head.path_only, NO_HEADERS, port=head.port, host=head.host
         )
-        self.peer = request.peer
+        self.port, self.peer = head.port, request.peer
+        self.is_quiet = not decision.dry_runs
         self.client = client_text(request, arrival)
         self.source, self.destination = arrival.source_address, arrival.destination_address
         self.since, self.until, self.version = decision.since, decision.until, version

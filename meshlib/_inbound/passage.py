@@ -179,9 +179,8 @@ class Passage:
                 self._served.claimed = text_of(fields.get(_PEER_METADATA, b""))
         inbound = Inbound.of(decision, grant.peer, grant.client, text, gate.forbid)
         carried = {_REQUEST_ID: text}
-        for name, carried_name in shape.carried:
-            if name != REQUEST_ID:
-                carried[carried_name] = text_of(fields[name])
+        for name, carried_name in shape.carried_besides:
+            carried[carried_name] = text_of(fields[name])
         self._handed_on = handed_on.set(carried)
         self._serving = serving.set(inbound)
         if shape.has_deadline:

@@ -29,21 +29,25 @@ _LONGEST: Final = 2048
 class Shape:
     """``carried`` are the fields that calls made while serving carry on, with their names as text.
 
+    ``carried_besides`` are those but the id of the request.
     ``is_plain`` false: nothing is said of a request with these names. ``is_bare``: it has no
     body and does not say who sends it, as those do that have ``peer`` headers (Istio's metadata
-    exchange). ``has_deadline``: it says until when it is waited for.
+    exchange). ``has_deadline``: it says until when it is waited for. ``is_quiet``: nothing in it is for
+    anybody but the application.
     """
 
-    __slots__ = ("carried", "has_deadline", "is_bare", "is_plain", "names", "peer")
+    __slots__ = ("carried", "carried_besides", "has_deadline", "is_bare", "is_plain", "is_quiet", "names", "peer")
 
     def __init__(self, names: Names) -> None:
         self.names = frozenset(names)
         self.is_plain = all(map(_PLAIN.fullmatch, names))
         texts = [(name, name.decode("latin-1")) for name in names]
         self.carried = tuple((name, text) for name, text in texts if text in PROPAGATED)
+        self.carried_besides = tuple(pair for pair in self.carried if pair[0] != REQUEST_ID)
         self.is_bare = _COUNTED.isdisjoint(names)
         self.has_deadline = DEADLINE in self.names
         self.peer = tuple(name for name in PEER_HEADERS if name.encode() in self.names)
+        self.is_quiet = self.is_bare and not self.has_deadline and not self.peer
 
     def __repr__(self) -> str:
         return f"<Shape names={len(self.names)}>"

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from meshlib._inbound.asgi_scopes import again_head, again_headers, arrival_of, connection_of, key_of
+from meshlib._inbound.asgi_short_way import serve_short
 from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Gate, HasRuntime, Refused
 from meshlib._inbound.memory import Grant, Memory
@@ -72,15 +73,26 @@ class MeshMiddleware:
             fields = dict(pairs)
             shape = shape_of(tuple(fields))
             if shape.is_plain and len(fields) == len(pairs):
-                plain = None if shape.peer else (fields, shape)  # what is taken out of a head is not plain
-                memory = gate.memory
-                if gate.runtime.published is not memory.published:
+                runtime, memory = gate.runtime, gate.memory
+                published = runtime.published
+                if published is not memory.published:
                     memory = gate.recall()
                 key = key_of(scope, fields, connection, memory)
                 grant = memory.find(key, gate.now(), gate.keys)
                 if grant is not None:
-                    await self._serve_again(scope, receive, send, grant, memory, fields, shape)
+                    recorder = runtime.recorder
+                    if (
+                        shape.is_quiet
+                        and grant.is_quiet
+                        and memory.ports is None
+                        and not published.observers.watches_served
+                        and (recorder is None or recorder.only_counts(published.snapshot))
+                    ):
+                        await serve_short(self.app, scope, receive, send, gate, grant, fields, shape)
+                    else:
+                        await self._serve_again(scope, receive, send, grant, memory, fields, shape)
                     return
+                plain = None if shape.peer else (fields, shape)  # what is taken out of a head is not plain
         arrival = arrival_of(scope, connection, plain)
         body = _Body(receive)
         with Passage(gate) as passage:

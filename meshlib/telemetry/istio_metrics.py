@@ -25,7 +25,7 @@ from meshlib.telemetry.fields import as_headers, body_length, head_size
 from meshlib.telemetry.labels import caller, endpoint_peer, is_mutual, service, standard_labels
 from meshlib.telemetry.peers import UNKNOWN, own_peer
 from meshlib.telemetry.propagated_peer import peer_of_text
-from meshlib.telemetry.targets import CallTally, Targets
+from meshlib.telemetry.targets import RequestTally, Targets
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class IstioMetrics:
         if shard.context is not telemetry:
             self._enter(shard, telemetry)
         key = (exchange.live, exchange.endpoint, exchange.status)
-        tally: CallTally | None = shard.tallies.get(key)
+        tally: RequestTally | None = shard.tallies.get(key)
         headers = exchange.headers
         if (
             tally is None
@@ -211,9 +211,14 @@ class IstioMetrics:
                     targets.overflows.value += 1
             targets.count_one((self._now() - exchange.started) * 1000.0, sent, received, self._instruments)
         if is_usual and key in shard.cache:
-            if len(shard.tallies) >= _TALLIES:  # those of clusters that are gone are among them
-                shard.drop_tallies()
-            shard.tallies.setdefault(key, CallTally(targets))
+            self._put_down(shard, key, targets)
+
+    @staticmethod
+    def _put_down(shard: Shard, key: tuple[object, ...], targets: Targets) -> None:
+        """From now on, requests like this one are only put down."""
+        if len(shard.tallies) >= _TALLIES:  # those of clusters that are gone are among them
+            shard.drop_tallies()
+        shard.tallies.setdefault(key, RequestTally(targets))
 
     def _find_targets(self, shard: Shard, key: tuple[object, ...], exchange: Exchange) -> Targets:
         """The targets of an exchange of which there may be more to tell than ``key`` does; made at the first such."""
@@ -273,6 +278,28 @@ class IstioMetrics:
 
     # -- requests served -----------------------------------------------------------------------------------
 
+    def served_again(self, telemetry: Telemetry, key: tuple[int, str, int], started: float, sent: int) -> bool:
+        """Put down a request without a body; ``key`` is its port, its peer and its status.
+
+        False: none like it was counted by :meth:`served` yet, which is to be told of this one too.
+        """
+        try:
+            shard: Shard = self.store.local.shard
+        except AttributeError:
+            shard = self.store.open()
+        if shard.context is not telemetry:
+            self._enter(shard, telemetry)
+        tally: RequestTally | None = shard.tallies.get(key)
+        if tally is None or self._instruments is not None:
+            return False
+        tally.seconds.append(self._now() - started)
+        lengths = tally.lengths
+        lengths.append(sent)
+        if len(lengths) >= _PUT_DOWN:
+            with shard.lock:
+                tally.count()
+        return True
+
     def served(self, served: Served) -> None:
         """A request of the workload was answered."""
         shard = self.store.shard
@@ -313,7 +340,10 @@ class IstioMetrics:
         milliseconds = (served.ended - served.started) * 1000.0
         received = 0 if served.is_bare else body_length(head.headers, 0)
         sent = served.sent if served.sent >= 0 else body_length(as_headers(response), 0)
-        targets.count_one(milliseconds, received, sent, self._instruments)
+        with shard.lock:
+            targets.count_one(milliseconds, received, sent, self._instruments)
+        if served.is_bare and not flags and not side.evaluate:
+            self._put_down(shard, (head.port, principal, served.status), targets)
 
     # -- series ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from meshlib._clock import Clock
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Published
-from meshlib._engine.recording import Listener, Served, View
+from meshlib._engine.recording import CountAgain, Listener, Served, View
 from meshlib._http import RequestHead
 from meshlib._random import Chance
 from meshlib._snapshot.snapshot import Snapshot
@@ -53,6 +53,10 @@ class _Counter:
         self.end = end
 
 
+def _count_nothing(*_: object) -> bool:
+    return True
+
+
 class Telemetry:
     """The recorder of a mesh."""
 
@@ -66,6 +70,8 @@ class Telemetry:
         self._find_global: Callable[[], TracerProvider | None] | None = None
         self._counter: Listener | None = None
         self._only_counted: Published | None = None  # of whose exchanges nobody wants more than to count them
+        self._quiet: Snapshot | None = None  # of whose served requests nobody wants more than that
+        self.count_again: CountAgain = _count_nothing
 
     def switch_on_metrics(self, *, max_series: int, max_hosts: int) -> Metrics:
         """Count from now on; the same metrics however often it is called."""
@@ -84,13 +90,14 @@ class Telemetry:
                 max_hosts=max_hosts,
             )
             self._counter = _Counter(self.metrics.istio.exchanged)
+            self.count_again = self.metrics.istio.served_again
             runtime.observe(self.metrics.own, *COUNTED_EVENTS)
             runtime.observe(self.metrics.tcp, *CONNECTION_EVENTS)
         return self.metrics
 
     def trace_with(self, provider: TracerProvider | None) -> None:
         """Who records spans from now on; None: the global provider, as soon as there is one."""
-        self._tracer = self._only_counted = None
+        self._tracer = self._only_counted = self._quiet = None
         if provider is not None:
             from meshlib.telemetry.tracing import Tracer
 
@@ -139,6 +146,16 @@ class Telemetry:
             self._access_logs.write(logs, facts)
 
     # -- requests served -----------------------------------------------------------------------------------
+
+    def only_counts(self, snapshot: Snapshot) -> bool:
+        """Whether nobody wants more of a request that arrives now than its count."""
+        if snapshot is self._quiet and _SDK not in sys.modules:
+            return True
+        telemetry = snapshot.telemetry
+        is_traced = telemetry.server_tracing.enabled and (self._tracer or self._find_tracer()) is not None
+        is_quiet = not is_traced and not telemetry.server_logs
+        self._quiet = snapshot if is_quiet else None
+        return is_quiet
 
     def arrive(self, head: RequestHead, snapshot: Snapshot) -> Served | None:
         """A request arrives."""

@@ -11,7 +11,7 @@ from meshlib.telemetry.fields import length_of
 if TYPE_CHECKING:
     from meshlib.telemetry.meter import Attributes, Instruments
 
-__all__ = ["CallTally", "Targets"]
+__all__ = ["RequestTally", "Targets"]
 
 
 class Targets(NamedTuple):
@@ -42,8 +42,8 @@ class Targets(NamedTuple):
             instruments.record(attributes, milliseconds, request + request_head, max(response, 0) + response_head)
 
 
-class CallTally:
-    """Calls that went well at the first attempt and had no body: put down by one list each, counted many at a time.
+class RequestTally:
+    """Requests of one kind, usual and without a body: put down by one list each, counted many at a time.
 
     What one of them costs while a request waits is a fifth of counting it.
     """

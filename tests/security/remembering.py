@@ -78,14 +78,18 @@ def at_once(serving: Coroutine[Any, Any, None]) -> None:
 
 
 class Server:
-    """The middleware around that application; :meth:`ask` tells everything that can be seen of a request."""
+    """The middleware around that application; :meth:`ask` tells everything that can be seen of a request.
 
-    def __init__(self, mesh: Mesh) -> None:
+    ``is_watched`` false: nobody listens to what is served, so that what is remembered goes the short way.
+    """
+
+    def __init__(self, mesh: Mesh, *, is_watched: bool = True) -> None:
         self.mesh = mesh
         self.served: list[Any] = []
         self.app = Seen()
         self.forget()
-        mesh.observe(self.served.append, RequestServed)
+        if is_watched:
+            mesh.observe(self.served.append, RequestServed)
 
     def forget(self) -> None:
         """Start as a new process does."""

@@ -52,13 +52,14 @@ def chains(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "unwatched"])
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_what_is_remembered_is_what_would_be_decided(chains: dict[str, bytes], seed: int) -> None:
+def test_what_is_remembered_is_what_would_be_decided(chains: dict[str, bytes], seed: int, *, is_watched: bool) -> None:
     """Whatever the policies and in whatever order requests come: a server that remembers is like one that does not."""
     draw, admitted = Draw(seed, chains), 0
     for _ in range(ROUNDS):
         documents, clock = draw.documents(), Clock()
-        remembering, forgetful = Server(load(*documents, clock=clock)), Server(load(*documents, clock=clock))
+        remembering, forgetful = (Server(load(*documents, clock=clock), is_watched=is_watched) for _ in range(2))
         for _ in range(3):
             scope = draw.request()
             for _ in range(6):

@@ -24,7 +24,7 @@ from meshlib.errors import ConfigError
 from meshlib.telemetry.counters import BOUNDS, Store
 from meshlib.telemetry.families import DESCRIPTIONS
 from meshlib.telemetry.metrics import Metrics
-from meshlib.telemetry.targets import CallTally, Targets
+from meshlib.telemetry.targets import RequestTally, Targets
 from meshlib.testing import Answer, ScriptedTransport, SyncScriptedTransport, VirtualClock, run_virtual
 from tests.telemetry.calls import REVIEWS, URL, Message, call, serve
 
@@ -393,7 +393,7 @@ def test_places_to_put_calls_down_are_bounded() -> None:
     for status in range(200, 230):
         call(mesh, status)
         call(mesh, status)
-        nowhere = CallTally(Targets(None, None, None, None, 0, 0))
+        nowhere = RequestTally(Targets(None, None, None, None, 0, 0))
         metrics.store.shard.tallies.update({("gone", status, number): nowhere for number in range(500)})
     assert metrics.value("istio_requests_total") == 60
     assert len(metrics.store.shard.tallies) < 1600

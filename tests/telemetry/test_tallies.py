@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.telemetry.counters import BOUNDS, Counter, Histogram, SeriesKey, Store
-from meshlib.telemetry.targets import CallTally, Targets
+from meshlib.telemetry.targets import RequestTally, Targets
 
 VALUES = st.one_of(st.floats(0.0, 4e6), st.sampled_from(BOUNDS))
 
@@ -30,7 +30,7 @@ def test_many_values_at_once_are_counted_as_one_by_one(values: list[float]) -> N
 @given(st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(-1, 5000))), st.integers(0, 20))
 def test_a_tally_counts_what_counting_at_once_does(calls: list[tuple[float, int]], more: int) -> None:
     at_once, later = targets(), targets()
-    tally = CallTally(later)
+    tally = RequestTally(later)
     for number, (seconds, length) in enumerate(calls):
         assert at_once.attempts is not None
         at_once.attempts.value += 1
@@ -60,7 +60,7 @@ def test_readings_while_others_count_never_go_back() -> None:
     def work() -> None:
         shard = store.open()
         series = targets()._replace(requests=shard.counter(*key), duration=shard.histogram("took", key.labels))
-        tally = shard.tallies["any"] = CallTally(series)
+        tally = shard.tallies["any"] = RequestTally(series)
         begin.wait()
         for number in range(calls):
             tally.seconds.append(0.001)
