@@ -65,9 +65,9 @@ _PASSED: Final = "no DENY policy matched, and there is no ALLOW policy"
 
 def decide(security: Security, request: InboundRequest) -> Decision:
     """What the AUDIT, DENY and ALLOW policies say, and those in dry run would have said."""
-    audited = bool(security.audit) and find_rule(security.audit, request) is not None
     decision = _decide(security.deny, security.allow, request)
-    decision.audited = audited
+    if security.audit and find_rule(security.audit, request) is not None:
+        decision.audited = True
     if security.shadow_deny or security.shadow_allow:
         _shadow(security, request, decision)
     return decision
@@ -83,7 +83,7 @@ def find_rule(policies: tuple[Policy, ...], request: InboundRequest) -> Found | 
 
 
 def _decide(deny: tuple[Policy, ...], allow: tuple[Policy, ...], request: InboundRequest) -> Decision:
-    found = find_rule(deny, request)
+    found = find_rule(deny, request) if deny else None
     if found is not None:
         return _denied(found, "a rule of a DENY policy matches")
     if not allow:

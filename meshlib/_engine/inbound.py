@@ -21,6 +21,7 @@ from meshlib._snapshot.security import Security
 __all__ = ["Authenticate", "Inspection", "decide_alone", "inspect", "trusts_peer"]
 
 _NEVER: Final = (math.inf, -math.inf)
+_ALWAYS: Final = (-math.inf, math.inf)
 
 
 Authenticate: TypeAlias = Callable[[RequestHead], Authenticated | Unauthorized]
@@ -200,8 +201,9 @@ def _complete(
         decision.status, decision.is_closed = 0, not decision.allowed
     elif decision.allowed:
         decision.path = path
-        decision.since, decision.until = -math.inf, math.inf
-        if token is not None:
+        if token is None:
+            decision.since, decision.until = _ALWAYS
+        else:
             decision.since, decision.until = token.since, token.until
             decision.remove_headers, decision.set_headers = token.remove_headers, token.set_headers
         if reply is not None:

@@ -3,8 +3,7 @@
 A request passes if some rule verifies it: the rule finds tokens at its locations, and
 every one of them is good. It also passes, as nobody, if no rule finds a token at all.
 Everything else is refused as Envoy refuses it. A signature is checked once: a bounded
-cache remembers tokens by digest and by the keys that verified them; times are looked at
-every time.
+cache remembers tokens by the keys that verified them; times are looked at every time.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from meshlib._engine.claim_texts import claim_text
 from meshlib._engine.jwt_keys import KeySet
 from meshlib._engine.jwt_locations import Found, find_tokens, without_param
-from meshlib._engine.jwt_parts import Token, TokenError, parse_token
+from meshlib._engine.jwt_parts import Token, TokenError
 from meshlib._engine.recent import Recent
 from meshlib._http import RequestHead
 from meshlib._snapshot.authentication import Authentication, KeyOrigin, TokenRule, plain_audience
 
-__all__ = ["Authenticated", "KeySource", "TokenCache", "Unauthorized", "authenticate", "name_of"]
+__all__ = ["Authenticated", "KeySource", "TokenCache", "Unauthorized", "authenticate"]
 
-Name: TypeAlias = tuple[bytes, int]
+Name: TypeAlias = tuple[str, int]
+"""What a token is remembered by: itself, and the :class:`KeySet` (its ``generation``) that has verified it."""
 
 SKEW: Final = 60.0
 """Seconds by which clocks may differ, both ways."""
@@ -43,29 +42,16 @@ class KeySource(Protocol):
         ...
 
 
-class TokenCache:
+class TokenCache(Recent[Name, Token]):
     """Tokens whose signature was verified. Bounded; what was not shown for long goes first."""
 
-    __slots__ = ("_tokens",)
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._tokens: Recent[Name, Token] = Recent(_REMEMBERED)
-
-    def find(self, name: Name) -> Token | None:
-        """The token of this name, if its keys have verified it."""
-        return self._tokens.get(name)
-
-    def keep(self, name: Name, token: Token) -> None:
-        """Remember a token that the keys of its name have verified."""
-        self._tokens.keep(name, token)
+        super().__init__(_REMEMBERED)
 
     def __repr__(self) -> str:
-        return f"<TokenCache tokens={len(self._tokens)}>"
-
-
-def name_of(text: str, keys: KeySet) -> Name:
-    """What a token is remembered by: its digest, and the keys that have verified it."""
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest(), keys.generation
+        return f"<TokenCache tokens={len(self)}>"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +97,7 @@ def authenticate(
 
     Of several tokens Envoy looks at the last one first; the claims are those of the first.
     """
-    if _is_preflight(head):
+    if head.method == "OPTIONS" and _is_preflight(head):
         return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
     failures: list[tuple[TokenRule, TokenError]] = []
     for rule in authentication.rules:
@@ -119,12 +105,12 @@ def authenticate(
         if not found:
             continue
         try:
-            verified = [(one, _verified(one.text, rule, keys, now, cache)) for one in reversed(found)]
+            tokens = [_verified(one.text, rule, keys, now, cache) for one in reversed(found)]
         except TokenError as error:
             failures.append((rule, error))
             continue
-        accepted = _accepted(authentication, rule, verified, head)
-        if any(error.body != _UNKNOWN_ISSUER for _, error in failures):
+        accepted = _accepted(authentication, rule, found, tokens, head)
+        if failures and any(error.body != _UNKNOWN_ISSUER for _, error in failures):
             accepted.since, accepted.until = math.inf, -math.inf  # that rule may yet come to accept its token
         return accepted
     if failures:
@@ -140,9 +126,8 @@ def _is_preflight(head: RequestHead) -> bool:
 def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: TokenCache) -> Token:
     """The token, if it is good for the rule. The checks come in Envoy's order (authenticator.cc)."""
     known = keys.find(rule.keys)
-    name = name_of(text, known) if known is not None else None
-    remembered = cache.find(name) if name is not None else None
-    token = parse_token(text) if remembered is None else remembered
+    remembered = None if known is None else cache.get((text, known.generation))
+    token = Token(text) if remembered is None else remembered
     if rule.issuer and token.issuer != rule.issuer:
         raise TokenError(_UNKNOWN_ISSUER)
     if token.not_before is not None and now < token.not_before - SKEW:
@@ -151,45 +136,50 @@ def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: To
         raise TokenError("Jwt is expired")
     if rule.audiences and rule.audiences.isdisjoint(map(plain_audience, token.audiences)):
         raise TokenError("Audiences in Jwt are not allowed", status=403)
-    if known is None or name is None:
+    if known is None:
         raise TokenError("Jwks remote fetch is failed")
     if remembered is None:
         known.verify(token)
-        cache.keep(name, token)
+        cache.keep((text, known.generation), token)
     return token
 
 
 def _accepted(
-    authentication: Authentication, rule: TokenRule, verified: list[tuple[Found, Token]], head: RequestHead
+    authentication: Authentication, rule: TokenRule, found: list[Found], tokens: list[Token], head: RequestHead
 ) -> Authenticated:
-    tokens = [token for _, token in verified]
+    """What is said of verified tokens, which come in the other order than they were ``found``."""
     removed, path = authentication.output_headers, None
     if not rule.forwards_token:
-        headers = [found.header for found, _ in verified if found.header]
+        headers = [one.header for one in reversed(found) if one.header]
         removed = tuple(dict.fromkeys((*removed, *headers)))
-        for found, _ in verified:
-            if found.param:
-                path = without_param(head.path if path is None else path, found.param)
-    accepted = Authenticated(
+        for one in found:
+            if one.param:
+                path = without_param(head.path if path is None else path, one.param)
+    since, until = -math.inf, math.inf
+    for token in tokens:
+        if token.not_before is not None:
+            since = max(since, token.not_before - SKEW)
+        if token.expires is not None:
+            until = min(until, token.expires + SKEW)
+    return Authenticated(
         has_token=True,
         claims=_split(tokens[-1].claims, rule),
         set_headers=_outputs(rule, tokens) if rule.payload_header or rule.claim_headers else (),
         remove_headers=removed,
         path=path,
+        since=since,
+        until=until,
     )
-    for token in tokens:
-        if token.not_before is not None:
-            accepted.since = max(accepted.since, token.not_before - SKEW)
-        if token.expires is not None:
-            accepted.until = min(accepted.until, token.expires + SKEW)
-    return accepted
 
 
 def _split(claims: dict[str, Any], rule: TokenRule) -> dict[str, Any]:
     """The claims with texts of words as lists, where Istio reads them so."""
-    names = rule.split_claims & claims.keys()
-    changed = {name: claims[name].split(" ") for name in names if isinstance(claims[name], str)}
-    return {**claims, **changed} if changed else claims
+    split = claims
+    for name in rule.split_claims:
+        value = claims.get(name)
+        if type(value) is str:
+            split = {**split, name: value.split(" ")}
+    return split
 
 
 def _outputs(rule: TokenRule, tokens: list[Token]) -> tuple[tuple[str, str], ...]:

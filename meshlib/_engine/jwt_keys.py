@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from meshlib._engine.jwt_parts import ALGORITHMS, Token, TokenError
 
@@ -16,6 +16,11 @@ _LARGEST: Final = 1 << 20
 _MOST: Final = 256
 _ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _ED25519_SIGNATURE: Final = 64
+_PKCS1: Final = {"RS256": "SHA256", "RS384": "SHA384", "RS512": "SHA512"}
+
+Check: TypeAlias = Callable[[bytes, bytes], bool]
+"""Whether a signature is that of what it is to have signed; raises what the library raises if it is not."""
+
 _generations = itertools.count(1)
 
 
@@ -33,27 +38,22 @@ def _algorithms() -> Mapping[str, Any]:
 class _Key:
     """One public key, for the algorithms of its kind."""
 
-    __slots__ = ("_prepared", "algorithm", "key_id", "kind")
+    __slots__ = ("_checks", "algorithm", "key_id", "kind")
 
     def __init__(self, members: Mapping[str, Any]) -> None:
         self.kind: str = members["kty"]
         self.key_id = members.get("kid") or ""
         # A curve is of one algorithm, written or not.
         self.algorithm = _ALGORITHMS.get(members.get("crv") or "", members.get("alg") or "")
-        self._prepared = _prepare(self.kind, members)
-
-    def is_meant(self, token: Token) -> bool:
-        """Whether a token means this key: algorithm and id agree, as far as both say something."""
-        if self.algorithm and self.algorithm != token.algorithm:
-            return False
-        return not token.key_id or not self.key_id or token.key_id == self.key_id
+        self._checks = _checks(self.kind, _prepare(self.kind, members))
 
     def verifies(self, token: Token) -> bool:
         """Whether the signature is that of this key, and of its kind."""
-        if ALGORITHMS[token.algorithm] != self.kind:
+        check = self._checks.get(token.algorithm)
+        if check is None:
             return False
         try:
-            return bool(_algorithms()[token.algorithm].verify(token.signed, self._prepared, token.signature))
+            return check(token.signature, token.signed)
         except Exception:  # noqa: BLE001 - whatever a hostile signature makes the library raise, it is not verified
             return False
 
@@ -64,17 +64,21 @@ class _Key:
 class KeySet:
     """Public keys. ``generation`` is another one for every set that was ever read, so that caches can tell."""
 
-    __slots__ = ("generation", "keys")
+    __slots__ = ("_by_id", "_nameless", "generation", "keys")
 
     def __init__(self, keys: tuple[_Key, ...]) -> None:
         self.keys = keys
+        # Key ids agree, as far as both say something.
+        self._nameless = tuple(key for key in keys if not key.key_id)
+        ids = {key.key_id for key in keys if isinstance(key.key_id, str)}
+        self._by_id = {one: tuple(key for key in keys if key.key_id in ("", one)) for one in ids} | {"": keys}
         self.generation = next(_generations)
 
     def verify(self, token: Token) -> None:
         """Raise :class:`TokenError` unless one of the keys has signed the token; Envoy's words (jwt/verify.cc)."""
         is_meant = False
-        for key in self.keys:
-            if not key.is_meant(token):
+        for key in self._by_id.get(token.key_id, self._nameless):
+            if key.algorithm and key.algorithm != token.algorithm:
                 continue
             is_meant = True
             if key.verifies(token):
@@ -131,3 +135,33 @@ def _prepare(kind: str, members: Mapping[str, Any]) -> Any:
             return OKPAlgorithm.from_jwk(public)
         case _:
             return HMACAlgorithm.from_jwk(dict(members))
+
+
+def _checks(kind: str, key: Any) -> dict[str, Check]:
+    """What verifies by a key, for each algorithm of its kind; no token has another one verified."""
+    return {
+        name: _pkcs1_check(key, _PKCS1[name]) if name in _PKCS1 else _check(_algorithms()[name], key)
+        for name, its in ALGORITHMS.items()
+        if its == kind
+    }
+
+
+def _pkcs1_check(key: Any, digest: str) -> Check:
+    """What most tokens are signed by: what does not depend on the token is made once."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+    padding, algorithm, verify = PKCS1v15(), getattr(hashes, digest)(), key.verify
+
+    def check(signature: bytes, signed: bytes) -> bool:
+        verify(signature, signed, padding, algorithm)  # raises InvalidSignature
+        return True
+
+    return check
+
+
+def _check(algorithm: Any, key: Any) -> Check:
+    def check(signature: bytes, signed: bytes) -> bool:
+        return bool(algorithm.verify(signed, key, signature))
+
+    return check

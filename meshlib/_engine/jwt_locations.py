@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -27,27 +26,25 @@ def find_tokens(rule: TokenRule, head: RequestHead) -> list[Found]:
     """Every token at the locations of a rule: headers, then parameters, then cookies."""
     found = []
     for location in rule.headers:
-        for value in _values(head, location.name):
+        name = location.name
+        values = head.values(name)
+        if len(values) > 1 and name == "authorization":
+            values = (",".join(values),)  # Envoy keeps one of it, and puts those that are repeated together
+        for value in values:
             token = _after(location.prefix, value)
             if token is not None:
-                found.append(Found(token, header=location.name))
-    if rule.params and (query := head.query):
-        is_plain = "%" not in query and "+" not in query
+                found.append(Found(token, name))
+    if rule.params and "?" in (path := head.path):
+        has_escapes = "%" in path or "+" in path
         for name in rule.params:
-            # A name that does not stand in a query could only be there in escapes.
-            token = None if is_plain and name not in query else _param(query, name)
+            # A name that does not stand in a path could only be there in escapes.
+            token = _param(head.query, name) if has_escapes or name in path else None
             if token is not None:
                 found.append(Found(token, param=name))
     if rule.cookies:
         cookies = _cookies(head)
         found += [Found(cookies[name]) for name in rule.cookies if name in cookies]
     return found
-
-
-def _values(head: RequestHead, name: str) -> Sequence[str]:
-    """The values of a header. Envoy keeps one ``authorization``, and puts those that are repeated together."""
-    values = head.values(name)
-    return (",".join(values),) if len(values) > 1 and name == "authorization" else values
 
 
 def _after(prefix: str, value: str) -> str | None:

@@ -8,13 +8,12 @@ token above 32 kB are refused, and ``exp`` of 0 is a time that is over, not none
 from __future__ import annotations
 
 import json
-import re
 from binascii import a2b_base64
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["ALGORITHMS", "Token", "TokenError", "parse_token"]
+__all__ = ["ALGORITHMS", "Token", "TokenError"]
 
 ALGORITHMS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
@@ -27,11 +26,12 @@ ALGORITHMS: Final[Mapping[str, str]] = {
 _LONGEST: Final = 32 * 1024
 _USUAL: Final = 512
 """Characters of a header that is remembered."""
-_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
 _TEXT: Final = frozenset((str,))
-_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/???")
+"""From base64url to base64; what only the latter has becomes what neither has."""
 _PADDING: Final = (b"", b"===", b"==", b"=")
 _LARGEST: Final = 2**64
+_NOBODY: Final[tuple[str, ...]] = ()
 _FORMAT: Final = "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"
 
 
@@ -45,26 +45,18 @@ class TokenError(Exception):
 
 
 class Token:
-    """The parts of a token. ``payload`` is its payload segment as it came."""
+    """The parts of a token. Raises :class:`TokenError`, and nothing else, whatever the text."""
 
     __slots__ = (
-        "algorithm",
-        "audiences",
-        "claims",
-        "expires",
-        "issuer",
-        "key_id",
-        "not_before",
-        "payload",
-        "signature",
-        "signed",
-    )
+        "algorithm", "audiences", "claims", "expires", "issuer", "key_id", "not_before", "signature", "signed",
+    )  # fmt: skip
 
     def __init__(self, text: str) -> None:
         if len(text) > _LONGEST:
             raise TokenError(_FORMAT)
-        parts = text.split(".")
-        if len(parts) != 3 or "" in parts:
+        # What is not ASCII becomes what base64 does not have.
+        parts = text.encode("ascii", "replace").split(b".")
+        if len(parts) != 3 or b"" in parts:
             # Envoy does not count empty sections, as of a dot at the end; what is signed is what stands between.
             parts = [part for part in parts if part]
             if len(parts) != 3:
@@ -72,37 +64,37 @@ class Token:
         header, payload, signature = parts
         self.algorithm, self.key_id = _known_header(header) if len(header) <= _USUAL else _header(header)
         self.claims = claims = _members(payload, "payload")
-        self.issuer = _text_member(claims, "iss", "payload") or ""
-        if "sub" in claims:
-            _text_member(claims, "sub", "payload")
-        if "jti" in claims:
-            _text_member(claims, "jti", "payload")
+        get = claims.get
+        self.issuer = issuer = get("iss", "")
+        if type(issuer) is not str or type(get("sub", "")) is not str or type(get("jti", "")) is not str:
+            raise _no_text(claims)
         if "iat" in claims:
             _number(claims, "iat")
-        self.not_before = _number(claims, "nbf")
-        self.expires = _number(claims, "exp")
+        self.not_before = _number(claims, "nbf") if "nbf" in claims else None
+        self.expires = _number(claims, "exp") if "exp" in claims else None
         self.audiences = _audiences(claims)
-        self.payload = payload
-        self.signed = f"{header}.{payload}".encode()
+        self.signed = header + b"." + payload
         try:
             self.signature = _decoded(signature)
         except ValueError:
             raise TokenError("Jwt signature is an invalid Base64url encoded") from None
 
+    @property
+    def payload(self) -> str:
+        """The payload segment as it came."""
+        return self.signed.partition(b".")[2].decode()
+
     def __repr__(self) -> str:  # a token is a secret: nothing of it but its kind
         return f"<Token {self.algorithm}>"
 
 
-def parse_token(text: str) -> Token:
-    """The parts of a token. Raises :class:`TokenError`, and nothing else, whatever the text."""
-    return Token(text)
-
-
-def _header(segment: str) -> tuple[str, str]:
+def _header(segment: bytes) -> tuple[str, str]:
     """Algorithm and key id."""
     header = _members(segment, "header")
     algorithm = _algorithm(header)
-    key_id = _text_member(header, "kid", "header") or ""
+    key_id = header.get("kid", "")
+    if type(key_id) is not str:
+        raise TokenError("Jwt header [kid] field is not a string")
     if "crit" in header:  # RFC 7515, 4.1.11: what is critical and not understood must be refused
         raise TokenError("Jwt verification fails")
     return algorithm, key_id
@@ -112,15 +104,14 @@ _known_header = lru_cache(maxsize=256)(_header)
 """The tokens of an issuer have the same one, as long as its key is the same. What is refused is not remembered."""
 
 
-def _decoded(segment: str) -> bytes:
-    if " " in segment or "\t" in segment:
-        segment = "".join(segment.split())  # Envoy's decoder does not see blanks; what is signed has them
-    if _BASE64URL.fullmatch(segment) is None:
-        raise ValueError(segment)
-    return a2b_base64(segment.encode().translate(_STANDARD) + _PADDING[len(segment) % 4])
+def _decoded(segment: bytes) -> bytes:
+    """The bytes behind base64url without padding. Raises :class:`ValueError`."""
+    if b" " in segment or b"\t" in segment:
+        segment = b"".join(segment.split())  # Envoy's decoder does not see blanks; what is signed has them
+    return a2b_base64(segment.translate(_STANDARD) + _PADDING[len(segment) % 4], strict_mode=True)
 
 
-def _members(segment: str, part: str) -> dict[str, Any]:
+def _members(segment: bytes, part: str) -> dict[str, Any]:
     try:
         raw = _decoded(segment)
     except ValueError:
@@ -168,16 +159,13 @@ def _algorithm(header: Mapping[str, Any]) -> str:
     return algorithm
 
 
-def _text_member(members: Mapping[str, Any], name: str, part: str) -> str | None:
-    value = members.get(name)
-    if type(value) is not str and name in members:
-        raise TokenError(f"Jwt {part} [{name}] field is not a string")
-    return value
+def _no_text(claims: Mapping[str, Any]) -> TokenError:
+    """What is said of the first of these claims that is no text."""
+    name = next(name for name in ("iss", "sub", "jti") if type(claims.get(name, "")) is not str)
+    return TokenError(f"Jwt payload [{name}] field is not a string")
 
 
-def _number(claims: Mapping[str, Any], name: str) -> int | None:
-    if name not in claims:
-        return None
+def _number(claims: Mapping[str, Any], name: str) -> int:
     value = claims[name]
     if type(value) is int and 0 <= value < _LARGEST:
         return value
@@ -189,11 +177,11 @@ def _number(claims: Mapping[str, Any], name: str) -> int | None:
 
 
 def _audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
-    found = claims.get("aud", ())
+    found = claims.get("aud", _NOBODY)
+    if type(found) is list and _TEXT.issuperset(map(type, found)):
+        return tuple(found)
     if isinstance(found, str):
         return (found,)
-    if not found and type(found) is tuple:
-        return found
-    if not isinstance(found, list) or not _TEXT.issuperset(map(type, found)):
-        raise TokenError("Jwt payload [aud] field is not a string or string list")
-    return tuple(found)
+    if found is _NOBODY:
+        return ()
+    raise TokenError("Jwt payload [aud] field is not a string or string list")

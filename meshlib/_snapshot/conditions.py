@@ -189,11 +189,12 @@ class ClaimCondition(msgspec.Struct, frozen=True, gc=False):
             if type(found) is not dict and not isinstance(found, Mapping):
                 return False
             found = found.get(key)
+        values = self.values
         if isinstance(found, str):
-            return self.values.matches(found)
-        if isinstance(found, list | tuple):
+            return values.matches(found)
+        if isinstance(found, (list, tuple)):
             for item in found:
-                if isinstance(item, str) and self.values.matches(item):
+                if isinstance(item, str) and values.matches(item):
                     return True
         return False
 

@@ -18,7 +18,7 @@ from meshlib._authorize import inbound_from_json
 from meshlib._compile.snapshot import Config
 from meshlib._engine.inbound import inspect
 from meshlib._engine.jwt_keys import KeySetError, parse_keys
-from meshlib._engine.jwt_parts import Token, TokenError, parse_token
+from meshlib._engine.jwt_parts import Token, TokenError
 from meshlib._engine.path_normalization import BadPathError, normalize_path
 from meshlib._http import Headers
 from meshlib._inbound.certificates import identity_of
@@ -66,7 +66,7 @@ def _one_changed(text: str, position: int, character: str) -> str:
 def test_a_token_is_read_or_refused(text: str) -> None:
     """There is no third way."""
     try:
-        found: Token | TokenError = parse_token(text)
+        found: Token | TokenError = Token(text)
     except TokenError as error:
         found = error
     assert isinstance(found, Token) or (found.status == 401 and found.body.startswith("Jwt"))

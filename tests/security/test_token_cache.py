@@ -9,9 +9,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from meshlib._engine.jwt import SKEW, TokenCache, authenticate, name_of
+from meshlib._engine.jwt import SKEW, TokenCache, authenticate
 from meshlib._engine.jwt_keys import KeySet, parse_keys
-from meshlib._engine.jwt_parts import parse_token
+from meshlib._engine.jwt_parts import Token
 from meshlib._http import Headers, RequestHead
 from meshlib._snapshot.authentication import Authentication, KeyOrigin, TokenHeader, TokenRule
 from tests.security.targets import ISSUER, JWK, good
@@ -60,7 +60,7 @@ def test_other_keys_remember_nothing() -> None:
     text, keys, cache, now = good(), Keys(), TokenCache(), time.time()
     assert answer(text, keys, cache, now) == ""
     keys.now = parse_keys(json.dumps({"keys": [JWK]}))
-    assert cache.find(name_of(text, keys.now)) is None
+    assert cache.get((text, keys.now.generation)) is None
     assert answer(text, keys, cache, now) == ""
     stranger = jwt.algorithms.RSAAlgorithm.to_jwk(_other_key().public_key())
     keys.now = parse_keys(json.dumps({"keys": [{**json.loads(stranger), "kid": "k"}]}))
@@ -77,15 +77,15 @@ def test_the_memory_is_bounded() -> None:
     """What was not shown for long goes first, and a flood of tokens holds no more than 4096."""
     keys, cache = Keys().now, TokenCache()
     assert keys is not None
-    token = parse_token(good())
+    token = Token(good())
     for number in range(5000):
-        cache.keep(name_of(str(number), keys), token)
-        assert cache.find(name_of("first", keys)) is (token if number else None)
+        cache.keep((str(number), keys.generation), token)
+        assert cache.get(("first", keys.generation)) is (token if number else None)
         if not number:
-            cache.keep(name_of("first", keys), token)
+            cache.keep(("first", keys.generation), token)
         assert int(repr(cache).strip("<>").partition("=")[2]) <= 4096
-    assert cache.find(name_of("0", keys)) is None
-    assert cache.find(name_of("4999", keys)) is token
+    assert cache.get(("0", keys.generation)) is None
+    assert cache.get(("4999", keys.generation)) is token
 
 
 @pytest.mark.parametrize("changed", ["", "x"])
