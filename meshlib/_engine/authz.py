@@ -65,7 +65,18 @@ _PASSED: Final = "no DENY policy matched, and there is no ALLOW policy"
 
 def decide(security: Security, request: InboundRequest) -> Decision:
     """What the AUDIT, DENY and ALLOW policies say, and those in dry run would have said."""
-    decision = _decide(security.deny, security.allow, request)
+    deny, allow = security.deny, security.allow
+    found = find_rule(deny, request) if deny else None
+    if found is not None:
+        decision = _denied(found, "a rule of a DENY policy matches")
+    elif not allow:
+        decision = Decision(allowed=True, reason=_PASSED if deny else _NOBODY)
+    elif (found := find_rule(allow, request)) is not None:
+        policy, rule = found
+        name = f"{policy.namespace}/{policy.name}"
+        decision = Decision(allowed=True, policy=name, rule=rule.index, reason="a rule of an ALLOW policy matches")
+    else:
+        decision = _denied(None, _nothing_allows(allow, request))
     if security.audit and find_rule(security.audit, request) is not None:
         decision.audited = True
     if security.shadow_deny or security.shadow_allow:
@@ -80,19 +91,6 @@ def find_rule(policies: tuple[Policy, ...], request: InboundRequest) -> Found | 
         if rule is not None:
             return policy, rule
     return None
-
-
-def _decide(deny: tuple[Policy, ...], allow: tuple[Policy, ...], request: InboundRequest) -> Decision:
-    found = find_rule(deny, request) if deny else None
-    if found is not None:
-        return _denied(found, "a rule of a DENY policy matches")
-    if not allow:
-        return Decision(allowed=True, reason=_PASSED if deny else _NOBODY)
-    found = find_rule(allow, request)
-    if found is not None:
-        policy, rule = found
-        return Decision(allowed=True, policy=_name(policy), rule=rule.index, reason="a rule of an ALLOW policy matches")
-    return _denied(None, _nothing_allows(allow, request))
 
 
 def _denied(found: Found | None, reason: str) -> Decision:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
 
 from meshlib._snapshot.authentication import KeyOrigin
 
 __all__ = ["Decision", "DryRun"]
-
-_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,7 @@ class DryRun:
     policy: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, kw_only=True):
     """What became of a request.
 
     Refused (``allowed`` false): ``status``, ``body`` and ``headers`` are the answer
@@ -53,7 +52,7 @@ class Decision:
     details: str = ""
     audited: bool = False
     shadow: str = ""
-    claims: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    claims: Mapping[str, Any] = msgspec.field(default_factory=dict)
     request_principal: str = ""
     wanted: KeyOrigin | None = None
     is_closed: bool = False

@@ -71,9 +71,10 @@ def decide_alone(
 
 def _prepare(security: Security, request: InboundRequest, *, checks_peer: bool) -> Decision | str | None:
     """Look at the connection and normalize the path: the refusal, or the path if it is another one now."""
-    refusal = _refuse_peer(security, request) if checks_peer else None
-    if refusal is not None:
-        return refusal
+    if checks_peer and (request.peer or security.mode_of(request.port) != "PERMISSIVE"):
+        refusal = _refuse_peer(security, request)
+        if refusal is not None:
+            return refusal
     if request.is_http:
         head = request.head
         try:

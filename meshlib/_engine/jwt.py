@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias
+
+import msgspec
 
 from meshlib._engine.claim_texts import claim_text
 from meshlib._engine.jwt_keys import KeySet
@@ -54,8 +55,7 @@ class TokenCache(Recent[Name, Token]):
         return f"<TokenCache tokens={len(self)}>"
 
 
-@dataclass(slots=True, kw_only=True)
-class Authenticated:
+class Authenticated(msgspec.Struct, kw_only=True):
     """A request that may go on. Without a token (``has_token`` false) it comes from nobody.
 
     The application gets the request without ``remove_headers``, then with ``set_headers``,
@@ -74,8 +74,7 @@ class Authenticated:
     is_valid: Literal[True] = True
 
 
-@dataclass(slots=True, kw_only=True)
-class Unauthorized:
+class Unauthorized(msgspec.Struct, kw_only=True):
     """The answer to a request with a token that is not accepted.
 
     ``wanted`` are the keys that would have been needed and are not known: reading them
@@ -155,31 +154,20 @@ def _accepted(
         for one in found:
             if one.param:
                 path = without_param(head.path if path is None else path, one.param)
-    since, until = -math.inf, math.inf
+    claims = tokens[-1].claims
+    for name in rule.split_claims:
+        words = claims.get(name)
+        if type(words) is str:  # Istio reads it as a list
+            claims = {**claims, name: words.split(" ")}
+    accepted = Authenticated(has_token=True, claims=claims, remove_headers=removed, path=path)
+    if rule.payload_header or rule.claim_headers:
+        accepted.set_headers = _outputs(rule, tokens)
     for token in tokens:
         if token.not_before is not None:
-            since = max(since, token.not_before - SKEW)
+            accepted.since = max(accepted.since, token.not_before - SKEW)
         if token.expires is not None:
-            until = min(until, token.expires + SKEW)
-    return Authenticated(
-        has_token=True,
-        claims=_split(tokens[-1].claims, rule),
-        set_headers=_outputs(rule, tokens) if rule.payload_header or rule.claim_headers else (),
-        remove_headers=removed,
-        path=path,
-        since=since,
-        until=until,
-    )
-
-
-def _split(claims: dict[str, Any], rule: TokenRule) -> dict[str, Any]:
-    """The claims with texts of words as lists, where Istio reads them so."""
-    split = claims
-    for name in rule.split_claims:
-        value = claims.get(name)
-        if type(value) is str:
-            split = {**split, name: value.split(" ")}
-    return split
+            accepted.until = min(accepted.until, token.expires + SKEW)
+    return accepted
 
 
 def _outputs(rule: TokenRule, tokens: list[Token]) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, TypeAlias
 
 from meshlib._engine.jwt_parts import ALGORITHMS, Token, TokenError
@@ -18,8 +18,8 @@ _ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _ED25519_SIGNATURE: Final = 64
 _PKCS1: Final = {"RS256": "SHA256", "RS384": "SHA384", "RS512": "SHA512"}
 
-Check: TypeAlias = Callable[[bytes, bytes], bool]
-"""Whether a signature is that of what it is to have signed; raises what the library raises if it is not."""
+Check: TypeAlias = Callable[[bytes, bytes], None]
+"""Raises something unless a signature is that of what it is to have signed."""
 
 _generations = itertools.count(1)
 
@@ -53,9 +53,10 @@ class _Key:
         if check is None:
             return False
         try:
-            return check(token.signature, token.signed)
+            check(token.signature, token.signed)
         except Exception:  # noqa: BLE001 - whatever a hostile signature makes the library raise, it is not verified
             return False
+        return True
 
     def __repr__(self) -> str:
         return f"<Key {self.kind} {self.key_id}>"
@@ -147,21 +148,16 @@ def _checks(kind: str, key: Any) -> dict[str, Check]:
 
 
 def _pkcs1_check(key: Any, digest: str) -> Check:
-    """What most tokens are signed by: what does not depend on the token is made once."""
+    """For what most tokens are signed with: what does not depend on the token is made once."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
-    padding, algorithm, verify = PKCS1v15(), getattr(hashes, digest)(), key.verify
-
-    def check(signature: bytes, signed: bytes) -> bool:
-        verify(signature, signed, padding, algorithm)  # raises InvalidSignature
-        return True
-
-    return check
+    return partial(key.verify, padding=PKCS1v15(), algorithm=getattr(hashes, digest)())
 
 
 def _check(algorithm: Any, key: Any) -> Check:
-    def check(signature: bytes, signed: bytes) -> bool:
-        return bool(algorithm.verify(signed, key, signature))
+    def check(signature: bytes, signed: bytes) -> None:
+        if not algorithm.verify(signed, key, signature):
+            raise ValueError("another signature")
 
     return check

@@ -58,6 +58,8 @@ def _after(prefix: str, value: str) -> str | None:
     _, found, rest = value.partition(prefix)
     if not found:
         return None
+    if rest.startswith("e"):  # as most do, since their header is JSON
+        return rest
     start = _TOKEN.search(rest)
     return value if start is None else rest[start.start() :]
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
+
 __all__ = ["ALGORITHMS", "Token", "TokenError"]
 
 ALGORITHMS: Final[Mapping[str, str]] = {
@@ -116,15 +118,29 @@ def _members(segment: bytes, part: str) -> dict[str, Any]:
         raw = _decoded(segment)
     except ValueError:
         raise TokenError(f"Jwt {part} is an invalid Base64url encoded") from None
-    try:
-        found = _read(raw.decode("utf-8"))
-        if b"\\u" in raw:  # half of a surrogate pair is no character, and nothing could write it again
-            json.dumps(found, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError):
-        raise TokenError(f"Jwt {part} is an invalid JSON") from None
-    if not isinstance(found, dict):
+    found = _plain(raw)
+    if found is None:
+        try:
+            found = _decoder.decode(raw.decode("utf-8"))
+            if b"\\u" in raw:  # half of a surrogate pair is no character, and nothing could write it again
+                json.dumps(found, ensure_ascii=False).encode("utf-8")
+        except (ValueError, RecursionError):
+            raise TokenError(f"Jwt {part} is an invalid JSON") from None
+    if type(found) is not dict:
         raise TokenError(f"Jwt {part} is an invalid JSON")
     return found
+
+
+def _plain(raw: bytes) -> Any:
+    """What is written as compactly as it can be, as most tokens are; None if it is not, or is no JSON.
+
+    What is written again byte for byte has no repeated member, and nothing that readers take in different ways.
+    """
+    try:
+        found = _read(raw)
+        return found if raw.isascii() and _write(found) == raw else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,15 +155,8 @@ def _no_constant(name: str) -> None:
 
 
 _decoder: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_no_constant)
-
-
-def _read(text: str) -> Any:
-    """The value of a JSON text. Raises :class:`ValueError` and :class:`RecursionError`."""
-    if text[:1] == "{":
-        found, end = _decoder.raw_decode(text)
-        if end == len(text):
-            return found
-    return _decoder.decode(text)  # blanks around it, or what has no end
+_read: Final = msgspec.json.Decoder().decode
+_write: Final = msgspec.json.Encoder().encode
 
 
 def _algorithm(header: Mapping[str, Any]) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Token
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
+
+from msgspec.structs import replace
 
 from meshlib._context import carried_of, deadline, handed_on
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply

@@ -72,6 +72,45 @@ def test_a_token_is_read_or_refused(text: str) -> None:
     assert isinstance(found, Token) or (found.status == 401 and found.body.startswith("Jwt"))
 
 
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5).map("x{}".format), plain_values, max_size=5), st.booleans(), st.booleans())
+@QUICK
+def test_claims_are_what_their_json_says(members: dict[str, Any], is_compact: bool, is_ascii: bool) -> None:
+    """However it is written: the same values, of the same types, in the same order."""
+    text = json.dumps(members, ensure_ascii=is_ascii, separators=(",", ":") if is_compact else None)
+    token = Token(f"{encoded({'alg': 'RS256'})}.{encoded(text.encode())}.AAAA")
+    assert repr(token.claims) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"iss":"a","iss":"a"}',
+        '{"iss":"a","iss":"b"}',
+        '{"iss":"a", "iss" : "a"}',
+        '{"x":[{"y":1,"y":1}]}',
+        '{"x":1,"\\u0078":1}',
+        '{"x":NaN}',
+        '{"x":1e999e}',
+        '{"x":"\\ud800"}',
+        '{"x":1}}',
+        '{"x":"\n"}',
+        "[]",
+        "",
+    ],
+)
+def test_claims_that_can_be_read_in_two_ways_are_refused(payload: str) -> None:
+    """Repeated members however they are written, and whatever is no JSON."""
+    with pytest.raises(TokenError, match="Jwt"):
+        Token(f"{encoded({'alg': 'RS256'})}.{encoded(payload.encode())}.AAAA")
+
+
 keys = st.lists(
     st.dictionaries(
         st.sampled_from(["kty", "kid", "alg", "use", "crv", "n", "e", "x", "y", "k", "d"]),
