@@ -171,6 +171,10 @@ def _algorithm(header: Mapping[str, Any]) -> str:
 def _no_text(claims: Mapping[str, Any]) -> TokenError:
     """What is said of the first of these claims that is no text."""
     name = next(name for name in ("iss", "sub", "jti") if type(claims.get(name, "")) is not str)
+    if name == "jti":  # which Envoy reads after the times
+        for time in ("iat", "nbf", "exp"):
+            if time in claims:
+                _number(claims, time)
     return TokenError(f"Jwt payload [{name}] field is not a string")
 
 
