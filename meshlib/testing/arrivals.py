@@ -46,4 +46,7 @@ async def arrive(
             seconds = exchange.live.cluster.policy.connection_pool.connect_timeout
         await asyncio.sleep(seconds if plan.way == "unreachable" else 0)
         return plan.failure
+    attempt = current_attempt.get()
+    if attempt is not None:
+        attempt.is_sent = True
     return await service.world.answer(site, plan, request, peer)

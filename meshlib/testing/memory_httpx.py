@@ -65,7 +65,9 @@ class _Messages:
                 answer = await arrive(self._service, exchange, url.host, port, arrived)
         except TimeoutError:
             _blame(exchange, seconds)
-            raise api.ReadTimeout("the simulated upstream took too long", request=request) from None
+            attempt = current_attempt.get()
+            kind = api.ConnectTimeout if attempt is not None and not attempt.is_sent else api.ReadTimeout
+            raise kind("the simulated upstream took too long", request=request) from None
         if isinstance(answer, Failure):
             raise self._error(answer, request)
         return self._response(answer)

@@ -154,7 +154,8 @@ def failure(package: Package, error: Exception, attempt: Attempt) -> Failure:
     if isinstance(found, api.TimeoutException):
         attempt.look_at_clock()  # a transport of the application knows nothing of attempts
         if attempt.is_expired:
-            return Failure(FailureKind.TIMEOUT, sent=attempt.is_sent, error=found)
+            is_sent = attempt.is_sent or isinstance(found, api.ReadTimeout | api.WriteTimeout)
+            return Failure(FailureKind.TIMEOUT, sent=is_sent, error=found)
         if isinstance(found, api.ConnectTimeout) and not attempt.is_impatient:
             return Failure(FailureKind.CONNECT_TIMEOUT, sent=False, error=found)
     elif isinstance(found, api.ConnectError):
