@@ -1,39 +1,34 @@
 """What a real Envoy made of the outages, through every other client: same status, body, flags and attempts.
 
-Asynchronous clients play on virtual time. Synchronous ones wait for real, so the cases in which
-something waits are played at the same time by a few threads, and each row is then a look at what
-came out. Their times are a multiple of those of the case: an answer that was quick behind Envoy
-must not look late on a busy machine. Where the upstream answers at once, no timeout may run out
-at all, so these have half a minute, and are played before the others.
+Where something waits, asynchronous clients play on virtual time with real connections, and
+synchronous ones in a simulation, which has virtual time for them too. Where the upstream
+answers at once, synchronous clients have real connections, and half a minute before a timeout
+of the case runs out: no figure here depends on how fast the machine is.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from meshlib import Mesh
 from meshlib.events import ExchangeFinished
-from meshlib.testing import VirtualClock, run_virtual
+from meshlib.testing import Answer, Break, Simulation, VirtualClock, run_virtual
 from tests.adapters.contract.servers import Loop
-from tests.conformance.outages import ScriptedServer, scripted_server
+from tests.conformance.outages import scripted_server
 from tests.corpus import load_corpus, load_own
 
 CASES = [*load_corpus("resilience/outages.json")["cases"], *load_own("outages.json")["cases"]]
 COMPARED = ("status", "body", "attempts", "flags", "upstream_calls")
 SYNC = ("httpx", "httpx2", "requests", "urllib3")
-WAITING_THREADS = 12
-SLOWER = 6
 MUCH_SLOWER = 200
 
-Answers = dict[str, dict[str, Any]]
 
-
-def send(client: str, mesh: Mesh, case: dict[str, Any]) -> tuple[int, str]:
+def send(client: str, mesh: Any, case: dict[str, Any]) -> tuple[int, str]:
     """One request through a synchronous client, without a timeout of its own."""
     request = case["request"]
     headers = {name: value for name, value in request["headers"].items() if name != "content-length"}
@@ -52,9 +47,9 @@ def send(client: str, mesh: Mesh, case: dict[str, Any]) -> tuple[int, str]:
     return raw.status, raw.data.decode()
 
 
-def facts(status: int, body: str, finished: list[ExchangeFinished], server: ScriptedServer) -> dict[str, Any]:
+def facts(status: int, body: str, finished: list[ExchangeFinished], calls: int) -> dict[str, Any]:
     event = finished[0]
-    values = (status, body, event.attempts, sorted(event.flags), server.calls)
+    values = (status, body, event.attempts, sorted(event.flags), calls)
     return dict(zip(COMPARED, values, strict=True))
 
 
@@ -63,54 +58,58 @@ def waits(case: dict[str, Any]) -> bool:
     return any(isinstance(answer, dict) and "delay_ms" in answer for answer in case["upstream"])
 
 
-def slower(case: dict[str, Any]) -> dict[str, Any]:
-    """The case with all its timeouts and delays multiplied."""
-    factor = SLOWER if waits(case) else MUCH_SLOWER
+def slower(resources: str) -> str:
+    """With all timeouts multiplied: what is answered at once must not look late on a busy machine."""
     duration = re.compile(r"(?<![A-Za-z])(timeout|perTryTimeout): ([\d.]+)(m?s)")
-    text = duration.sub(lambda found: f"{found[1]}: {float(found[2]) * factor:g}{found[3]}", case["resources"])
-    upstream = [
-        {**answer, "delay_ms": answer["delay_ms"] * factor} if "delay_ms" in answer else answer
-        for answer in ({"status": one} if isinstance(one, int) else one for one in case["upstream"])
-    ]
-    return {**case, "resources": text, "upstream": upstream}
+    return duration.sub(lambda found: f"{found[1]}: {float(found[2]) * MUCH_SLOWER:g}{found[3]}", resources)
 
 
-def play(client: str, mesh: Mesh, server: ScriptedServer, case: dict[str, Any]) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+def play(client: str, case: dict[str, Any], loop: Loop) -> dict[str, Any]:
+    """Over real connections."""
     finished: list[ExchangeFinished] = []
+    context = scripted_server(case["upstream"])
+    server = loop.run(context.__aenter__())
+    mesh = Mesh.load(slower(case["resources"]).replace("PORT", str(server.port)))
     mesh.observe(finished.append, ExchangeFinished)  # type: ignore[arg-type]
-    status, body = send(client, mesh, case)
-    return facts(status, body, finished, server)
+    got = facts(*send(client, mesh, case), finished, server.calls)
+    loop.run(context.__aexit__(None, None, None))
+    return got
 
 
-@pytest.fixture(scope="module", params=SYNC)
-def answers(request: pytest.FixtureRequest) -> Iterator[Answers]:
-    """Every case, played through one client."""
-    loop = Loop()
-    try:
-        # What takes the processor's time is done before anything waits; who waits for long begins first.
-        cases = sorted(map(slower, CASES), key=lambda case: (waits(case), -case["expect"].get("elapsed_ms", 0)))
-        contexts = [scripted_server(case["upstream"]) for case in cases]
-        servers = [loop.run(context.__aenter__()) for context in contexts]
-        meshes = [
-            Mesh.load(case["resources"].replace("PORT", str(server.port)))
-            for case, server in zip(cases, servers, strict=True)
-        ]
-        todo = list(zip([request.param] * len(cases), meshes, servers, cases, strict=True))
-        quick = sum(not waits(case) for case in cases)
-        played = [play(*one) for one in todo[:quick]]
-        with ThreadPoolExecutor(WAITING_THREADS) as pool:
-            played += pool.map(lambda one: play(*one), todo[quick:])
-        yield {case["id"]: got for case, got in zip(cases, played, strict=True)}
-        for context in contexts:
-            loop.run(context.__aexit__(None, None, None))
-    finally:
-        loop.close()
+def play_waiting(client: str, case: dict[str, Any]) -> dict[str, Any]:
+    """In a simulation."""
+    finished: list[ExchangeFinished] = []
+    with Simulation(case["resources"].replace("PORT", "8080")) as sim:
+        sim.mesh.observe(finished.append, ExchangeFinished)
+        upstream = sim.upstream(urlsplit(case["request"]["url"]).hostname or "")
+        *script, last = map(reaction, case["upstream"])
+        upstream.handle(lambda _: last).sequence(*script)
+        return facts(*send(client, sim.mesh, case), finished, upstream.received)
 
 
+def reaction(entry: Any) -> Any:
+    """What a simulated upstream makes of an entry of a script."""
+    if isinstance(entry, int):
+        return Answer(status=entry)
+    if entry == "reset":
+        return Break("reset")
+    delay, fields = entry.get("delay_ms", 0) / 1000, tuple(entry.get("headers", {}).items())
+    return Answer(status=entry.get("status", 200), headers=fields, body=entry.get("body", "").encode(), delay=delay)
+
+
+@pytest.mark.parametrize("client", SYNC)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_outage(case: dict[str, Any], answers: Answers) -> None:
+def test_outage(case: dict[str, Any], client: str, loop: Loop) -> None:
     """Through httpx, httpx2, requests and urllib3."""
-    assert answers[case["id"]] == {name: case["expect"][name] for name in COMPARED}
+    got = play_waiting(client, case) if waits(case) else play(client, case, loop)
+    assert got == {name: case["expect"][name] for name in COMPARED}
 
 
 @pytest.mark.parametrize("package", ["httpx", "httpx2"])
@@ -133,4 +132,4 @@ async def play_async(case: dict[str, Any], clock: VirtualClock, package: str) ->
         body = (request.get("body") or "").encode() or None
         async with mesh.httpx_async(timeout=None, package=package) as client:
             reply = await client.request(request["method"], request["url"], headers=headers, content=body)
-    return facts(reply.status_code, reply.text, finished, server)
+    return facts(reply.status_code, reply.text, finished, server.calls)
