@@ -4,6 +4,7 @@ A YAML block with a title is written to that path before the Python blocks after
 README shows its example first, so its YAML is written first.
 Endpoint addresses ``10.…`` in such a block become loopback servers that answer
 ``200`` with their address as text; those that end in ``.9`` are broken and answer 503.
+Where clients call them, timeouts of seconds become minutes: none may run out on a busy machine.
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 
 _TITLED_YAML = re.compile(r'^```yaml title="(?P<path>[^"]+)"\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"address: (10\.\d+\.\d+\.\d+)\b")
+_TIMEOUT = re.compile(r"(timeout|perTryTimeout|connectTimeout): (\d+)(m?s)\b")
+_SLOWER = 60
+_CLIENT = re.compile(r"mesh\.(aiohttp|httpx|requests|urllib3|create_connection|open_connection|call)\w*\(|MeshGateway")
 
 
 class Upstreams:
@@ -42,7 +48,7 @@ class Upstreams:
         """The loopback port that stands for ``address``; its server is started if it is new."""
         if address not in self._ports:
             done = asyncio.run_coroutine_threadsafe(self._serve(address), self._loop)
-            self._ports[address] = done.result(10)
+            self._ports[address] = done.result(PATIENCE)
         return self._ports[address]
 
     async def _serve(self, address: str) -> int:
@@ -66,9 +72,9 @@ class Upstreams:
             for runner in self._runners:
                 await runner.cleanup()
 
-        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(PATIENCE)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._loop.close()
 
 
@@ -99,6 +105,8 @@ class Page:
         path, text = example.parsed
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
+        if _CLIENT.search(example.document.text):
+            text = _TIMEOUT.sub(lambda found: f"{found[1]}: {int(found[2]) * _SLOWER}{found[3]}", text)
         target.write_text(_ADDRESS.sub(self._on_loopback, text), encoding="utf-8")
 
     def _on_loopback(self, match: re.Match[str]) -> str:

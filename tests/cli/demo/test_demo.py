@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import meshlib
 from meshlib.cli.demo.command import demo
+from tests.patience import PATIENCE
 
 ROOT = Path(meshlib.__file__).parents[1]
 COMMAND = (sys.executable, "-m", "meshlib", "demo")
@@ -37,6 +38,8 @@ spec:
 
 
 TOKENS = ("a valid token is accepted", "a forged token is refused", "no token, no account")
+SECONDS = ("3", "12", "60")
+"""Of runs, the next one where the last was so short for a busy machine that claims stayed open."""
 IDENTITIES = (
     "every call is mutual TLS",
     "plaintext is refused",
@@ -47,14 +50,15 @@ IDENTITIES = (
 
 def test_the_demo_keeps_its_claims() -> None:
     """Three seconds of Bookinfo: split, header route, faults, retries, ejection and return, nothing lost."""
-    done = subprocess.run(
-        [*COMMAND, "--seconds", "3", "--no-ui"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    for seconds in SECONDS:
+        command = [*COMMAND, "--seconds", seconds, "--no-ui"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        if "\n open " not in done.stdout:
+            break
     assert "\nok: " in done.stdout
     for claim in ("reviews-v1-1 comes back", *TOKENS, *IDENTITIES):
         assert f"kept   {claim}" in done.stdout
-    assert done.stderr == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
@@ -67,7 +71,7 @@ def test_ctrl_c_ends_the_demo_with_the_table() -> None:
         assert process.stderr is not None
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        rest, errors = process.communicate(timeout=PATIENCE)
     assert first
     assert process.returncode == 0, errors
     assert "no request is lost" in rest
@@ -77,8 +81,11 @@ def test_ctrl_c_ends_the_demo_with_the_table() -> None:
 def test_other_rules_make_other_claims(tmp_path: Path) -> None:
     """With `--config`, what is claimed is what that configuration says."""
     (tmp_path / "rules.yaml").write_text(ONE_VERSION, encoding="utf-8")
-    result = CliRunner().invoke(demo, ["--seconds", "3", "--no-ui", "--config", str(tmp_path)])
-    assert result.exit_code == 0, result.output
+    for seconds in SECONDS:
+        result = CliRunner().invoke(demo, ["--seconds", seconds, "--no-ui", "--config", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        if "\n open " not in result.output:
+            break
     claims = [line.split(maxsplit=1)[1] for line in result.output.splitlines() if line.startswith(" kept")]
     assert [claim.split("  ")[0] for claim in claims] == [
         "no request is lost",

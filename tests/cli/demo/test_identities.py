@@ -13,6 +13,7 @@ from meshlib.cli.demo.identities import Identities
 from meshlib.cli.demo.ledger import PLAINTEXT, WRONG_ACCOUNT, Ledger
 from meshlib.cli.demo.servers import BookinfoServers
 from meshlib.cli.demo.strangers import Strangers
+from tests.patience import until
 
 
 @pytest.fixture
@@ -51,8 +52,7 @@ async def test_servers_with_certificates_close_plaintext() -> None:
                     await session.get(f"https://{ratings.address}/ratings/0", ssl=bare)
             ledger, closing = Ledger(lambda: 0.0), asyncio.Event()
             strangers = asyncio.create_task(Strangers(ledger, closing, ratings, context).run())
-            while len(ledger.strangers) < 2:  # noqa: ASYNC110 - the two of them are told by nothing else
-                await asyncio.sleep(0.005)
+            await until(lambda: len(ledger.strangers) == 2)
             closing.set()
             await strangers
             assert set(ledger.strangers) == {(PLAINTEXT, 0), (WRONG_ACCOUNT, 200)}
