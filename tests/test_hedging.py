@@ -11,6 +11,7 @@ from meshlib._engine.commands import Race, Send
 from meshlib._hedging import race
 from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 from tests.mesh_builders import make_cluster
+from tests.patience import PATIENCE
 
 CLUSTER = make_cluster(1, 2)
 
@@ -54,7 +55,7 @@ class One(Attempts):
     def send(self, send: Send) -> Outcome:
         of, number = self.of, self.number
         of.begun[number].set()
-        assert of.go[number].wait(20)
+        assert of.go[number].wait(PATIENCE)
         answer = of.answers[number]
         if isinstance(answer, BaseException):
             of.over[number].set()
@@ -92,7 +93,7 @@ def test_the_winner_is_returned_while_the_other_still_waits() -> None:
     assert isinstance(outcome, Response)
     assert (outcome.status, made.winner, attempts.adopted, attempts.aborted) == (201, 1, 1, [0])
     attempts.go[0].set()
-    assert attempts.over[0].wait(20)
+    assert attempts.over[0].wait(PATIENCE)
     assert attempts.discarded == [0]
 
 
@@ -103,8 +104,8 @@ def test_a_bad_answer_is_dropped_when_the_other_is_good() -> None:
     enter = threading.Event()
 
     def let_first_go() -> None:
-        assert enter.wait(20)
-        assert attempts.begun[1].wait(20)
+        assert enter.wait(PATIENCE)
+        assert attempts.begun[1].wait(PATIENCE)
         attempts.go[0].set()
 
     helper = threading.Thread(target=let_first_go)
@@ -118,7 +119,7 @@ def test_a_bad_answer_is_dropped_when_the_other_is_good() -> None:
     helper.join()
     assert isinstance(outcome, Response)
     assert (outcome.status, made.winner) == (200, 0)
-    assert attempts.over[1].wait(20) or attempts.aborted == [1]
+    assert attempts.over[1].wait(PATIENCE) or attempts.aborted == [1]
     assert set(attempts.discarded) <= {1}
 
 
@@ -151,7 +152,7 @@ def test_what_the_first_raises_is_raised() -> None:
         return Send(CLUSTER, CLUSTER.endpoints[1], 2)
 
     def let_first_go() -> None:
-        assert attempts.begun[1].wait(20)
+        assert attempts.begun[1].wait(PATIENCE)
         attempts.go[0].set()
 
     helper = threading.Thread(target=let_first_go)
@@ -169,7 +170,7 @@ def test_what_the_second_raises_is_a_reset() -> None:
     attempts.go[1].set()
 
     def let_first_go() -> None:
-        assert attempts.over[1].wait(20)
+        assert attempts.over[1].wait(PATIENCE)
         attempts.go[0].set()
 
     helper = threading.Thread(target=let_first_go)

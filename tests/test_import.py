@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import meshlib
+from tests.patience import PATIENCE
 
 HEAVY = {
     "aiohttp",
@@ -33,7 +34,7 @@ HEAVY = {
 def run_python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter in ``cwd``, which comes first on its path."""
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
 

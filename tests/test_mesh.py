@@ -14,6 +14,7 @@ from meshlib import ConfigError, Mesh, MeshError, SourceError, Workload
 from meshlib.events import ConfigPublished, ConfigRejected, EndpointEjected, Event
 from tests.adapters.servers import upstream
 from tests.mesh_builders import AT_REST, counters
+from tests.patience import PATIENCE
 
 
 def service(*ports: int, extra: str = "") -> str:
@@ -72,7 +73,7 @@ def test_threads_that_load_at_once_do_not_crash_the_process() -> None:
         "loaded = []\nthreads = [threading.Thread(target=load) for _ in range(8)]\n"
         "[one.start() for one in threads]\n[one.join() for one in threads]\nprint(len(loaded))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "8"), done.stderr
 
 
@@ -188,9 +189,9 @@ def test_watching_picks_up_a_change_and_survives_a_bad_one(tmp_path: Path, caplo
     with mesh:
         mesh.watch(interval=0.02)
         path.write_text(BROKEN)
-        assert rejected.wait(20)
+        assert rejected.wait(PATIENCE)
         path.write_text(service(1, 2))
-        assert published.wait(20)
+        assert published.wait(PATIENCE)
     assert "stays in force" in caplog.text
     assert not [thread for thread in threading.enumerate() if thread.name == "meshlib-watch"]
 

@@ -74,15 +74,15 @@ def service_entry(name: str, versions: dict[socket.socket, str]) -> dict[str, ob
 
 def ask(front: str) -> None:
     """What a customer sees."""
-    first = requests.get(f"{front}/", timeout=10)
+    first = requests.get(f"{front}/", timeout=60)
     print(
         f"GET / was sent on to {first.url.removeprefix(front)}: {first.json()['name']}, {first.json()['stars']} stars"
     )
-    answers = [requests.get(f"{front}/products/{1 + number % 2}", timeout=10).json() for number in range(20)]
+    answers = [requests.get(f"{front}/products/{1 + number % 2}", timeout=60).json() for number in range(20)]
     print(f"20 pages: {dict(sorted(Counter(answer['name'] for answer in answers).items()))}")
     agree = all({answer["request"]} == set(answer["seen by"]) for answer in answers)
     print(f"web, ratings and web again saw one request id for each page: {agree}")
-    beta = [requests.get(f"{front}/products/1", headers={"x-beta": "yes"}, timeout=10).json() for _ in range(5)]
+    beta = [requests.get(f"{front}/products/1", headers={"x-beta": "yes"}, timeout=60).json() for _ in range(5)]
     print(f"beta users: {dict(Counter(answer['version'] for answer in beta))}")
 
 
@@ -111,7 +111,7 @@ def main() -> None:
 
         ask(f"http://127.0.0.1:{front.getsockname()[1]}")
         print(f"one server of ratings answers nothing but 503: {retries['ratings']} retries, and no page failed")
-        denied = requests.delete(f"http://127.0.0.1:{healthy.getsockname()[1]}/ratings/1", timeout=10)
+        denied = requests.delete(f"http://127.0.0.1:{healthy.getsockname()[1]}/ratings/1", timeout=60)
         print(f"DELETE at ratings itself: {denied.status_code} {denied.text}")
 
 

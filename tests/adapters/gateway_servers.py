@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -12,8 +12,9 @@ import uvicorn
 
 from meshlib import Mesh, Workload
 from meshlib.adapters.gateway import MeshGateway
+from tests.patience import until
 
-__all__ = ["GATEWAY", "INGRESS", "gateway", "serve_app", "service", "until"]
+__all__ = ["GATEWAY", "INGRESS", "gateway", "serve_app", "service"]
 
 INGRESS = Workload(namespace="shop", labels={"istio": "ingressgateway"}, gateway=True)
 
@@ -45,13 +46,6 @@ spec:
   endpoints:{endpoints}
 ---
 """
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Until another end of a connection has noticed; at most 10 s."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nobody could set an event
-            await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from meshlib._context import handed_on
 from meshlib.adapters.aiohttp_web import mesh_middleware
 from meshlib.adapters.asgi import MeshMiddleware as AsgiMiddleware
 from meshlib.adapters.wsgi import MeshMiddleware as WsgiMiddleware
+from tests.patience import PATIENCE, wait_until
 
 __all__ = ["SERVERS", "WEBSOCKET_SERVERS", "Serve"]
 
@@ -97,18 +98,7 @@ def serve_asgi(mesh: Mesh, *, tls: ssl.SSLContext | None = None, http: str = "au
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(10)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Until a thread has come that far; at most 10 s."""
-    turns = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        turns.wait(0.005)
-    message = "the server did not start"
-    raise TimeoutError(message)
+        thread.join(PATIENCE)
 
 
 @contextmanager
@@ -151,7 +141,7 @@ def serve_wsgi(mesh: Mesh, *, tls: ssl.SSLContext | None = None, **options: Any)
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 @contextmanager
@@ -172,13 +162,13 @@ def serve_aiohttp(mesh: Mesh, *, tls: ssl.SSLContext | None = None, **options: A
         return runner, runner.addresses[0][1]
 
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
-    runner, port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+    runner, port = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
     try:
         yield port
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE)
         loop.close()
 
 

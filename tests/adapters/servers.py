@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-__all__ = ["Upstream", "closed_port", "upstream"]
+__all__ = ["Upstream", "upstream"]
 
 
 class Upstream:
@@ -66,12 +66,3 @@ async def raw_server(
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
-
-
-async def closed_port() -> int:
-    """A port where nothing listens."""
-    server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port

@@ -26,8 +26,9 @@ from meshlib._snapshot.routes import (
 )
 from meshlib.adapters.aiohttp import governed_session
 from meshlib.errors import MeshError, RefusedError
-from tests.adapters.servers import closed_port, raw_server, upstream
+from tests.adapters.servers import raw_server, upstream
 from tests.mesh_builders import AT_REST, counters, make_cluster, make_runtime, make_snapshot
+from tests.ports import closed_port
 
 RETRY = RetryPolicy(attempts=2, conditions=frozenset({"5xx"}), backoff=0.001)
 
@@ -80,7 +81,7 @@ async def test_a_streamed_body_survives_a_connect_failure() -> None:
 
     retry = RetryPolicy(attempts=20, conditions=frozenset({"connect-failure"}), backoff=0.001)
     async with upstream() as server:
-        runtime = runtime_for(await closed_port(), server.port, retry=retry)
+        runtime = runtime_for(closed_port(), server.port, retry=retry)
         async with governed_session(runtime) as session:
             for _ in range(8):
                 async with session.post("http://reviews:9080/", data=chunks()) as reply:
@@ -232,7 +233,7 @@ async def test_request_and_response_classes_of_the_user_are_kept() -> None:
 
 async def test_a_refusal_is_the_response_envoy_would_send() -> None:
     """By default, as behind a sidecar: the application sees a 503 with Envoy's body."""
-    runtime = runtime_for(await closed_port())
+    runtime = runtime_for(closed_port())
     async with governed_session(runtime) as session:
         async with session.get("http://reviews:9080/") as reply:
             assert reply.status == 503
@@ -253,7 +254,7 @@ async def test_a_refusal_is_the_response_envoy_would_send() -> None:
 async def test_a_refusal_can_be_raised_in_both_families() -> None:
     """MeshError and the matching aiohttp error; the cause is chained."""
     async with upstream() as server:
-        runtime = runtime_for(await closed_port(), timeout=30.0)
+        runtime = runtime_for(closed_port(), timeout=30.0)
         async with governed_session(runtime, raise_on_refusal=True) as session:
             with pytest.raises(aiohttp.ClientConnectionError, match="UF") as refused:
                 await session.get("http://reviews:9080/")
@@ -421,7 +422,7 @@ async def test_both_ways_to_name_an_endpoint_look_the_same(own: bool) -> None:
 
 async def test_a_dead_endpoint_is_named_by_the_error_of_its_connection() -> None:
     """The URL that was called stays that of the request; who wants to know where it went finds the endpoint."""
-    port = await closed_port()
+    port = closed_port()
     async with governed_session(runtime_for(port), raise_on_refusal=True) as session:
         with pytest.raises(aiohttp.ClientConnectionError) as caught:
             await session.get("http://reviews:9080/")

@@ -13,8 +13,10 @@ from meshlib._runtime import Runtime
 from meshlib._snapshot.routes import Mirror
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.adapters.aiohttp import governed_session
-from tests.adapters.servers import closed_port, upstream
+from tests.adapters.servers import upstream
 from tests.mesh_builders import AT_REST, counters, make_cluster, make_runtime, make_snapshot
+from tests.patience import PATIENCE
+from tests.ports import closed_port
 
 
 def mirrored(port: int, mirror_port: int, ratio: float = 1.0) -> Runtime:
@@ -40,7 +42,7 @@ async def test_a_copy_carries_method_path_host_headers_and_body() -> None:
         async with governed_session(runtime) as session:
             async with session.put("http://reviews:9080/items?a=1", data=b"hello", headers={"x-a": "b"}) as reply:
                 assert reply.status == 200
-            await asyncio.wait_for(arrived.wait(), 10)
+            await asyncio.wait_for(arrived.wait(), PATIENCE)
     assert seen == [("PUT", "/items?a=1", "reviews:9080", "b", b"hello")]
     assert counters(runtime) == AT_REST
 
@@ -54,7 +56,7 @@ async def test_a_mirror_that_hangs_or_is_down_changes_nothing() -> None:
         return web.Response()
 
     async with upstream() as main, upstream(x=hang) as shadow:
-        for port in (shadow.port, await closed_port()):
+        for port in (shadow.port, closed_port()):
             async with governed_session(mirrored(main.port, port)) as session:
                 async with session.get("http://reviews:9080/x") as reply:
                     assert reply.status == 200
@@ -79,7 +81,7 @@ async def test_a_streamed_body_is_not_mirrored() -> None:
                 assert (await reply.json())["body"] == "abc"
             async with session.get("http://reviews:9080/x") as reply:
                 assert reply.status == 200
-            assert await asyncio.wait_for(methods.get(), 10) == "GET"
+            assert await asyncio.wait_for(methods.get(), PATIENCE) == "GET"
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5])

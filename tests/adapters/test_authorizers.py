@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from prometheus_client import CollectorRegistry
 from meshlib import Mesh
 from tests.adapters.inbound_servers import SERVERS, Serve
 from tests.adapters.test_inbound import JWKS, WORKLOAD, Client, bearer, token
+from tests.patience import PATIENCE
+from tests.ports import closed_port
 
 
 class Check(NamedTuple):
@@ -46,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.checks.append(Check(self.command, self.path, headers, body))
         if self.server.hold is not None:
-            self.server.hold.wait(10)
+            self.server.hold.wait(PATIENCE)
             return
         status, answered, content = self.server.answer
         self.send_response(status)
@@ -72,7 +73,7 @@ def authorizer() -> Iterator[Authorizer]:
         server.hold.set()
     server.shutdown()
     server.server_close()
-    thread.join(10)
+    thread.join(PATIENCE)
 
 
 @pytest.fixture(params=SERVERS)
@@ -118,14 +119,6 @@ def serving(serve: Serve, authorizer: Authorizer, more: str = "", **provider: An
     yaml = config(provider.pop("port", None) or authorizer.server_address[1], more, **provider)
     with serve(Mesh.load(yaml, workload=WORKLOAD)) as port:
         yield Client(port)
-
-
-def closed_port() -> int:
-    """A port at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_a_yes_lets_the_request_through(serve: Serve, authorizer: Authorizer) -> None:
@@ -224,7 +217,7 @@ def test_the_body_is_shown_where_it_is_asked_for(
 def test_a_chunked_body_is_shown_and_kept(serve: Serve, authorizer: Authorizer) -> None:
     """Its length is not known before."""
     with serving(serve, authorizer, includeRequestBodyInCheck={"maxRequestBytes": 100}) as client:
-        connection = http.client.HTTPConnection("127.0.0.1", client._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", client._port, timeout=PATIENCE)
         connection.request("POST", "/guarded", iter([b"hel", b"lo"]), encode_chunked=True)
         response = connection.getresponse()
         assert json.loads(response.read())["body"] == "hello"

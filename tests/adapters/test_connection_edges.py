@@ -17,6 +17,7 @@ from meshlib.adapters.connections import MeshConnectionError, MeshTimeoutError
 from meshlib.events import ConnectionClosed, ConnectionOpened, Event
 from tests.adapters.test_connections import Ask, ask, entry, policy, proxy, server
 from tests.mesh_builders import AT_REST, counters
+from tests.patience import PATIENCE, until
 
 __all__ = ["ask"]
 
@@ -49,7 +50,7 @@ async def test_a_file_made_of_a_socket_keeps_the_connection() -> None:
         mesh.observe(events.append, ConnectionClosed)
 
         def ask() -> bytes:
-            with mesh.create_connection(("db.test", 27017), 10) as made:
+            with mesh.create_connection(("db.test", 27017), PATIENCE) as made:
                 lines = made.makefile("rb")
                 made.sendall(b"who\n")
             with lines:
@@ -71,7 +72,7 @@ async def test_messages_and_files_are_counted() -> None:
         mesh.observe(events.append, ConnectionClosed)
 
         def ask() -> bytes:
-            with tempfile.TemporaryFile() as file, mesh.create_connection(("db.test", 27017), 10) as made:
+            with tempfile.TemporaryFile() as file, mesh.create_connection(("db.test", 27017), PATIENCE) as made:
                 file.write(b"ho\n")
                 file.seek(0)
                 made.sendmsg([b"w"])
@@ -92,7 +93,7 @@ def test_a_forked_child_does_not_count_its_parents_connections() -> None:
         mesh = Mesh.load(entry("db.test", listener.getsockname()[1]))
         events: list[Event] = []
         mesh.observe(events.append, ConnectionClosed)
-        with mesh.create_connection(("db.test", 27017), 10) as made:
+        with mesh.create_connection(("db.test", 27017), PATIENCE) as made:
             child = os.fork()
             if child == 0:
                 made.close()
@@ -122,8 +123,8 @@ async def test_a_proxy_that_dawdles_is_given_the_time_to_connect_once(ask: Ask) 
     async with await asyncio.start_server(dawdle, "127.0.0.1", 0) as started:
         mesh = Mesh.load(entry("db.test", started.sockets[0].getsockname()[1]) + policy("db.test", tunnel))
         with pytest.raises(MeshTimeoutError):
-            await asyncio.wait_for(ask(mesh, "db.test", 27017), 10)
-        await asyncio.wait_for(over.wait(), 10)
+            await asyncio.wait_for(ask(mesh, "db.test", 27017), PATIENCE)
+        await asyncio.wait_for(over.wait(), PATIENCE)
     assert counters(mesh.runtime) == AT_REST
 
 
@@ -185,6 +186,4 @@ async def test_names_of_endpoints_are_looked_up_for_raw_connections_too(ask: Ask
         text = entry("db.test", port).replace("STATIC", "DNS").replace("address: 127.0.0.1", "address: localhost")
         with Mesh.load(text) as mesh:
             assert await ask(mesh, "db.test", 27017) == "db"
-            async with asyncio.timeout(20):
-                while "localhost" in addresses(mesh):  # noqa: ASYNC110 - another thread brings it about
-                    await asyncio.sleep(0)
+            await until(lambda: "localhost" not in addresses(mesh))

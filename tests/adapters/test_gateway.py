@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from meshlib import Mesh, Workload
 from meshlib.adapters.gateway import MeshGateway
 from meshlib.errors import MeshError
-from tests.adapters.gateway_servers import GATEWAY, INGRESS, gateway, serve_app, service, until
-from tests.adapters.servers import closed_port, upstream
+from tests.adapters.gateway_servers import GATEWAY, INGRESS, gateway, serve_app, service
+from tests.adapters.servers import upstream
+from tests.patience import PATIENCE, until
+from tests.ports import closed_port
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +111,7 @@ data:
 @pytest.mark.parametrize("http", ["h11", "httptools"])
 async def test_what_the_mesh_answers_itself_reaches_the_client(http: str) -> None:
     """No route, no such service, nobody there, a redirect, a direct response, an abort: as Envoy words them."""
-    dead = await closed_port()
+    dead = closed_port()
     yaml = (
         GATEWAY
         + service("a", dead)
@@ -215,7 +217,7 @@ async def test_both_directions_stream_at_once() -> None:
     async def parts() -> AsyncIterator[bytes]:
         for word in (b"one", b"two", b"three"):
             yield word
-            assert await asyncio.wait_for(answers.get(), 5) == word.upper()
+            assert await asyncio.wait_for(answers.get(), PATIENCE) == word.upper()
 
     async with upstream(echo=echo) as a, gateway(GATEWAY + service("a", a.port) + rules(TO_A)) as (client, url):
         async with client.post(url + "/echo", data=parts()) as response:
@@ -303,9 +305,9 @@ async def test_a_client_that_goes_away_ends_the_request_upstream() -> None:
         async with serve_app(MeshGateway(mesh)) as port:
             async with aiohttp.ClientSession() as client:
                 response = await client.get(f"http://127.0.0.1:{port}/slow")
-                await asyncio.wait_for(came.wait(), 5)
+                await asyncio.wait_for(came.wait(), PATIENCE)
                 response.close()
-                await asyncio.wait_for(ended.wait(), 5)
+                await asyncio.wait_for(ended.wait(), PATIENCE)
             live = mesh.runtime.clusters()["outbound|80||a.test"]
             await until(lambda: not live.state.active)
 
@@ -371,7 +373,7 @@ async def test_claims_of_a_token_choose_the_route() -> None:
 
     def token(**own: object) -> dict[str, str]:
         made = jwt.encode(
-            {"iss": "https://issuer.test", "sub": "ann", "exp": time.time() + 60, **own},
+            {"iss": "https://issuer.test", "sub": "ann", "exp": time.time() + 86_400, **own},
             KEY,
             algorithm="RS256",
             headers={"kid": "k"},

@@ -26,6 +26,7 @@ from meshlib.errors import MeshError
 from meshlib.security import DevelopmentCA
 from tests.adapters.gateway_servers import INGRESS, serve_app, service
 from tests.adapters.servers import upstream
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -414,7 +415,7 @@ def test_a_client_that_says_nothing_stops_nobody(ca: trustme.CA) -> None:
     thread = threading.Thread(target=serve)
     thread.start()
     left.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    thread.join(10)
+    thread.join(PATIENCE)
     left.close()
     right.close()
     assert done.is_set()

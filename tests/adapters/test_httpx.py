@@ -7,6 +7,7 @@ import re
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from meshlib._outbound.attempt import Attempt, current_attempt
 from meshlib._snapshot.clusters import ConnectionPool
 from meshlib.adapters.httpx import AsyncMeshTransport, MeshConnectionError, MeshTransport
 from meshlib.adapters.httpx.network import SyncStream
-from tests.adapters.contract.servers import Loop, Upstream, closed_port
+from tests.adapters.contract.servers import Loop, Upstream
+from tests.patience import PACES, PATIENCE
+from tests.ports import closed_port
 
 HOST = "reviews.example.com"
 URL = f"http://{HOST}/"
@@ -126,24 +129,43 @@ def test_a_wrapped_transport_never_shares_tls_connections_between_names() -> Non
     """It would take one that was verified for another host: refused, with the remedy."""
     transport = MeshTransport(Mesh.load(YAML), wrapped=httpx.MockTransport(lambda request: httpx.Response(200)))
     with httpx.Client(transport=transport) as client:
-        for _ in range(4):
+        for _ in range(40):  # each of two endpoints has its turn
             assert client.get(f"https://{HOST}/").status_code == 200
         with pytest.raises(MeshError, match="leave out wrapped="):
-            for _ in range(4):
+            for _ in range(40):
                 client.get("https://ratings.example.com/")
 
 
-@pytest.mark.parametrize(("own", "status"), [(0.05, None), (5.0, 504)])
-def test_timeouts_of_a_transport_of_ones_own(server: Upstream, own: float, status: int | None) -> None:
+@pytest.mark.parametrize(("own", "route", "status"), [(0.1, 300, None), (300, 0.1, 504)])
+def test_timeouts_of_a_transport_of_ones_own(server: Upstream, own: float, route: float, status: int | None) -> None:
     """It gets the shorter one; whose it was decides between the caller's exception and a 504."""
-    server.script[:] = [{"delay": 9}]
-    mesh = Mesh.load(local_text(server.port).partition("      retries")[0] + "      timeout: 200ms\n")
-    with httpx.Client(transport=MeshTransport(mesh, wrapped=httpx.HTTPTransport()), timeout=own) as client:
+    server.script[:] = [{"hang": True}]
+    mesh = Mesh.load(local_text(server.port).partition("      retries")[0] + f"      timeout: {route}s\n")
+    timeouts = httpx.Timeout(None, read=own)
+    with httpx.Client(transport=MeshTransport(mesh, wrapped=httpx.HTTPTransport()), timeout=timeouts) as client:
         if status is None:
             with pytest.raises(httpx.ReadTimeout):
                 client.get(URL)
         else:
             assert client.get(URL).status_code == status
+
+
+def test_what_a_transport_of_ones_own_may_have_sent_is_not_sent_again() -> None:
+    """It says nothing of connections: only a timeout while reading or writing tells that there was one."""
+    calls: list[bytes] = []
+
+    def silent(request: httpx.Request) -> httpx.Response:
+        calls.append(request.read())
+        threading.Event().wait(request.extensions["timeout"]["read"] + 0.01)
+        raise httpx.ReadTimeout("nothing came", request=request)
+
+    for pace in PACES:
+        text = YAML.replace('retryOn: "5xx,connect-failure"', f"retryOn: reset-before-request, perTryTimeout: {pace}s")
+        with httpx.Client(transport=MeshTransport(Mesh.load(text), wrapped=httpx.MockTransport(silent))) as client:
+            assert client.post(URL, content=b"abc").status_code == 504
+        if calls:  # it came to that in time
+            break
+    assert calls == [b"abc"]
 
 
 def test_a_streamed_body_through_a_transport_of_ones_own() -> None:
@@ -290,7 +312,7 @@ except ImportError as error:
 def test_a_client_whose_library_is_missing(verb: str, names: list[str], said: str) -> None:
     """One error that names the extra; the others go on working."""
     code = MISSING.format(names=names, verb=verb)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert re.match(said, done.stdout)
 
 

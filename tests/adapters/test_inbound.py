@@ -19,7 +19,8 @@ from meshlib import Mesh, Workload
 from meshlib.errors import MeshError
 from meshlib.events import RequestServed
 from meshlib.security import DevelopmentCA, server_context
-from tests.adapters.inbound_servers import SERVERS, WEBSOCKET_SERVERS, Serve, decoded, wait_until
+from tests.adapters.inbound_servers import SERVERS, WEBSOCKET_SERVERS, Serve, decoded
+from tests.patience import PATIENCE, wait_until
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -81,10 +82,10 @@ class Client:
         kind = http.client.HTTPConnection
         if self._tls is not None:
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                "127.0.0.1", self._port, context=self._tls, timeout=10
+                "127.0.0.1", self._port, context=self._tls, timeout=PATIENCE
             )
         else:
-            connection = kind("127.0.0.1", self._port, timeout=10)
+            connection = kind("127.0.0.1", self._port, timeout=PATIENCE)
         connection.putrequest(method, path, skip_host=any(name.lower() == "host" for name, _ in headers))
         for name, value in headers:
             connection.putheader(name, value)

@@ -21,6 +21,7 @@ from meshlib.adapters.aiohttp_web import mesh_middleware
 from meshlib.adapters.asgi import MeshMiddleware as AsgiMiddleware
 from meshlib.adapters.wsgi import MeshMiddleware as WsgiMiddleware
 from meshlib.events import Event, RequestServed
+from tests.patience import PATIENCE, until
 
 Answer: TypeAlias = tuple[int, str, str]
 Ask: TypeAlias = Callable[[], Awaitable[Answer]]
@@ -65,7 +66,7 @@ class Door:
 
     def pass_through(self) -> None:
         self.enter()
-        self.open.wait(20)
+        self.open.wait(PATIENCE)
         self.leave()
 
 
@@ -137,12 +138,6 @@ def by_aiohttp(mesh: Mesh, door: Door) -> Ask:
 
 
 MAKERS = [by_asgi, by_wsgi, by_aiohttp]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - other threads bring it about
-            await asyncio.sleep(0)
 
 
 async def answers(ask: Ask, door: Door, count: int, refused: int) -> Counter[Answer]:
@@ -245,7 +240,7 @@ async def test_responses_that_nobody_closes_keep_no_seat(pool: str) -> None:
         return [*thrown_away, *(response.status_code for response in kept), texts == ["done"]]
 
     task = asyncio.get_running_loop().run_in_executor(None, ask)
-    assert await asyncio.wait_for(task, 20) == [200] * 5 + [True]
+    assert await asyncio.wait_for(task, PATIENCE) == [200] * 5 + [True]
 
 
 async def test_a_seat_may_be_given_back_in_the_middle_of_anything() -> None:
@@ -264,7 +259,7 @@ async def test_a_seat_may_be_given_back_in_the_middle_of_anything() -> None:
         door.set()
 
     threading.Thread(target=throw_away, daemon=True).start()
-    assert await asyncio.to_thread(door.wait, 20)
+    assert await asyncio.to_thread(door.wait, PATIENCE)
 
 
 async def test_a_refusal_of_a_head_has_no_body() -> None:

@@ -11,8 +11,9 @@ import uvicorn
 
 from meshlib import Mesh
 from meshlib.workload import Workload
+from tests.patience import PATIENCE, wait_until
 
-__all__ = ["WEB", "load", "rules", "served", "wait_until"]
+__all__ = ["WEB", "load", "rules", "served"]
 
 WEB = Workload(namespace="shop", labels={"app": "web", "version": "v1"}, service_account="web")
 
@@ -86,18 +87,7 @@ def served(app: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = server.force_exit = True
-        thread.join(10)
-
-
-def wait_until(condition: Any, *, turns: int = 2000) -> None:
-    """Until something is so; at most 10 s."""
-    turn = threading.Event()
-    for _ in range(turns):
-        if condition():
-            return
-        turn.wait(0.005)
-    message = "it did not come to that"
-    raise TimeoutError(message)
+        thread.join(PATIENCE)
 
 
 def load(first: int = 1, second: int = 2) -> Mesh:

@@ -13,8 +13,9 @@ from meshlib import Mesh
 from meshlib.admin.gathering import Gathering
 from meshlib.admin.server import serve_admin
 from meshlib.workload import Workload
-from tests.adapters.servers import closed_port, upstream
+from tests.adapters.servers import upstream
 from tests.admin.bookshop import load, rules
+from tests.ports import closed_port
 
 OTHER = Workload(namespace="shop", labels={"app": "basket"}, service_account="basket")
 
@@ -43,7 +44,7 @@ async def gathered() -> AsyncIterator[Gathered]:
         meshes = (load(), load(), Mesh.load(rules(), workload=OTHER))
         apps = [mesh.admin_app(allow_control=True) for mesh in meshes]
         urls = [await stack.enter_async_context(serve_admin(app)) for app in apps]
-        missing = f"http://127.0.0.1:{await closed_port()}/"
+        missing = f"http://127.0.0.1:{closed_port()}/"
         gathering = Gathering([*urls, missing], allow_control=True)
         await stack.enter_async_context(gathering.running())
         url = await stack.enter_async_context(serve_admin(gathering))

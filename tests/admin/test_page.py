@@ -35,7 +35,7 @@ if CHROMIUM is None:
     pytest.skip(MISSING, allow_module_level=True)
 
 TRAFFIC = Path(demo_stage.__file__).with_name("bookinfo") / "traffic"
-PATIENCE = 25_000
+PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)  # a busy machine takes its time for everything
 
 

@@ -13,6 +13,7 @@ from werkzeug.serving import make_server
 from meshlib import Mesh
 from meshlib.admin import admin_wsgi
 from tests.admin.bookshop import load, rules
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -25,11 +26,11 @@ def connection(mesh: Mesh) -> Iterator[HTTPConnection]:
     server = make_server("127.0.0.1", 0, admin_wsgi(mesh.admin_app()), threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    made = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    made = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     yield made
     made.close()
     server.shutdown()
-    thread.join(10)
+    thread.join(PATIENCE)
     server.server_close()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.budgets import BUDGETS, Budget, Figure, budget_table
 from benchmarks.harness import Comparison, Median, Timing, compare
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
@@ -31,7 +32,12 @@ TINY = {
 
 def run(module: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", module, *options], cwd=ROOT, capture_output=True, text=True, check=False, timeout=110
+        [sys.executable, "-m", module, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
 
 

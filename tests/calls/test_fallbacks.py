@@ -24,6 +24,7 @@ from tests.calls.meshes import (
     call_sync,
     load,
 )
+from tests.patience import PATIENCE
 
 NOT_FOUND = RefusedError(status=404, body="", flags=(), details="", host="x")
 
@@ -119,7 +120,7 @@ def test_ten_threads_go_through_one_breaker_side_by_side() -> None:
 
     @mesh.call("ratings")
     def ratings() -> int:
-        return together.wait(timeout=30)
+        return together.wait(timeout=PATIENCE)
 
     results: list[int] = []
     threads = [threading.Thread(target=lambda: results.append(ratings())) for _ in range(10)]

@@ -19,6 +19,7 @@ from meshlib import Mesh
 from meshlib.errors import BreakerOpenError
 from meshlib.testing import VirtualClock, run_virtual
 from tests.calls.meshes import BREAKER, EITHER, NO_RETRY, DownError, Script, assert_at_rest, call_sync, load
+from tests.patience import PATIENCE
 
 
 class Listener(pybreaker.CircuitBreakerListener):
@@ -206,7 +207,7 @@ def test_threads_go_through_it_side_by_side() -> None:
 
     @mesh.call("ratings", breaker=breaker)
     def ratings() -> int:
-        return together.wait(timeout=30)
+        return together.wait(timeout=PATIENCE)
 
     threads = [threading.Thread(target=lambda: results.append(ratings())) for _ in range(10)]
     for one in threads:

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from meshlib.cli.app import app
 from tests.admin.bookshop import load, rules, served
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,13 +40,13 @@ def running(*arguments: str) -> Iterator[str]:
             yield found[0]
         finally:
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
 
 
 def get(url: str, path: str) -> dict[str, object]:
     parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
     try:
         connection.request("GET", f"/{path}")
         found: dict[str, object] = json.loads(connection.getresponse().read())

@@ -11,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +21,9 @@ import trustme
 
 from meshlib import Mesh, Workload
 from meshlib.cli import main
+from tests.cli.test_serve import connected
+from tests.patience import PATIENCE, wait_until
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,24 +89,7 @@ def service() -> Iterator[int]:
     yield server.server_port
     server.shutdown()
     server.server_close()
-    thread.join(10)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def connected(port: int) -> socket.socket:
-    """A connection, once the command listens; at most 20 s."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=5)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
+    thread.join(PATIENCE)
 
 
 def ask(port: int, path: str, tls: ssl.SSLContext | None = None) -> tuple[int, str, str | None]:
@@ -148,12 +133,12 @@ def test_plain_and_tls_ports_are_served_until_a_signal_comes(
         assert ask(plain, "/") == (200, "http 127.0.0.1", "istio-envoy")
         assert ask(secure, "/", tls) == (200, "https 127.0.0.1", "istio-envoy")
         assert ask(plain, "/direct") == (200, "from the mesh", "istio-envoy")
-        path.write_text(path.read_text().replace("from the mesh", "from the new mesh"))
-        deadline = time.monotonic() + 20
-        while ask(plain, "/direct")[1] != "from the new mesh":
-            assert time.monotonic() < deadline
+        new = tmp_path / "new"
+        new.write_text(path.read_text().replace("from the mesh", "from the new mesh"))
+        new.replace(path)  # at once: the watch must not find half of it
+        wait_until(lambda: ask(plain, "/direct")[1] == "from the new mesh")
         server.send_signal(number)
-        _, said = server.communicate(timeout=20)
+        _, said = server.communicate(timeout=PATIENCE)
     finally:
         server.kill()
         server.communicate()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import meshlib
+from tests.patience import PATIENCE
 
 ROOT = Path(meshlib.__file__).parents[1]
 HIDE_CLICK = "import sys; sys.modules['click'] = None\nfrom meshlib.cli import main\nmain(sys.argv[1:])"
@@ -17,12 +18,12 @@ HIDE_CLICK = "import sys; sys.modules['click'] = None\nfrom meshlib.cli import m
 
 def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "meshlib", *arguments]
-    return subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def run_without_click(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", HIDE_CLICK, *arguments]
-    return subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def test_help_lists_the_commands() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
 from meshlib.security import DevelopmentCA
+from tests.patience import PATIENCE, wait_until
+from tests.ports import free_port
 
 APP = """
 async def app(scope, receive, send):
@@ -38,27 +40,26 @@ spec: {action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def connected(port: int) -> socket.socket:
+    """A connection, once somebody listens."""
+    made: list[socket.socket] = []
+
+    def is_there() -> bool:
+        with contextlib.suppress(ConnectionError):
+            made.append(socket.create_connection(("127.0.0.1", port), PATIENCE))
+        return bool(made)
+
+    wait_until(is_there)
+    return made[0]
 
 
 def ask(port: int, path: str, certificates: Path) -> bytes:
-    """The answer, once the server is up; at most a minute."""
+    """The answer, once the server is up."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(certificates / "root-cert.pem")
     context.load_cert_chain(certificates / "cert-chain.pem", certificates / "key.pem")
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            raw = socket.create_connection(("127.0.0.1", port), timeout=5)
-            break
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-    with raw, context.wrap_socket(raw) as connection:
+    with connected(port) as raw, context.wrap_socket(raw) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
         parts = []
         while part := connection.recv(65536):
@@ -81,7 +82,7 @@ def test_an_application_is_served_with_mutual_tls_and_policies(tmp_path: Path) -
         assert ask(port, "/", tmp_path / "client").endswith(b"cluster.local/ns/default/sa/client")
         assert ask(port, "/admin", tmp_path / "client").startswith(b"HTTP/1.1 403 ")
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) in (0, 1, -signal.SIGINT)
+        assert server.wait(PATIENCE) in (0, 1, -signal.SIGINT)
     finally:
         server.kill()
         server.communicate()
@@ -130,7 +131,7 @@ def test_it_listens_as_the_sidecar_says(tmp_path: Path) -> None:
         nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
         with (
             pytest.raises((ssl.SSLError, ConnectionError)),
-            socket.create_connection(("127.0.0.1", port), 10) as raw,
+            socket.create_connection(("127.0.0.1", port), PATIENCE) as raw,
             nobody.wrap_socket(raw) as connection,
         ):
             connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -189,7 +190,7 @@ def test_nobody_is_believed_who_is_not_named(tmp_path: Path, trusted: list[str],
         while b"running on" not in (line := server.stderr.readline()):
             assert line
         headers = {"x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https"}
-        with urlopen(Request(f"http://127.0.0.1:{port}/", headers=headers), timeout=20) as answer:
+        with urlopen(Request(f"http://127.0.0.1:{port}/", headers=headers), timeout=PATIENCE) as answer:
             assert answer.read().decode() == seen
     finally:
         server.kill()

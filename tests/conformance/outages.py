@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.ports import closed_port
+
 __all__ = ["ScriptedServer", "scripted_server"]
 
 
@@ -59,10 +61,8 @@ async def scripted_server(script: list[Any]) -> AsyncIterator[ScriptedServer]:
     """Running on a loopback port; with the script ``["connect-failure"]`` nothing listens there."""
     server = ScriptedServer(script)
     if script == ["connect-failure"]:
-        with socket.socket() as reserved:  # bound, so that nobody else gets the port, and does not listen
-            reserved.bind(("127.0.0.1", 0))
-            server.port = reserved.getsockname()[1]
-            yield server
+        server.port = closed_port()
+        yield server
         return
     listening = await asyncio.start_server(server.talk, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]

@@ -7,18 +7,19 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Service", "ask", "complaints", "config", "running", "service", "until"]
+from tests.patience import PATIENCE, wait_until
+from tests.ports import free_port
+
+__all__ = ["Service", "ask", "complaints", "config", "running", "service"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,13 +75,14 @@ def service() -> Iterator[Service]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 def config(folder: Path, port: int) -> Path:
     """The YAML of a mesh with one service, whose calls are retried."""
     path = folder / "mesh.yaml"
-    path.write_text(
+    new = path.with_suffix(".new")
+    new.write_text(
         f"""
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -98,18 +100,13 @@ metadata: {{name: backend, namespace: default}}
 spec:
   hosts: [backend.test]
   http:
-  - timeout: 10s
+  - timeout: 60s
     retries: {{attempts: 2, retryOn: 5xx}}
     route: [{{destination: {{host: backend.test}}}}]
 """
     )
+    new.replace(path)  # at once: who watches it must not find half of it
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(path: Path, *, quiet: tuple[str, ...] = ()) -> dict[str, str]:
@@ -137,7 +134,7 @@ class Running:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
-        self.said, _ = self.process.communicate(timeout=30)
+        self.said, _ = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode
 
 
@@ -175,21 +172,12 @@ def _wait_for(server: Running) -> None:
         except OSError:
             return False
 
-    until(answers)
-
-
-def until(condition: Any, seconds: float = 30.0) -> None:
-    """Until another process has come that far."""
-    deadline = time.monotonic() + seconds
-    turns = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come that far in time"
-        turns.wait(0.02)
+    wait_until(answers)
 
 
 def ask(port: int, path: str) -> dict[str, Any]:
     """The JSON of an answer with status 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lifecycle.processes import ROOT, Running, complaints, config, environment, service
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 pytest.importorskip("celery", reason="there is no Celery for this system")
@@ -39,7 +40,7 @@ def test_tasks_in_forked_workers_make_calls_of_their_own(tmp_path: Path) -> None
         worker = Running(process, 0)
         try:
             sent = [app.send_task("call", (number,)) for number in range(40)]
-            answers = [task.get(timeout=60, interval=0.02) for task in sent]
+            answers = [task.get(timeout=PATIENCE, interval=0.02) for task in sent]
             status = worker.stop()
         finally:
             if process.poll() is None:

@@ -6,10 +6,12 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.lifecycle.processes import ask, complaints, config, running, service, until
+from tests.lifecycle.processes import ask, complaints, config, running, service
+from tests.patience import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
@@ -38,19 +40,23 @@ def test_gunicorn_workers_do_not_share_what_is_theirs(
             "-b",
             "127.0.0.1:PORT",
             "--graceful-timeout",
-            "5",
+            "60",
             "--preload",
             *WORKERS[worker],
         ]
         with running(command, path, quiet=OWN) as server:
+            answers: list[dict[str, Any]] = []
+
+            def are_of_several() -> bool:
+                answers.extend(pool.map(lambda _: ask(server.port, "/call"), range(60)))
+                return len({answer["pid"] for answer in answers}) > 1
+
             with ThreadPoolExecutor(6) as pool:
-                answers = list(pool.map(lambda _: ask(server.port, "/call"), range(60)))
-                until(lambda: len({ask(server.port, "/ready")["pid"] for _ in range(9)}) > 1)
+                wait_until(are_of_several)  # a busy machine may start the others when the first has done it all
             status = server.stop()
-    assert [answer["status"] for answer in answers] == [200] * 60
-    assert len({answer["pid"] for answer in answers}) > 1
+    assert {answer["status"] for answer in answers} == {200}
     ids = [answer["seen"]["x-request-id"] for answer in answers]
-    assert len(set(ids)) == 60
+    assert len(set(ids)) == len(ids)
     assert len({name[9:18] for name in ids}) > 1  # each process draws for itself
     assert status == 0
     assert complaints(server) == []
@@ -72,7 +78,7 @@ def test_forked_workers_see_a_new_configuration(worker: str, tmp_path: Path) -> 
                     ask(server.port, "/call")
                 return len(old.seen) == before
 
-            until(is_everywhere)
+            wait_until(is_everywhere)
             assert server.stop() == 0
     assert complaints(server) == []
 
@@ -95,7 +101,7 @@ def test_uvicorn_reloads_the_application(number: signal.Signals, tmp_path: Path)
                 except OSError:
                     return False
 
-            until(is_new)
+            wait_until(is_new)
             assert server.stop(number) in (0, -number)
     assert complaints(server) == []
 
@@ -120,6 +126,6 @@ def test_flask_serves_and_reloads(tmp_path: Path) -> None:
                 except OSError:
                     return False
 
-            until(is_new)
+            wait_until(is_new)
             server.stop(signal.SIGINT)
     assert complaints(server) == []

@@ -24,6 +24,7 @@ from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import Cluster, Discovery, Endpoint
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.testing import VirtualClock
+from tests.patience import PATIENCE
 
 
 def entry(resolution: str, endpoints: str = "[{address: a.test}, {address: b.test, weight: 3}]") -> str:
@@ -67,7 +68,7 @@ def settle(resolver: Resolver) -> float:
     before = set(threading.enumerate())
     wait = resolver.step()
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(PATIENCE)
     return wait
 
 
@@ -193,7 +194,7 @@ def test_a_name_server_that_hangs_holds_up_its_own_names_only(clock: VirtualCloc
 
     def lookup(name: str) -> Answer:
         if name == "a.test":
-            release.wait(10)
+            release.wait(PATIENCE)
         else:
             seen.set()
         return Answer(("10.0.0.7",) if name == "a.test" else ("10.0.0.3",))
@@ -203,15 +204,15 @@ def test_a_name_server_that_hangs_holds_up_its_own_names_only(clock: VirtualCloc
     before = set(threading.enumerate())
     resolver.step()
     threads = set(threading.enumerate()) - before
-    assert seen.wait(10)
+    assert seen.wait(PATIENCE)
     for thread in threads:
         if thread.name.endswith("b.test"):
-            thread.join(10)
+            thread.join(PATIENCE)
     assert keys(runtime) == ["a.test:80", "10.0.0.3:80"]
     assert resolver.step() > 0  # a.test is not asked again meanwhile
     release.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert keys(runtime) == ["10.0.0.7:80", "10.0.0.3:80"]
 
 
@@ -232,12 +233,12 @@ def test_the_thread_starts_with_the_first_request_and_ends_with_its_owner() -> N
     resolver.start()
     resolver.start()
     (thread,) = set(names_threads()) - before
-    assert resolved.wait(10)
+    assert resolved.wait(PATIENCE)
     gone = weakref.ref(resolver)
     del resolver, runtime
     while gone() is not None:
         gc.collect()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -255,7 +256,7 @@ def test_close_ends_the_thread() -> None:
     resolver.start()
     (thread,) = set(names_threads()) - before
     resolver.close()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -297,7 +298,7 @@ class NameServer:
 
     def close(self) -> None:
         self._socket.sendto(b"", ("127.0.0.1", self.port))
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._socket.close()
 
 
@@ -305,7 +306,7 @@ class NameServer:
 def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
     server = NameServer("shop.test", ["10.0.0.1", "10.0.0.2"], 7)
     resolver = dns.resolver.Resolver(configure=False)
-    resolver.nameservers, resolver.port, resolver.lifetime = ["127.0.0.1"], server.port, 5.0
+    resolver.nameservers, resolver.port, resolver.lifetime = ["127.0.0.1"], server.port, PATIENCE
     monkeypatch.setattr(dns.resolver, "default_resolver", resolver)
     yield server
     server.close()

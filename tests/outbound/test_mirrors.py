@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from meshlib._outbound.mirrors import ThreadMirrors
-
-
-def until(condition: object) -> None:
-    end = time.monotonic() + 5.0
-    while not condition() and time.monotonic() < end:  # type: ignore[operator]
-        time.sleep(0.001)
-    assert condition()  # type: ignore[operator]
+from tests.patience import PATIENCE, wait_until
 
 
 def fail() -> None:
@@ -31,7 +24,7 @@ def test_jobs_are_done() -> None:
     mirrors = ThreadMirrors()
     for number in range(50):
         mirrors.start(lambda number=number: job(number))  # type: ignore[misc]
-    until(lambda: len(done) == 50)
+    wait_until(lambda: len(done) == 50)
     assert len(threads) <= 4
     mirrors.close()
 
@@ -41,7 +34,7 @@ def test_a_full_queue_leaves_copies_out() -> None:
     gate = threading.Event()
     mirrors = ThreadMirrors()
     for _ in range(200):
-        mirrors.start(lambda: gate.wait(5) and None)
+        mirrors.start(lambda: gate.wait(PATIENCE) and None)
     assert 200 - 128 - 4 <= mirrors.dropped <= 200 - 128
     gate.set()
     mirrors.close()
@@ -53,7 +46,7 @@ def test_a_job_that_fails_is_dropped() -> None:
     mirrors = ThreadMirrors()
     mirrors.start(fail)
     mirrors.start(lambda: done.append(1))
-    until(lambda: done == [1] and mirrors.dropped == 1)
+    wait_until(lambda: done == [1] and mirrors.dropped == 1)
     mirrors.close()
 
 
@@ -62,10 +55,10 @@ def test_threads_are_daemons_and_end_when_closed() -> None:
     seen: list[threading.Thread] = []
     mirrors = ThreadMirrors()
     mirrors.start(lambda: seen.append(threading.current_thread()))
-    until(lambda: bool(seen))
+    wait_until(lambda: bool(seen))
     assert seen[0].daemon
     mirrors.close()
-    seen[0].join(5)
+    seen[0].join(PATIENCE)
     assert not seen[0].is_alive()
 
 

@@ -15,6 +15,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.adapters.inbound_servers import SERVERS
+from tests.patience import PATIENCE
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 JWK = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "k"}
@@ -84,7 +85,7 @@ class Target:
 
     def get(self, path: str, *headers: tuple[str, str], method: str = "GET") -> tuple[int, bytes]:
         """Status and body of a request that a client library would make."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         connection.putrequest(method, path, skip_host=any(name.lower() == "host" for name, _ in headers))
         for name, value in headers:
             connection.putheader(name, value)
@@ -96,7 +97,7 @@ class Target:
 
     def send(self, data: bytes) -> bytes:
         """All that comes back for bytes that no client library would send."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             parts = []
             try:
                 connection.sendall(data)

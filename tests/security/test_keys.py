@@ -19,6 +19,7 @@ from meshlib._inbound.key_fetch import KeyFetchError
 from meshlib._inbound.key_store import EARLY, FIRST_RETRY, QUICK_RETRY, QUICK_TRIES, REFRESH, STALE, KeyRecord
 from meshlib._inbound.keys import KeyManager
 from meshlib._snapshot.authentication import Authentication, KeyOrigin, TokenRule
+from tests.patience import PATIENCE, wait_until
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 JWKS = json.dumps({"keys": [{**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key())), "kid": "k"}]})
@@ -45,7 +46,7 @@ class Issuers:
             self.readings.append(origin.issuer)
             self._changed.notify_all()
         if gate is not None:
-            assert gate.wait(10)
+            assert gate.wait(PATIENCE)
         if origin.issuer in self.down:
             raise KeyFetchError(f"{origin.issuer} is down")
         return parse_keys(JWKS)
@@ -53,7 +54,7 @@ class Issuers:
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until a reading in the background has made something true."""
         with self._changed:
-            assert self._changed.wait_for(condition, 10)
+            assert self._changed.wait_for(condition, PATIENCE)
 
     def manager(self, *origins: KeyOrigin) -> KeyManager:
         made = KeyManager(fetch=self, now=lambda: self.clock)
@@ -69,7 +70,7 @@ def issuers() -> Issuers:
 def settle(manager: KeyManager) -> None:
     """Until no reading is under way."""
     for reading in list(manager._running.values()):
-        manager.wait(reading, 10)
+        manager.wait(reading, PATIENCE)
 
 
 def test_keys_are_read_before_anybody_asks(issuers: Issuers) -> None:
@@ -103,13 +104,13 @@ def test_an_unknown_key_brings_one_reading_a_minute(issuers: Issuers) -> None:
     settle(manager)
     first = manager.hurry(ORIGIN)
     assert first is not None
-    manager.wait(first, 10)
+    manager.wait(first, PATIENCE)
     assert [manager.hurry(ORIGIN) for _ in range(200)] == [None] * 200
     assert issuers.readings == ["a", "a"]
     issuers.clock += EARLY
     again = manager.hurry(ORIGIN)
     assert again is not None
-    manager.wait(again, 10)
+    manager.wait(again, PATIENCE)
     assert issuers.readings == ["a", "a", "a"]
     manager.close()
 
@@ -138,7 +139,7 @@ def test_stale_keys_are_used_while_the_issuer_is_down_up_to_a_day(issuers: Issue
     issuers.clock += STALE
     reading = manager.hurry(ORIGIN)
     assert reading is not None
-    manager.wait(reading, 10)
+    manager.wait(reading, PATIENCE)
     assert manager.find(ORIGIN) is not None
     assert manager.problems() == {"a": "a is down"}
     assert manager.figures() == [("meshlib_jwks_up", (("issuer", "a"),), 0.0)]
@@ -168,12 +169,12 @@ def test_an_issuer_that_hangs_holds_up_nobody_else(issuers: Issuers) -> None:
     manager = issuers.manager(ORIGIN, OTHER)
     other = manager._running.get(OTHER)
     if other is not None:
-        manager.wait(other, 10)
+        manager.wait(other, PATIENCE)
     assert manager.find(OTHER) is not None
     assert manager.find(ORIGIN) is None
     early = manager.hurry(OTHER)
     assert early is not None
-    manager.wait(early, 10)
+    manager.wait(early, PATIENCE)
     assert issuers.readings.count("b") == 2
     issuers.gates["a"].set()
     settle(manager)
@@ -193,7 +194,7 @@ def test_a_broken_issuer_is_one_warning(issuers: Issuers, caplog: pytest.LogCapt
     settle(manager)
     early = manager.hurry(ORIGIN)
     assert early is not None
-    manager.wait(early, 10)
+    manager.wait(early, PATIENCE)
     assert len(calls) == 2
     assert manager.find(ORIGIN) is None
     assert caplog.text.count("cannot be read") == 1
@@ -229,7 +230,7 @@ def test_closing_ends_the_thread_and_keeps_the_keys(issuers: Issuers) -> None:
     thread = manager._thread
     assert thread is not None
     manager.close()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert manager.find(ORIGIN) is not None
 
@@ -240,16 +241,16 @@ def test_a_manager_that_nobody_has_ends_by_itself(issuers: Issuers) -> None:
     settle(manager)
     thread, wake, gone = manager._thread, manager._wake, weakref.ref(manager)
     del manager
-    for _ in range(100):
+
+    def is_gone() -> bool:
         gc.collect()
         wake.set()
-        if gone() is None:
-            break
-        threading.Event().wait(0.01)
-    assert gone() is None
+        return gone() is None
+
+    wait_until(is_gone)
     assert thread is not None
     wake.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 

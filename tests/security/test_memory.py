@@ -20,6 +20,7 @@ from meshlib._inbound.key_store import REFRESH, STALE
 from meshlib._inbound.keys import KeyManager
 from meshlib._snapshot.authentication import KeyOrigin
 from meshlib.security import DevelopmentCA
+from tests.patience import PATIENCE
 from tests.security.remembering import (
     KEYS,
     NOW,
@@ -199,7 +200,7 @@ class Issuer:
 
     def settle(self) -> None:
         for reading in list(self.manager._running.values()):
-            self.manager.wait(reading, 10)
+            self.manager.wait(reading, PATIENCE)
 
     def read(self, text: str) -> None:
         """Have the keys read anew."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,8 @@ import httpx
 import pytest
 
 from meshlib.security import DevelopmentCA
+from tests.patience import PATIENCE, wait_until
+from tests.ports import free_port
 
 KINDS = [
     "uvicorn-h11",
@@ -45,9 +47,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def running(kind: str, certificates: Path) -> Iterator[int]:
     """A server in a process of its own; its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tests.security.peer_server", kind, str(port), str(certificates / "server")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
@@ -56,28 +56,27 @@ def running(kind: str, certificates: Path) -> Iterator[int]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(PATIENCE)
         if process.stderr is not None:
             process.stderr.close()
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     """Until somebody listens at the port."""
-    pause = threading.Event()
-    for _ in range(600):
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.5).close()
-        except OSError:
-            if process.poll() is not None:
-                assert process.stderr is not None
-                pytest.fail(process.stderr.read().decode())
-            pause.wait(0.05)
-        else:
-            return
-    pytest.fail("the server did not start")
+
+    def is_there() -> bool:
+        with contextlib.suppress(ConnectionError):
+            socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+            return True
+        if process.poll() is not None:
+            assert process.stderr is not None
+            pytest.fail(process.stderr.read().decode())
+        return False
+
+    wait_until(is_there)
 
 
 def context(certificates: Path, own: str | None) -> ssl.SSLContext:
@@ -91,7 +90,7 @@ def context(certificates: Path, own: str | None) -> ssl.SSLContext:
 
 def ask(port: int, tls: ssl.SSLContext) -> str:
     """Who the server says we are."""
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=10)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=PATIENCE)
     try:
         forged = {"x-forwarded-client-cert": f"URI=spiffe://{WHO}", "ssl-client-cert": "-----BEGIN CERTIFICATE-----"}
         connection.request("GET", "/", headers=forged)
@@ -112,7 +111,7 @@ def test_a_server_knows_its_peer(certificates: Path, kind: str) -> None:
             assert first_message(port, context(certificates, "client")) == WHO
             assert first_message(port, context(certificates, None)) == "None"
         if kind == "hypercorn":
-            with httpx.Client(http2=True, verify=context(certificates, "client")) as client:
+            with httpx.Client(timeout=PATIENCE, http2=True, verify=context(certificates, "client")) as client:
                 response = client.get(f"https://127.0.0.1:{port}/")
                 assert (response.http_version, response.text) == ("HTTP/2", WHO)
 
@@ -124,7 +123,7 @@ def first_message(port: int, tls: ssl.SSLContext) -> str:
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     with (
-        socket.create_connection(("127.0.0.1", port), 10) as raw,
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as raw,
         tls.wrap_socket(raw) as connection,
         connection.makefile("rb") as answer,
     ):

@@ -18,8 +18,7 @@ from meshlib._config.reader import read
 from meshlib.errors import SourceError
 from meshlib.sources import SourceText
 from meshlib.sources.files import MAX_FILE, ConfigInput, expand, fingerprint, watch_paths
-
-WAIT = 20.0
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -270,7 +269,7 @@ def _watched(config: ConfigInput, *, fails: bool = False, interval: float = 0.05
         yield calls
     finally:
         stop.set()
-        thread.join(WAIT)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
@@ -314,7 +313,7 @@ def test_files_may_vanish_and_come_back(tmp_path: Path) -> None:
         _touch_until(folder / "a.yaml", calls, 0)
         (folder / "a.yaml").unlink()
         folder.rmdir()
-        assert calls.acquire(timeout=WAIT)
+        assert calls.acquire(timeout=PATIENCE)
         folder.mkdir()
         _touch_until(folder / "a.yaml", calls, 1)
 

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from meshlib import Mesh, Workload
 from tests.adapters.inbound_servers import SERVERS
+from tests.patience import PATIENCE
 
 BODY = b"x" * 3000
 CONFIG = """\
@@ -138,7 +139,7 @@ def test_a_served_request_is_told_once(name: str, caplog: pytest.LogCaptureFixtu
     metrics, exporter = mesh.metrics(CollectorRegistry()), traced(mesh)
     serve: Any = SERVERS[name]
     with serve(mesh) as port:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/echo", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/echo", timeout=PATIENCE) as response:
             body = response.read()
             json.loads(body)
     assert metrics.value("istio_requests_total", reporter="destination", response_code="200") == 1

@@ -32,6 +32,7 @@ from meshlib._http import FailureKind
 from meshlib._random import system_chance
 from meshlib.telemetry.counters import BOUNDS
 from meshlib.testing import VirtualClock
+from tests.patience import PATIENCE
 from tests.telemetry.calls import REVIEWS, URL, call, serve
 
 ME = Workload(namespace="shop", labels={"app": "web", "version": "v2"}, name="web")
@@ -471,7 +472,7 @@ def test_a_collector_gets_the_spans_over_otlp() -> None:
         thread.start()
         traced = Traced()
         provider = TracerProvider()
-        exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces")
+        exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces", timeout=PATIENCE)
         provider.add_span_processor(SimpleSpanProcessor(exporter))
         traced.mesh.tracing(provider)
         call(traced.mesh, 503, 200)

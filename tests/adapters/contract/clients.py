@@ -19,6 +19,7 @@ import urllib3
 
 from meshlib import Mesh
 from meshlib._engine.exchange import Exchange
+from tests.patience import PATIENCE
 
 __all__ = ["CLIENTS", "Client", "Reply"]
 
@@ -62,7 +63,7 @@ class Client(Protocol):
 
     def request(self, method: str, url: str, **arguments: Any) -> Reply: ...
 
-    def stream(self, url: str) -> Any: ...
+    def stream(self, url: str, size: int = 5) -> Any: ...
 
     def close(self) -> None: ...
 
@@ -104,9 +105,9 @@ class Requests(_Base):
         return Reply(reply.status_code, reply.headers, reply.content, reply.url, reply.mesh)  # type: ignore[attr-defined]
 
     @contextmanager
-    def stream(self, url: str) -> Iterator[tuple[int, Iterator[bytes]]]:
+    def stream(self, url: str, size: int = 5) -> Iterator[tuple[int, Iterator[bytes]]]:
         with self.session.get(url, stream=True) as reply:
-            yield reply.status_code, reply.iter_content(5)
+            yield reply.status_code, reply.iter_content(size)
 
     def cookies(self) -> dict[str, str]:
         return dict(self.session.cookies)
@@ -131,10 +132,10 @@ class Urllib3(_Base):
         return Reply(reply.status, reply.headers, reply.data, reply.url or url, reply.mesh)  # type: ignore[attr-defined]
 
     @contextmanager
-    def stream(self, url: str) -> Iterator[tuple[int, Iterator[bytes]]]:
+    def stream(self, url: str, size: int = 5) -> Iterator[tuple[int, Iterator[bytes]]]:
         reply = self.manager.request("GET", url, preload_content=False)
         try:
-            yield reply.status, reply.stream(5)
+            yield reply.status, reply.stream(size)
         finally:
             reply.close()
 
@@ -146,12 +147,18 @@ def _verify(roots: str | None) -> dict[str, Any]:
     return {"verify": ssl.create_default_context(cafile=roots)} if roots else {}
 
 
+def _patient(package: Any) -> dict[str, Any]:
+    """By itself httpx waits for 5 s, and keeps idle connections for as long."""
+    return {"timeout": PATIENCE, "limits": package.Limits(keepalive_expiry=PATIENCE)}
+
+
 class Httpx(_Base):
     name = "httpx"
     package: Any = httpx
 
     def __init__(self, mesh: Mesh, *, roots: str | None = None, **arguments: Any) -> None:
-        self.client = mesh.httpx(package=self.package.__name__, **arguments, **_verify(roots))
+        arguments = {**_patient(self.package), **arguments, **_verify(roots)}
+        self.client = mesh.httpx(package=self.package.__name__, **arguments)
         self.family = (self.package.HTTPError,)
         self.timeouts = (self.package.TimeoutException,)
 
@@ -163,9 +170,9 @@ class Httpx(_Base):
         return Reply(reply.status_code, reply.headers, reply.content, str(reply.url), reply.extensions["mesh"])
 
     @contextmanager
-    def stream(self, url: str) -> Iterator[tuple[int, Iterator[bytes]]]:
+    def stream(self, url: str, size: int = 5) -> Iterator[tuple[int, Iterator[bytes]]]:
         with self.client.stream("GET", url) as reply:
-            yield reply.status_code, reply.iter_bytes(5)
+            yield reply.status_code, reply.iter_bytes(size)
 
     def cookies(self) -> dict[str, str]:
         return dict(self.client.cookies)
@@ -197,8 +204,8 @@ class _Async(_Base):
 
         return generate()
 
-    def stream(self, url: str) -> Any:
-        return self._streaming(self.open_stream(url))
+    def stream(self, url: str, size: int = 5) -> Any:
+        return self._streaming(self.open_stream(url, size))
 
     @contextmanager
     def _streaming(self, context: Any) -> Iterator[tuple[int, Iterator[bytes]]]:
@@ -218,7 +225,7 @@ class _Async(_Base):
                 self.run(parts.aclose())
             self.run(context.__aexit__(None, None, None))
 
-    def open_stream(self, url: str) -> Any:
+    def open_stream(self, url: str, size: int) -> Any:
         raise NotImplementedError
 
 
@@ -227,7 +234,8 @@ class HttpxAsync(_Async):
     package: Any = httpx
 
     def __init__(self, mesh: Mesh, *, roots: str | None = None, **arguments: Any) -> None:
-        self.client = mesh.httpx_async(package=self.package.__name__, **arguments, **_verify(roots))
+        arguments = {**_patient(self.package), **arguments, **_verify(roots)}
+        self.client = mesh.httpx_async(package=self.package.__name__, **arguments)
         super().__init__()
         self.family = (self.package.HTTPError,)
         self.timeouts = (self.package.TimeoutException,)
@@ -242,14 +250,14 @@ class HttpxAsync(_Async):
     def request(self, method: str, url: str, **arguments: Any) -> Reply:
         return self.run(self.arequest(method, url, **arguments))
 
-    def open_stream(self, url: str) -> Any:
+    def open_stream(self, url: str, size: int) -> Any:
         client = self.client
 
         class Opened:
             async def __aenter__(self) -> tuple[int, AsyncIterator[bytes]]:
                 self.context = client.stream("GET", url)
                 reply = await self.context.__aenter__()
-                return reply.status_code, reply.aiter_bytes(5)
+                return reply.status_code, reply.aiter_bytes(size)
 
             async def __aexit__(self, *error: object) -> None:
                 await self.context.__aexit__(None, None, None)
@@ -301,13 +309,13 @@ class Aiohttp(_Async):
     def request(self, method: str, url: str, **arguments: Any) -> Reply:
         return self.run(self.arequest(method, url, **arguments))
 
-    def open_stream(self, url: str) -> Any:
+    def open_stream(self, url: str, size: int) -> Any:
         session = self.session
 
         class Opened:
             async def __aenter__(self) -> tuple[int, AsyncIterator[bytes]]:
                 self.reply = await session.get(url)
-                return self.reply.status, self.reply.content.iter_chunked(5).__aiter__()
+                return self.reply.status, self.reply.content.iter_chunked(size).__aiter__()
 
             async def __aexit__(self, *error: object) -> None:
                 self.reply.close()
@@ -338,5 +346,5 @@ def in_threads(count: int, work: Callable[[int], T]) -> list[T]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     return answers

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from meshlib._clock import Clock
 from meshlib.security import DevelopmentCA
 from tests.adapters.contract.clients import CLIENTS
 from tests.adapters.contract.servers import Loop, Upstream, tls_for
+from tests.patience import PATIENCE, until, wait_until
 
 HOST = "reviews.example.com"
 URL = f"http://{HOST}/"
@@ -128,30 +127,20 @@ class Kit:
 
     def settle(self, condition: Callable[[], bool] | None = None) -> None:
         """Wait until nothing is on its way any more, or until ``condition`` holds, which other threads bring about."""
-        wanted = condition or self.at_rest
-        end = time.monotonic() + 20.0
-        while not wanted() and time.monotonic() < end:
-            time.sleep(0.002)
-        assert wanted()
+        wait_until(condition or self.at_rest)
 
     def until(self, client: Any, condition: Callable[[], bool]) -> None:
         """Let what ``client`` has in the background go on until ``condition`` holds."""
-        if not client.is_async:
-            self.settle(condition)
-            return
-
-        async def go_on() -> None:
-            async with asyncio.timeout(20):
-                while not condition():  # noqa: ASYNC110 - other threads bring it about
-                    await asyncio.sleep(0.002)
-
-        client.run(go_on())
+        if client.is_async:
+            client.run(until(condition))
+        else:
+            wait_until(condition)
 
     @contextlib.contextmanager
     def busy_upstreams(self) -> Iterator[None]:
         """Upstreams that do nothing meanwhile."""
         over = threading.Event()
-        self._loop.loop.call_soon_threadsafe(over.wait, 10)
+        self._loop.loop.call_soon_threadsafe(over.wait, PATIENCE)
         try:
             yield
         finally:

@@ -9,14 +9,15 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from meshlib._inbound.certificates import identity_of_tls
 from meshlib.security import CertificateFiles
+from tests.patience import PATIENCE
 
-__all__ = ["Loop", "Seen", "Upstream", "closed_port", "tls_for"]
+__all__ = ["Loop", "Seen", "Upstream", "tls_for"]
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     def close(self) -> None:
         async def end() -> None:
@@ -41,7 +42,7 @@ class Loop:
 
         self.run(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
+        self._thread.join(PATIENCE)
         self.loop.close()
 
 
@@ -77,12 +78,12 @@ def tls_for(files: CertificateFiles, *, asks_for_client: bool = True) -> ssl.SSL
 class Upstream:
     """Answers with what it saw, or as the next entry of its script says.
 
-    An entry is a status, or a mapping: ``status``, ``headers``, ``body``, ``delay``
-    (seconds before the head), ``drip`` (seconds between the bytes of the head), ``pause``
-    (seconds in the middle of the body), ``parts`` (chunked), ``hold`` (after the first part
-    until ``rest`` is set), ``cut`` (the connection ends after that many bytes of the body),
-    ``reset``, ``garbage`` (sent in place of a response), ``close``, ``hang`` (until the client
-    goes away, which ``left`` counts).
+    An entry is a status, or a mapping: ``status``, ``headers``, ``body``, ``when``
+    (what must be so before it is answered), ``delay`` (seconds before the head), ``drip``
+    (seconds between the bytes of the head), ``pause`` (seconds in the middle of the body), ``parts`` (chunked),
+    ``hold`` (after the first part until ``rest`` is set), ``cut`` (the connection ends after
+    that many bytes of the body), ``reset``, ``garbage`` (sent in place of a response),
+    ``close``, ``hang`` (until the client goes away, which ``left`` counts).
     """
 
     def __init__(self, loop: Loop, tls: ssl.SSLContext | None, *script: Any, name: str = "") -> None:
@@ -134,6 +135,8 @@ class Upstream:
         async def drop() -> None:
             for writer in list(self._writers):
                 writer.close()
+            await asyncio.sleep(0)  # the sockets are closed in the next turn of the loop
+            await asyncio.sleep(0)
 
         self._loop.run(drop())
 
@@ -198,7 +201,7 @@ class Upstream:
         self.inside += 1
         self.most = max(self.most, self.inside)
         try:
-            await _wait_for(self.gate)
+            await _wait_for(self.gate.is_set)
             if answer.get("hang"):
                 with contextlib.suppress(OSError):
                     await reader.read(1)
@@ -209,6 +212,8 @@ class Upstream:
             self.inside -= 1
 
     async def _send(self, seen: Seen, answer: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+        if "when" in answer:
+            await _wait_for(answer["when"])
         await asyncio.sleep(answer.get("delay", 0))
         if answer.get("reset"):
             sock = writer.get_extra_info("socket")
@@ -219,7 +224,7 @@ class Upstream:
             writer.write(answer["garbage"])
             await writer.drain()
             if "busy" in answer:
-                answer["busy"].wait(10)
+                answer["busy"].wait(PATIENCE)
             return False
         facts = {"method": seen.method, "path": seen.path, "server": self.name, "headers": seen.headers}
         body: bytes = answer.get("body", json.dumps({**facts, "body": seen.body.decode("latin-1")}).encode())
@@ -246,7 +251,7 @@ class Upstream:
             await writer.drain()
             await asyncio.sleep(answer.get("pause", 0))
             if answer.get("hold"):
-                await _wait_for(self.rest)
+                await _wait_for(self.rest.is_set)
         if "cut" not in answer:
             writer.write(b"0\r\n\r\n")
 
@@ -269,13 +274,7 @@ async def _write_body(body: bytes, answer: dict[str, Any], writer: asyncio.Strea
     writer.write(body[half:])
 
 
-async def _wait_for(event: threading.Event) -> None:
-    while not event.is_set():  # noqa: ASYNC110 - set by another thread
+async def _wait_for(condition: Callable[[], bool]) -> None:
+    """As long as it takes: whoever closes the upstream ends it."""
+    while not condition():  # noqa: ASYNC110 - other threads bring it about
         await asyncio.sleep(0.002)
-
-
-def closed_port() -> int:
-    """A port where nothing listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

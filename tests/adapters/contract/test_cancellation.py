@@ -12,6 +12,7 @@ import pytest
 
 from tests.adapters.contract.conftest import URL, Kit
 from tests.adapters.contract.test_hedging import HANG, hang_up, hedging, pair
+from tests.patience import until
 
 STEPS = 100
 
@@ -74,7 +75,7 @@ def test_a_call_can_be_cancelled_at_each_step(async_kit: Kit, late: bool) -> Non
     """Also in the middle of connecting and of the handshake: counters are right, no socket is left to the collector."""
     kit = async_kit
     kit.upstream()
-    kit.mesh(route={"timeout": "9s"})
+    kit.mesh(route={"timeout": "90s"})
     step = 1
     gc.collect()
     with warnings.catch_warnings(record=True) as warned:
@@ -97,8 +98,7 @@ def test_a_cancelled_call_cancels_both_attempts(async_kit: Kit) -> None:
 
     async def main() -> int:
         call = asyncio.ensure_future(client.arequest("GET", URL))
-        while sum(len(one.seen) for one in servers) < 2:  # noqa: ASYNC110 - another thread's doing
-            await asyncio.sleep(0.005)
+        await until(lambda: sum(len(one.seen) for one in servers) == 2)
         call.cancel()
         await asyncio.wait([call])
         assert call.cancelled()

@@ -17,6 +17,7 @@ import pytest
 from meshlib.errors import MeshClosedError
 from tests.adapters.contract.clients import in_threads
 from tests.adapters.contract.conftest import URL, Kit
+from tests.patience import PATIENCE, until
 
 
 def pause(client: Any, seconds: float) -> None:
@@ -281,8 +282,8 @@ def test_an_interrupt_leaves_nothing_behind(kit: Kit) -> None:
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         client.get(URL)
-        time.sleep(60)
-    thread.join(5)
+        time.sleep(PATIENCE)
+    thread.join(PATIENCE)
     assert kit.at_rest()
     assert client.get(URL).status == 200
 
@@ -290,8 +291,7 @@ def test_an_interrupt_leaves_nothing_behind(kit: Kit) -> None:
 def task_is_cancelled(kit: Kit, client: object) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(client.arequest("GET", URL))  # type: ignore[attr-defined]
-        while not kit.upstreams[0].seen:  # noqa: ASYNC110 - filled by another thread
-            await asyncio.sleep(0.002)
+        await until(lambda: kit.upstreams[0].seen)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -123,7 +123,7 @@ def test_a_body_in_parts_is_whole(kit: Kit) -> None:
     kit.upstream({"parts": [b"a" * 100_000, b"b" * 5, b"c"], "pause": 0.01}, 503)
     kit.mesh(more=[fallback()])
     client = kit.client()
-    with client.stream(URL) as (status, parts):
+    with client.stream(URL, 1000) as (status, parts):
         assert status == 200
         assert len(b"".join(parts)) == 100_006
     reply = client.get(URL)

@@ -283,7 +283,7 @@ def test_a_mirror_gets_a_copy(kit: Kit) -> None:
 def test_a_dead_mirror_harms_nothing(kit: Kit) -> None:
     """The call succeeds."""
     main = kit.upstream()
-    from tests.adapters.contract.servers import closed_port
+    from tests.ports import closed_port
 
     spare = kit.resources(closed_port(), host="shadow.example.com")
     kit.mesh(main.port, route={"mirror": {"host": "shadow.example.com"}}, more=spare)

@@ -9,8 +9,7 @@ import json
 import logging
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +24,7 @@ from werkzeug.serving import make_server
 from meshlib import Mesh, Workload
 from tests.adapters.contract_servers.applications import ASGI, WSGI, aiohttp_web
 from tests.adapters.contract_servers.handlers import PARTS
+from tests.patience import PATIENCE, wait_until
 
 TRACE = {
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -49,7 +49,7 @@ class Backend(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.seen.append(headers)
-        self.wait.wait(10)
+        self.wait.wait(2 * PATIENCE)
         body = json.dumps(headers).encode()
         try:
             self.send_response(200)
@@ -77,7 +77,7 @@ def backend() -> Iterator[tuple[int, type[Backend]]]:
     handler.wait.set()
     server.shutdown()
     server.server_close()
-    thread.join(10)
+    thread.join(PATIENCE)
 
 
 def config(port: int) -> str:
@@ -98,7 +98,7 @@ metadata: {{name: backend, namespace: shop}}
 spec:
   hosts: [backend.test]
   http:
-  - timeout: 30s
+  - timeout: 600s
     route: [{{destination: {{host: backend.test}}}}]
 ---
 apiVersion: meshlib.dev/v1alpha1
@@ -121,12 +121,12 @@ def _asgi(app: Any) -> Iterator[int]:
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until(lambda: server.started or not thread.is_alive())
+    wait_until(lambda: server.started or not thread.is_alive())
     try:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 @contextmanager
@@ -140,7 +140,7 @@ def _wsgi(app: Any) -> Iterator[int]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 @contextmanager
@@ -158,20 +158,12 @@ def _aiohttp(app: web.Application) -> Iterator[int]:
         return port
 
     try:
-        yield asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        yield asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE)
         loop.close()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Until a thread has come that far."""
-    end, turns = time.monotonic() + 20, threading.Event()
-    while not condition():
-        assert time.monotonic() < end
-        turns.wait(0.005)
 
 
 @contextmanager
@@ -197,7 +189,7 @@ class Client:
 
     def ask_all(self, *requests: tuple[str, str, Any, dict[str, str]]) -> list[tuple[int, bytes]]:
         """Several requests over one connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         answers = []
         try:
             for path, method, body, headers in requests:
@@ -240,7 +232,7 @@ def test_calls_carry_the_context_of_the_request(client: Client, path: str) -> No
 def test_calls_of_what_a_handler_starts_carry_it_too(client: Client, backend: tuple[int, type[Backend]]) -> None:
     """A background task, a task of the loop, a thread with the context of its starter."""
     assert client.ask("/task", **TRACE)[0] == 200
-    until(lambda: backend[1].seen)
+    wait_until(lambda: backend[1].seen)
     assert {name: backend[1].seen[0].get(name) for name in TRACE} == TRACE
 
 
@@ -276,13 +268,11 @@ def test_every_part_of_a_streamed_answer_is_made_in_the_context(client: Client) 
 
 def test_calls_are_over_when_the_caller_has_given_up(client: Client, backend: tuple[int, type[Backend]]) -> None:
     """x-envoy-expected-rq-timeout-ms bounds what is called, where a ClientPolicy keeps deadlines."""
-    seen = client.seen("/call", **{"x-envoy-expected-rq-timeout-ms": "5000"})
-    assert 0 < int(seen["called"]["x-envoy-expected-rq-timeout-ms"]) <= 5000
-    assert int(client.seen("/call")["called"]["x-envoy-expected-rq-timeout-ms"]) > 5000
+    seen = client.seen("/call", **{"x-envoy-expected-rq-timeout-ms": "90000"})
+    assert 0 < int(seen["called"]["x-envoy-expected-rq-timeout-ms"]) <= 90_000
+    assert int(client.seen("/call")["called"]["x-envoy-expected-rq-timeout-ms"]) > 90_000
     backend[1].wait.clear()
-    began = time.monotonic()
-    client.ask("/thread", **{"x-envoy-expected-rq-timeout-ms": "150"})
-    assert time.monotonic() - began < 8
+    client.ask("/thread", **{"x-envoy-expected-rq-timeout-ms": "150"})  # answered, though the backend is silent
     backend[1].wait.set()
 
 
@@ -290,7 +280,7 @@ def test_calls_are_over_when_the_caller_has_given_up(client: Client, backend: tu
 def test_a_timeout_that_is_none_bounds_nothing(client: Client, value: str) -> None:
     """Whatever a client writes there."""
     seen = client.seen("/call", **{"x-envoy-expected-rq-timeout-ms": value})
-    assert int(seen["called"]["x-envoy-expected-rq-timeout-ms"]) > 20_000
+    assert int(seen["called"]["x-envoy-expected-rq-timeout-ms"]) > 200_000
 
 
 def test_a_body_streams_to_the_application(client: Client) -> None:
