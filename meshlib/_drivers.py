@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Coroutine
 from typing import Protocol, cast
 
 from meshlib._engine.commands import Backoff, Command, Copy, Race, Reply, Send, Steps, Wait
@@ -87,21 +88,28 @@ async def _otherwise(command: Command, transport: AsyncTransport) -> Outcome | N
     return None
 
 
-async def agovern(exchange: Exchange, transport: AsyncTransport, timers: Timers) -> Reply:
-    """Run an exchange on the current event loop, as :func:`adrive` does; most need no generator for it."""
+async def agovern(exchange: Exchange, transport: AsyncTransport, timers: Timers, limit: float | None = None) -> Reply:
+    """Run an exchange on the current event loop, as :func:`adrive` does; most need no generator for it.
+
+    It is given up with a TimeoutError when it takes longer than ``limit`` seconds, those of the application
+    itself; None: it has no such.
+    """
     try:
         start = exchange.start()
         if start is None:
             steps = exchange.steps()
         elif isinstance(start, Send):
-            entry = timers.start(start.timeout) if start.timeout is not None else None
+            seconds, is_limit = start.timeout, False
+            if limit is not None and (seconds is None or seconds > limit):
+                seconds, is_limit = limit, True
+            entry = timers.start(seconds) if seconds is not None else None
             try:
                 outcome = await transport.send(start)
             except BaseException as error:
                 is_late = entry is not None and timers.stop(entry)
                 if not (is_late and isinstance(error, asyncio.CancelledError)):
                     raise
-                outcome = Failure(FailureKind.TIMEOUT, sent=True)
+                outcome = _late(error, is_limit=is_limit)
             else:
                 if entry is not None:
                     timers.stop(entry)
@@ -114,7 +122,20 @@ async def agovern(exchange: Exchange, transport: AsyncTransport, timers: Timers)
     except BaseException:
         exchange.abandon()
         raise
-    return await adrive(steps, transport, timers)
+    rest = adrive(steps, transport, timers)
+    return await (rest if limit is None else _within(rest, limit - exchange.elapsed))
+
+
+async def _within(rest: Coroutine[object, object, Reply], seconds: float) -> Reply:
+    async with asyncio.timeout(max(seconds, 0.0)):
+        return await rest
+
+
+def _late(error: BaseException, *, is_limit: bool) -> Failure:
+    """What becomes of an attempt that was cut off: a failure, unless the time of the whole exchange is over."""
+    if is_limit:
+        raise TimeoutError from error
+    return Failure(FailureKind.TIMEOUT, sent=True)
 
 
 async def _send_in_time(send: Send, seconds: float, transport: AsyncTransport, timers: Timers) -> Outcome:

@@ -17,6 +17,7 @@ from typing import Final
 __all__ = ["Timers"]
 
 _QUEUES: Final = 64
+_ROOM: Final = 256
 _FIRED: Final = float("inf")
 
 
@@ -44,15 +45,22 @@ class _Entry:
 class _Queue:
     """The attempts of one timeout, in the order of their deadlines; ``is_armed`` while a loop timer is set.
 
-    If it is not ``is_kept``, attempts do not stand in it: each has a loop timer of its own.
+    If it is not ``is_kept``, attempts do not stand in it: each has a loop timer of its own. With more than
+    ``room`` of them, those that are over are let go: a slow one at the front keeps no others.
     """
 
-    __slots__ = ("entries", "is_armed", "is_kept")
+    __slots__ = ("entries", "is_armed", "is_kept", "room")
 
     def __init__(self, *, is_kept: bool) -> None:
         self.entries: deque[_Entry] = deque()
         self.is_armed = False
         self.is_kept = is_kept
+        self.room = _ROOM
+
+    def tidy(self) -> None:
+        """Let go of the attempts that are over, wherever they stand."""
+        self.entries = deque(one for one in self.entries if one.task is not None)
+        self.room = 2 * len(self.entries) + _ROOM
 
 
 class Timers:
@@ -87,6 +95,8 @@ class Timers:
             entry.timer = self._loop.call_at(deadline, entry.expire)
             return entry
         entries.append(entry)
+        if len(entries) > queue.room:
+            queue.tidy()
         if not queue.is_armed:
             queue.is_armed = True
             self._loop.call_at(deadline, self._fire, queue)

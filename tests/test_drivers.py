@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from meshlib._drivers import adrive
+from meshlib._drivers import adrive, agovern
 from meshlib._engine.commands import LocalReply, Send
 from meshlib._http import Headers, Outcome, Response
 from meshlib._timers import Timers
@@ -89,3 +89,51 @@ def test_many_different_timeouts_each_end_in_time() -> None:
     clock = VirtualClock()
     took = run_virtual(main(), clock)
     assert took == pytest.approx([0.5 + number / 100 for number in range(100)], abs=1e-5)
+
+
+def test_a_slow_attempt_keeps_none_of_the_quick_ones() -> None:
+    """What is over is let go though it stands behind one that is not, and that one still ends in time."""
+
+    async def slow() -> float:
+        entry = timers.start(5.0)
+        try:
+            await asyncio.sleep(60.0)
+        except asyncio.CancelledError:
+            assert timers.stop(entry)
+        return clock.monotonic()
+
+    async def main() -> tuple[float, int]:
+        nonlocal timers
+        timers = Timers()
+        task = asyncio.ensure_future(slow())
+        await asyncio.sleep(0)
+        most = 0
+        for _ in range(10_000):
+            timers.stop(timers.start(5.0))
+            most = max(most, len(timers._queues[5.0].entries))
+        return await task, most
+
+    clock = VirtualClock()
+    timers: Timers
+    began = clock.monotonic()
+    ended, most = run_virtual(main(), clock)
+    assert ended - began == pytest.approx(5.0, abs=1e-5)
+    assert most < 600
+
+
+@pytest.mark.parametrize("limit", [0.3, 0.5, 0.7])
+def test_a_limit_of_the_application_is_not_the_meshs_timeout(limit: float) -> None:
+    """The sooner of the two ends the exchange: with an error of the application's, or with the mesh's reply."""
+
+    async def call() -> object:
+        runtime = make_runtime(make_snapshot(make_cluster(1), timeout=0.5), clock=clock)
+        exchange = begin(runtime)
+        try:
+            reply = await agovern(exchange, ScriptedTransport(Answer(delay=60.0)), Timers(), limit)
+        except TimeoutError as error:
+            assert exchange.flags == ("DC",)
+            return type(error)
+        return reply.status
+
+    clock = VirtualClock()
+    assert run_virtual(call(), clock) == (TimeoutError if limit < 0.5 else 504)

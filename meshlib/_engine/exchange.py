@@ -322,6 +322,11 @@ class Exchange(Racing):
             self._record(self.recorder)
 
     @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return self.published.now() - self.started
+
+    @property
     def time_left(self) -> float | None:
         """Seconds until the route's timeout, which the body of a response must keep to as well; None without one."""
         return None if self.action.timeout is None else max(self._deadline - self.published.now(), 0.0)

@@ -21,10 +21,11 @@ from meshlib.adapters.aiohttp.exchanges import Governed
 __all__ = ["attach", "local_response"]
 
 
-def attach(response: Any, exchange: Exchange, governed: Governed) -> None:
+def attach(response: Any, exchange: Exchange, governed: Governed, limit: float | None) -> None:
     """Bind the exchange whose reply this is, as ``response.mesh``, with what the route changes in its headers.
 
     It counts as on its way until its body is over, or until it is closed, released or lost.
+    ``limit`` are the seconds that the application allows it in all; None: any time.
     """
     response.mesh = exchange
     if exchange.changes_response:
@@ -40,8 +41,8 @@ def attach(response: Any, exchange: Exchange, governed: Governed) -> None:
     body = _Body(exchange, response.content, governed.release if governed.protocol is not None else None)
     # Its end, its close or release, and the loss of the last reference to the response: all let the connection go.
     connection.add_callback(body.end)
-    if response.status != 101 and (left := exchange.time_left) is not None:
-        body.deadline = asyncio.get_running_loop().call_later(left, body.time_out, response)
+    if response.status != 101:
+        body.bound(response, exchange.time_left, None if limit is None else max(limit - exchange.elapsed, 0.0))
 
 
 def _change(response: Any, exchange: Exchange) -> None:
@@ -74,10 +75,23 @@ class _Body:
         if self._released is not None:
             self._released()
 
+    def bound(self, response: aiohttp.ClientResponse, route: float | None, own: float | None) -> None:
+        """Break it off after the seconds that the route still has, or the application if that is sooner."""
+        loop = asyncio.get_running_loop()
+        if route is not None and (own is None or route <= own):
+            self.deadline = loop.call_later(route, self.time_out, response)
+        elif own is not None:
+            self.deadline = loop.call_later(own, self.run_out, response)
+
     def time_out(self, response: aiohttp.ClientResponse) -> None:
         """The route's timeout ends in the middle of it: what has come stays readable, then the stream breaks."""
         self._exchange.flag("UT")
         self._content.set_exception(BodyTimeoutError("the timeout of the route ended before the response's body"))
+        response.close()
+
+    def run_out(self, response: aiohttp.ClientResponse) -> None:
+        """The application's own timeout does: it gets what aiohttp would raise."""
+        self._content.set_exception(TimeoutError())
         response.close()
 
 
