@@ -69,6 +69,8 @@ class Attempts:
     _tried: tuple[EndpointState, ...] = ()
     _retry_reason: str = ""
     _flags: tuple[str, ...] = ()
+    _is_bare: bool = False  # its head does not speak of a body
+    is_usual: bool = False
     _is_counted: bool = False  # among the active requests of its endpoint and cluster
     _is_counted_retry: bool = False  # among the retries of its cluster
 
@@ -390,5 +392,6 @@ class Attempts:
 
     def flag(self, flag: str) -> None:
         """Set one of Envoy's response flags."""
+        self.is_usual = False
         if flag not in self._flags:
             self._flags += (flag,)

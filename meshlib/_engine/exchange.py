@@ -42,7 +42,8 @@ class Exchange(Racing):
     ``route``, ``live`` (the cluster), ``endpoint``, ``attempts``, ``flags`` and
     ``details`` tell afterwards what happened; ``response_levels`` are the header
     operations that the reply still has to get, ``answered_by`` what the workload that
-    answered says of itself (Istio's metadata exchange; empty: nothing).
+    answered says of itself (Istio's metadata exchange; empty: nothing). ``is_usual``: the
+    first attempt was good, without a flag, and there is no more to tell of request and answer.
     """
 
     answered_by = ""
@@ -123,7 +124,7 @@ class Exchange(Racing):
         need none.
         """
         published, request, headers = self.published, self.request, self.headers
-        set_exchange_headers(request, headers, published.request_ids)
+        self._is_bare = set_exchange_headers(request, headers, published.request_ids)
         host = published.hosts.get((request.port, request.authority, request.host)) or published.find_routes(request)
         plan = host.find(request) if host is not None else None
         if host is None or plan is None or host.caller is not None or not plan.is_simple or self._path is not None:
@@ -170,8 +171,12 @@ class Exchange(Racing):
         ):
             if self.response_levels:
                 self._learn_peer(outcome.headers)
-            if self.recorder is not None:
-                self._note(outcome)
+            recorder = self.recorder
+            if recorder is not None:
+                self.status, self.response_headers = outcome.status, outcome.headers
+                if recorder.wants_times:
+                    self.responded = self.published.now()
+                self.is_usual = self._is_bare and not self.answered_by
             return outcome
         reply = self._end_attempt(outcome)
         return None if reply is None else self._replied(reply)

@@ -40,7 +40,10 @@ class Trace(Protocol):
 
 
 class Listener(Protocol):
-    """Wants to know of the end of an exchange."""
+    """Wants to know of the end of an exchange; ``wants_times``: and when the head of its response came."""
+
+    @property
+    def wants_times(self) -> bool: ...
 
     @property
     def end(self) -> Callable[[Exchange], None]:

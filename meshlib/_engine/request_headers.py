@@ -35,6 +35,7 @@ _REQUEST_ID: Final = istr("x-request-id")
 _FORWARDED_PROTO: Final = istr("x-forwarded-proto")
 ATTEMPT_COUNT: Final = istr("x-envoy-attempt-count")
 EXPECTED_TIMEOUT: Final = istr("x-envoy-expected-rq-timeout-ms")
+_CONTENT_TYPE, _CONTENT_LENGTH = istr("content-type"), istr("content-length")
 _AHEAD: Final = 32
 _HOST, _ACCEPT, _ENCODING, _AGENT = istr("host"), istr("accept"), istr("accept-encoding"), istr("user-agent")
 
@@ -73,13 +74,16 @@ class RequestIds:
         return first
 
 
-def set_exchange_headers(request: RequestHead, headers: Headers, ids: RequestIds) -> None:
-    """Once an exchange: drop Envoy's control headers, make sure of a request id and of the scheme."""
+def set_exchange_headers(request: RequestHead, headers: Headers, ids: RequestIds) -> bool:
+    """Once an exchange: drop Envoy's control headers, make sure of a request id and of the scheme.
+
+    True if nothing there speaks of a body.
+    """
     # Most requests have just what the client library puts there itself; else one look at all names will do.
     if len(headers) == 4 and _HOST in headers and _ACCEPT in headers and _ENCODING in headers and _AGENT in headers:
         headers[_REQUEST_ID] = ids.next()
         headers[_FORWARDED_PROTO] = request.scheme
-        return
+        return True
     if "x-envoy-" in "".join(headers).lower():
         for name in _CONTROL:
             headers.popall(name, None)
@@ -87,6 +91,7 @@ def set_exchange_headers(request: RequestHead, headers: Headers, ids: RequestIds
         headers[_REQUEST_ID] = ids.next()
     if _FORWARDED_PROTO not in headers:
         headers[_FORWARDED_PROTO] = request.scheme
+    return _CONTENT_TYPE not in headers and _CONTENT_LENGTH not in headers
 
 
 def set_attempt_headers(headers: Headers, attempt: int, timeout: float | None) -> None:

@@ -170,17 +170,8 @@ class IstioMetrics:
         if shard.context is not telemetry:
             self._enter(shard, telemetry)
         key = (exchange.live, exchange.endpoint, exchange.status)
-        tally: RequestTally | None = shard.tallies.get(key)
-        headers = exchange.headers
-        if (
-            tally is None
-            or exchange.attempts != 1
-            or exchange.has_flags
-            or _CONTENT_TYPE in headers
-            or _CONTENT_LENGTH in headers
-            or exchange.answered_by
-            or self._instruments is not None
-        ):
+        tally: RequestTally | None = shard.tallies.get(key) if exchange.is_usual else None
+        if tally is None or self._instruments is not None:
             self._count_exchange(shard, key, exchange)
             return
         tally.seconds.append(self._now() - exchange.started)

@@ -48,6 +48,8 @@ class Observed(Protocol):
 class _Counter:
     """Takes part in an exchange of which nothing is wanted but its count: ``end`` is that of the metrics."""
 
+    wants_times = False
+
     # No slots: with them pyright takes the field for a method.
     def __init__(self, end: Callable[[Exchange], None]) -> None:
         self.end = end
@@ -59,6 +61,8 @@ def _count_nothing(*_: object) -> bool:
 
 class Telemetry:
     """The recorder of a mesh."""
+
+    wants_times = True
 
     def __init__(self, workload: Workload, runtime: Observed) -> None:
         self._workload = workload
