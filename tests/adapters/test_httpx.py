@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import re
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -22,7 +26,7 @@ from meshlib import Mesh, MeshError, RefusedError
 from meshlib._outbound.attempt import Attempt, current_attempt
 from meshlib._snapshot.clusters import ConnectionPool
 from meshlib.adapters.httpx import AsyncMeshTransport, MeshConnectionError, MeshTransport
-from meshlib.adapters.httpx.network import SyncStream
+from meshlib.adapters.httpx.network import SyncBackend, SyncStream
 from tests.adapters.contract.servers import Loop, Upstream
 from tests.patience import PACES, PATIENCE
 from tests.ports import closed_port
@@ -339,3 +343,45 @@ def test_a_timeout_between_connect_and_handshake_is_one_of_httpx(core: Any) -> N
         current_attempt.reset(token)
     assert connection.is_closed
     assert attempt.is_expired
+
+
+@pytest.fixture(params=[httpcore, httpcore2])
+def ends(request: pytest.FixtureRequest) -> Iterator[tuple[Any, SyncStream, socket.socket]]:
+    """A governed connection of either package that carries an attempt, and the upstream's end of it."""
+    core = request.param
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        token = current_attempt.set(Attempt(None, ConnectionPool(), timeout=PATIENCE))
+        try:
+            stream = SyncBackend(core.SyncBackend(), core, None).connect_tcp(*listener.getsockname())
+            theirs, _ = listener.accept()
+            with contextlib.closing(stream), theirs:
+                yield core, stream, theirs
+        finally:
+            current_attempt.reset(token)
+
+
+def test_a_large_body_goes_out_in_as_many_parts_as_it_takes(ends: tuple[Any, SyncStream, socket.socket]) -> None:
+    """The kernel takes some of it at a time."""
+    _, stream, theirs = ends
+    body = bytes(range(256)) * 2**16  # 16 MB
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        arrived = pool.submit(theirs.makefile("rb").read, len(body))
+        stream.write(body)
+        assert arrived.result() == body
+
+
+def test_a_connection_that_is_reset_fails_in_the_words_of_httpcore(ends: tuple[Any, SyncStream, socket.socket]) -> None:
+    """Reading as well as writing, and it looks readable to the pool."""
+    core, stream, theirs = ends
+    stream.write(b"GET")
+    assert theirs.recv(3) == b"GET"
+    assert not stream.get_extra_info("is_readable")
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset instead of a goodbye
+    theirs.close()
+    with pytest.raises(core.ReadError):
+        stream.read(1)
+    with pytest.raises(core.WriteError):
+        for _ in range(2):
+            stream.write(b"GET")
+    stream.close()
+    assert stream.get_extra_info("is_readable")

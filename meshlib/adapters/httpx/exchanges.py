@@ -34,7 +34,7 @@ class Head(RequestHead):
 
     def __init__(self, package: Package, request: Any) -> None:
         url = request.url
-        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw)
+        headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw])
         port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
         super().__init__(
             request.method,

@@ -7,6 +7,8 @@ A backend is where httpcore gets its sockets from; it is part of its public inte
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
 from collections.abc import Iterable
 from typing import Any
@@ -65,43 +67,86 @@ class _Stream:
 
     def get_extra_info(self, info: str) -> Any:
         """As httpcore's. A connection that the policy ends looks as if the upstream had closed it."""
-        if info == "is_readable":
-            attempt = current_attempt.get() or self.attempt
-            if attempt is not None and self._life.is_over(attempt.pool):
-                return True
-        return self._stream.get_extra_info(info)
+        return (info == "is_readable" and self._is_ended()) or self._stream.get_extra_info(info)
+
+    def _is_ended(self) -> bool:
+        """Whether the policy wants no more requests on it."""
+        attempt = current_attempt.get() or self.attempt
+        return attempt is not None and self._life.is_over(attempt.pool)
+
+
+def plain_socket(stream: Any) -> socket.socket | None:
+    """The socket of a stream of httpcore that does nothing but read and write it; None where there is more to it."""
+    found = stream.get_extra_info("socket") if type(stream).__name__ == "SyncStream" else None
+    return found if isinstance(found, socket.socket) else None
 
 
 class SyncStream(_Stream):
     """A connection that never waits beyond the deadline of its attempt."""
 
+    def __init__(self, stream: Any, core: Any, handshake: Handshake | None, life: Lifetime | None = None) -> None:
+        super().__init__(stream, core, handshake, life)
+        self._socket = plain_socket(stream)  # read and written without httpcore's layers, which cost as much again
+        self._poll: Any = None
+
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        attempt = self.attempt
+        attempt, sock = self.attempt, self._socket
+        data: bytes
         if attempt is None or self._is_shared:
-            data: bytes = self._stream.read(max_bytes, timeout)
+            data = self._stream.read(max_bytes, timeout)
             return data
         try:
-            data = self._stream.read(max_bytes, attempt.bound(timeout))
-        except TimeoutError as error:  # of bound
-            raise self._core.ReadTimeout(str(error)) from error
-        except self._core.ReadTimeout:
+            bound = attempt.bound(timeout)
+            if sock is None:
+                data = self._stream.read(max_bytes, bound)
+            else:
+                sock.settimeout(bound)
+                data = sock.recv(max_bytes)
+        except (TimeoutError, self._core.ReadTimeout) as error:
             attempt.time_out(timeout)
-            raise
+            raise self._core.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise self._core.ReadError(str(error)) from error
         attempt.is_broken = not data
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        attempt = self._begin()
+        if not buffer:
+            return  # as the end of a body, where its length was told
+        attempt, sock = self._begin(), self._socket
         if attempt is None:
             self._stream.write(buffer, timeout)
             return
         try:
-            self._stream.write(buffer, attempt.bound(timeout))
-        except TimeoutError as error:
-            raise self._core.WriteTimeout(str(error)) from error
-        except self._core.WriteTimeout:
+            bound = attempt.bound(timeout)
+            if sock is None:
+                self._stream.write(buffer, bound)
+                return
+            sock.settimeout(bound)
+            sent = sock.send(buffer)
+            while sent < len(buffer):
+                sent += sock.send(memoryview(buffer)[sent:])
+        except (TimeoutError, self._core.WriteTimeout) as error:
             attempt.time_out(timeout)
-            raise
+            raise self._core.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise self._core.WriteError(str(error)) from error
+
+    def get_extra_info(self, info: str) -> Any:
+        """As httpcore's. A connection that the policy ends looks as if the upstream had closed it."""
+        if info != "is_readable" or self._socket is None or not hasattr(select, "poll"):
+            return super().get_extra_info(info)
+        return self._is_ended() or self._is_readable(self._socket)
+
+    def _is_readable(self, sock: socket.socket) -> bool:
+        """Whether an idle connection has something to say: that it is over, as a rule."""
+        number = sock.fileno()
+        if number < 0:
+            return True
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(number, select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Close it."""

@@ -101,7 +101,7 @@ def outcome(handle: Any) -> Response:
     """A response, of a pool of connections or of a wrapped transport, for the engine."""
     status = handle.status if hasattr(handle, "status") else handle.status_code
     raw = handle.headers if isinstance(handle.headers, list) else handle.headers.raw
-    return Response(status, Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw), handle)
+    return Response(status, Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]), handle)
 
 
 def is_short(response: Response) -> bool:
