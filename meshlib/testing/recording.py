@@ -173,6 +173,10 @@ class _Tap:
     def end(self, exchange: Exchange) -> None:
         """Only for those who asked."""
 
+    def only_counts(self, snapshot: Snapshot) -> bool:
+        """Of each request that arrives everything is wanted."""
+        return False
+
     def arrive(self, head: RequestHead, snapshot: Snapshot) -> Served | None:
         """A request arrives."""
         served = self.inner.arrive(head, snapshot) if self.inner is not None else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -19,6 +20,7 @@ from meshlib.adapters.asgi import MeshMiddleware
 from meshlib.cli.app import app
 from meshlib.sources import SourceText
 from meshlib.testing import Recording, Simulation, replay
+from tests.security.remembering import scope_of
 from tests.testing.meshes import CANARY, TOKENS
 
 URL = "http://reviews:9080/"
@@ -136,6 +138,32 @@ def test_access_that_would_be_lost_is_reported(tmp_path: Path) -> None:
     )
     with path.open(encoding="utf-8") as lines:
         assert len(replay(lines, _config(claims)).unknown) == 2
+
+
+@pytest.mark.parametrize("has_metrics", [False, True])
+async def test_requests_that_are_let_in_again_are_recorded(tmp_path: Path, *, has_metrics: bool) -> None:
+    """However quickly the middleware serves what it knows."""
+    mesh = Mesh.load([])
+    if has_metrics:
+        mesh.metrics(CollectorRegistry())
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ignore(*_: Any) -> Any: ...
+
+    middleware = MeshMiddleware(application, mesh)
+    for _ in range(3):
+        await middleware(scope_of("/a"), ignore, ignore)
+    with Recording(mesh, tmp_path / "decisions.jsonl"):
+        for _ in range(4):
+            await middleware(scope_of("/a"), ignore, ignore)
+    await middleware(scope_of("/a"), ignore, ignore)
+    (line,) = _lines(tmp_path / "decisions.jsonl")[1:]
+    assert (line["kind"], line["request"]["path"]) == ("inbound", "/a")
+    if has_metrics:
+        assert mesh.metrics().value("istio_requests_total") == 8
 
 
 def test_a_recording_never_grows_beyond_its_limit(tmp_path: Path) -> None:
