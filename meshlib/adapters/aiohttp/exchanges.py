@@ -22,8 +22,9 @@ from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, R
 from meshlib._outbound.tls import CredentialError, Handshake, originator
 from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import Cluster, ConnectionPool, Endpoint
-from meshlib.adapters.aiohttp.connections import EndpointKeys, Lifetimes
+from meshlib.adapters.aiohttp.connections import EndpointKeys
 from meshlib.adapters.aiohttp.errors import failure
+from meshlib.adapters.aiohttp.lifetimes import Lifetimes
 from meshlib.adapters.aiohttp.mirrors import Mirrors
 
 if TYPE_CHECKING:
