@@ -20,7 +20,6 @@ from meshlib._engine.low_faults import forward_through
 from meshlib._engine.mutations import apply_levels, path_after, rewrite_path
 from meshlib._engine.plans import HostPlans, Plan, Target
 from meshlib._engine.racing import Racing
-from meshlib._engine.recording import Listener
 from meshlib._engine.reports import exchange_finished
 from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set_exchange_headers
@@ -60,11 +59,6 @@ class Exchange(Racing):
     def flags(self) -> tuple[str, ...]:
         """Envoy's response flags in the order in which they were set, as it lists them; empty if all went well."""
         return self._flags
-
-    @property
-    def has_flags(self) -> bool:
-        """Whether there is any response flag."""
-        return bool(self._flags)
 
     @property
     def sent_path(self) -> str:
@@ -171,8 +165,7 @@ class Exchange(Racing):
         ):
             if self.response_levels:
                 self._learn_peer(outcome.headers)
-            recorder = self.recorder
-            if recorder is not None:
+            if (recorder := self.recorder) is not None:
                 self.status, self.response_headers = outcome.status, outcome.headers
                 if recorder.wants_times:
                     self.responded = self.published.now()
@@ -202,11 +195,14 @@ class Exchange(Racing):
             self._learn_peer(reply.headers)
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, reply.status))
-        if self.recorder is not None:
-            self._note(reply)
+        if (recorder := self.recorder) is not None:
+            self.status, self.response_headers = reply.status, reply.headers
+            self.responded = self.published.now()
             if type(reply) is LocalReply:  # over at once
-                self.received = len(reply.body)
-                self._record(self.recorder)
+                self.recorder, self.received = None, len(reply.body)
+                recorder.end(self)
+            else:
+                self.is_usual = self._is_bare and self.attempts == 1 and not self._flags and not self.answered_by
         return reply
 
     def _introduce(self, target: Target) -> None:
@@ -222,11 +218,6 @@ class Exchange(Racing):
             self.response_levels = self.response_levels[:-1]  # nothing to take out
         else:
             self.answered_by = headers.get(PEER_METADATA, "")
-
-    def _note(self, reply: Reply) -> None:
-        """What the recorder may want to know when the body is over."""
-        self.status, self.response_headers = reply.status, reply.headers
-        self.responded = self.published.now()
 
     def routed(self) -> Steps:
         """The exchange after its route is found, for what a ClientPolicy puts around it."""
@@ -283,11 +274,6 @@ class Exchange(Racing):
             self.recorder, self.received = None, received
             recorder.end(self)
 
-    def _record(self, recorder: Listener) -> None:
-        """All is over; told once."""
-        self.recorder = None
-        recorder.end(self)
-
     def count_injected(self) -> None:
         """Count an attempt that a fault answered in place of an endpoint."""
         self.attempts += 1
@@ -321,10 +307,10 @@ class Exchange(Racing):
         self.details = "downstream_remote_disconnect"
         if ExchangeFinished in self.published.observers:
             self.published.notify(exchange_finished(self, 0))
-        if self.recorder is not None:
-            self.status, self.response_headers, self.received = 0, (), 0
+        if (recorder := self.recorder) is not None:
+            self.recorder, self.status, self.response_headers, self.received = None, 0, (), 0
             self.responded = self.published.now()
-            self._record(self.recorder)
+            recorder.end(self)
 
     @property
     def elapsed(self) -> float:
@@ -340,7 +326,7 @@ class Exchange(Racing):
 
     def _identify(self) -> None:
         """Give the request its id, whether it will leave or not."""
-        set_exchange_headers(self.request, self.headers, self.published.request_ids)
+        self._is_bare = set_exchange_headers(self.request, self.headers, self.published.request_ids)
 
     def _route(self) -> LocalReply | None:
         """Find the route and draw its destination; a reply unless it forwards."""
@@ -395,6 +381,7 @@ class Exchange(Racing):
         if self._target.peer_headers:  # before the route's own operations, as Envoy's filter is
             self._introduce(self._target)
         if destination.request_levels:
+            self._is_bare = False  # it may become anything
             apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
         if self.live.table is not None:
             self._hash = hash_request(action.hash_keys, request, self.published.chance, self.published.snapshot.address)

@@ -186,7 +186,7 @@ class IstioMetrics:
     def _count_exchange(self, shard: Shard, key: tuple[object, ...], exchange: Exchange) -> None:
         """Count an exchange of which there may be more to tell, and have those like it put down only."""
         headers, response = exchange.headers, exchange.response_headers
-        is_usual = not exchange.has_flags and _CONTENT_TYPE not in headers and not exchange.answered_by
+        is_usual = not exchange.flags and _CONTENT_TYPE not in headers and not exchange.answered_by
         targets: Targets | None = shard.cache.get(key) if is_usual else None
         if targets is None:
             targets = self._find_targets(shard, key, exchange)
@@ -216,7 +216,7 @@ class IstioMetrics:
         side: _Side = shard.prepared.client
         live, content_type = exchange.live, exchange.headers.get(_CONTENT_TYPE)
         is_rpc = content_type is not None and content_type.startswith("application/grpc")
-        has_more = side.evaluate or exchange.has_flags or exchange.answered_by
+        has_more = side.evaluate or exchange.flags or exchange.answered_by
         if live is None or live.is_original or is_rpc or has_more:
             key = self._rare_key(exchange, side, is_rpc=is_rpc)
         found: Targets | None = shard.cache.get(key)
