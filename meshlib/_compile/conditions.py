@@ -30,7 +30,7 @@ from meshlib._snapshot.conditions import (
     TextCondition,
     TextSet,
 )
-from meshlib._snapshot.inbound import Address, InboundRequest, parse_address
+from meshlib._snapshot.inbound import Address, InboundRequest
 from meshlib._snapshot.routes import Origin
 
 __all__ = ["PATH", "Conditions", "PatternProgram", "text_set"]
@@ -42,8 +42,6 @@ _LITERAL: Final = r"[a-zA-Z0-9\-._~%!$&'()*+,;:@=]"
 """What a path template takes for a character of a segment (uri_template_internal; observed on Envoy 1.39)."""
 _CLAIM_KEY: Final = re.compile(r"request\.auth\.claims((?:\[[^\[\]]+\])+)\Z")
 _HEADER_KEY: Final = re.compile(r"request\.headers\[([^\[\]]+)\]\Z")
-_IPV4_BITS: Final = 32
-_IPV6_BITS: Final = 128
 
 
 class PatternProgram:
@@ -188,7 +186,12 @@ class Conditions:
         pattern = text_set([domain])
         if domain != "cluster.local" and not any(map(pattern.matches, self.trust_domains)):
             return [principal]
-        return [f"{alias}/{rest}" for alias in self.trust_domains]
+        # Asked of Istio 1.31: *.td stays as it is beside those of our trust domains that do not end so.
+        suffix = domain[1:] if domain.startswith("*") else None
+        return [
+            principal if suffix is not None and alias.endswith(suffix) else f"{alias}/{rest}"
+            for alias in self.trust_domains
+        ]
 
     def namespaces(self, values: Sequence[str]) -> Condition:
         """The namespace in the peer's SPIFFE id; ``*`` anywhere."""
@@ -312,17 +315,25 @@ def _programs(written: Sequence[str], patterns: Iterable[str]) -> TextSet:
 
 
 def _issuer_and_subject(value: str) -> tuple[TextSet, TextSet]:
+    """The forms of the two parts. A star is one at either end of the whole value only (asked of Istio 1.31).
+
+    So ``*/*`` is any issuer and the subject ``*``; ``a*/b`` is the issuer ``a*``.
+    """
     anything = text_set(["*"])
     issuer, slash, subject = value.rpartition("/")
-    if slash:
-        return text_set([issuer]), text_set([subject])
     if value == "*":
         return anything, anything
     if value.startswith("*"):
-        return anything, text_set([value])
+        return (text_set([issuer]), _literal(subject)) if slash else (anything, text_set([value]))
     if value.endswith("*"):
-        return text_set([value]), anything
-    return text_set([value]), text_set([""])
+        if not slash:
+            return text_set([value]), anything
+        return _literal(issuer), anything if subject == "*" else TextSet((subject,), prefixes=(subject[:-1],))
+    return (_literal(issuer), _literal(subject)) if slash else (_literal(value), _literal(""))
+
+
+def _literal(text: str) -> TextSet:
+    return TextSet((text,), frozenset({text}))
 
 
 def _blocks(values: Sequence[str]) -> Blocks:
@@ -332,13 +343,9 @@ def _blocks(values: Sequence[str]) -> Blocks:
             network = ip_network(value, strict=False)
         except ValueError:
             raise NotUnderstoodError(f"{value!r} is neither an IP address nor a block such as 10.0.0.0/8") from None
-        # As for requests: an IPv4 address in the form of IPv6 is the IPv4 address.
-        address = parse_address(str(network.network_address))
-        assert address is not None
-        version, number = address
-        bits = (_IPV4_BITS if network.version == 4 else _IPV6_BITS) - network.prefixlen
-        if version != network.version:
-            bits = min(bits, _IPV4_BITS)
+        # As in Envoy, ::ffff:10.0.0.1 is no IPv4 address here; of the client's address it is another way to write one.
+        version, number = network.version, int(network.network_address)
+        bits = network.max_prefixlen - network.prefixlen
         networks.setdefault((version, bits), set()).add(number >> bits)
     return Blocks(
         tuple(values), tuple((version, bits, frozenset(found)) for (version, bits), found in networks.items())

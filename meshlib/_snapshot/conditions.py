@@ -90,6 +90,7 @@ _PSEUDO: Final[Mapping[str, Callable[[RequestHead], str]]] = {
     ":method": lambda head: head.method,
     ":path": lambda head: head.path,
     ":authority": lambda head: head.authority,
+    "host": lambda head: head.authority,
     ":scheme": lambda head: head.scheme,
 }
 
@@ -97,7 +98,8 @@ _PSEUDO: Final[Mapping[str, Callable[[RequestHead], str]]] = {
 class HeaderCondition(msgspec.Struct, frozen=True, gc=False):
     """A request header, ``header`` in lower case. ``is_present`` is ``*``: it is there, even empty.
 
-    ``:method``, ``:path``, ``:authority`` and ``:scheme`` are what HTTP/2 calls so, as in Envoy.
+    ``:method``, ``:path``, ``:authority`` and ``:scheme`` are what HTTP/2 calls so, and ``host`` is ``:authority``,
+    as in Envoy.
     """
 
     header: str
