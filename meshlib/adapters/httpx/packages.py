@@ -10,6 +10,7 @@ from typing import Any, Final
 from meshlib._outbound.packages import require
 from meshlib._outbound.refusals import RefusalKinds
 from meshlib.adapters.httpx.bodies import AsyncBody, Body
+from meshlib.adapters.httpx.reserved import reserving_pool
 from meshlib.errors import RefusedError
 
 __all__ = ["Package", "default_package", "package_of"]
@@ -39,6 +40,8 @@ class Package:
         )
         self.body: Any = type("MeshBody", (Body, api.SyncByteStream), {})
         self.async_body: Any = type("AsyncMeshBody", (AsyncBody, api.AsyncByteStream), {})
+        # Those of httpcore2 reserve connections by themselves.
+        self.async_pool: Any = reserving_pool(self.core) if name == "httpx" else self.core.AsyncConnectionPool
 
     def translate(self, error: Exception) -> Exception:
         """An error of the connections as the error of httpx that its users know."""

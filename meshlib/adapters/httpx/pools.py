@@ -122,7 +122,8 @@ class Pools:
             arguments["ssl_context"] = self._context
         if self._is_async:
             backend: Any = AsyncBackend(AsyncioBackend(core), core, target.handshake)
-            return core.AsyncConnectionPool(network_backend=backend, **arguments)
+            make = core.AsyncConnectionPool if arguments["http2"] else self._package.async_pool
+            return make(network_backend=backend, **arguments)
         return core.ConnectionPool(network_backend=SyncBackend(core.SyncBackend(), core, target.handshake), **arguments)
 
 
