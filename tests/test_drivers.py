@@ -110,7 +110,7 @@ def test_a_slow_attempt_keeps_none_of_the_quick_ones() -> None:
         most = 0
         for _ in range(10_000):
             timers.stop(timers.start(5.0))
-            most = max(most, len(timers._queues[5.0].entries))
+            most = max(most, len(timers._queues[5.0].running))
         return await task, most
 
     clock = VirtualClock()
@@ -118,7 +118,7 @@ def test_a_slow_attempt_keeps_none_of_the_quick_ones() -> None:
     began = clock.monotonic()
     ended, most = run_virtual(main(), clock)
     assert ended - began == pytest.approx(5.0, abs=1e-5)
-    assert most < 600
+    assert most <= 2
 
 
 @pytest.mark.parametrize("limit", [0.3, 0.5, 0.7])
