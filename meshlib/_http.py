@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 __all__ = [
     "Failure",
@@ -18,6 +18,7 @@ __all__ = [
     "RequestHead",
     "Response",
     "grpc_code",
+    "is_bare",
 ]
 
 Headers: TypeAlias = CIMultiDict[str]
@@ -167,5 +168,13 @@ def grpc_code(text: str) -> int | None:
 
 Outcome: TypeAlias = Response | Failure
 """What came back from one attempt."""
+
+_CONTENT_TYPE, _CONTENT_LENGTH = istr("content-type"), istr("content-length")
+
+
+def is_bare(headers: HeadersView) -> bool:
+    """Whether a head says nothing of a body."""
+    return _CONTENT_TYPE not in headers and _CONTENT_LENGTH not in headers
+
 
 NO_HEADERS: Final[Headers] = CIMultiDict()

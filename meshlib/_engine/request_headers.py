@@ -8,7 +8,7 @@ from typing import Final
 
 from multidict import istr
 
-from meshlib._http import Headers, RequestHead
+from meshlib._http import Headers, RequestHead, is_bare
 from meshlib._random import Chance
 
 __all__ = [
@@ -35,7 +35,6 @@ _REQUEST_ID: Final = istr("x-request-id")
 _FORWARDED_PROTO: Final = istr("x-forwarded-proto")
 ATTEMPT_COUNT: Final = istr("x-envoy-attempt-count")
 EXPECTED_TIMEOUT: Final = istr("x-envoy-expected-rq-timeout-ms")
-_CONTENT_TYPE, _CONTENT_LENGTH = istr("content-type"), istr("content-length")
 _AHEAD: Final = 32
 _HOST, _ACCEPT, _ENCODING, _AGENT = istr("host"), istr("accept"), istr("accept-encoding"), istr("user-agent")
 
@@ -91,7 +90,7 @@ def set_exchange_headers(request: RequestHead, headers: Headers, ids: RequestIds
         headers[_REQUEST_ID] = ids.next()
     if _FORWARDED_PROTO not in headers:
         headers[_FORWARDED_PROTO] = request.scheme
-    return _CONTENT_TYPE not in headers and _CONTENT_LENGTH not in headers
+    return is_bare(headers)
 
 
 def set_attempt_headers(headers: Headers, attempt: int, timeout: float | None) -> None:

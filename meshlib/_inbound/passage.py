@@ -17,7 +17,7 @@ from meshlib._engine.decisions import Decision
 from meshlib._engine.local_replies import overflow_reply
 from meshlib._engine.recording import Served
 from meshlib._engine.rooms import Seat
-from meshlib._http import Headers, RequestHead
+from meshlib._http import Headers, RequestHead, is_bare
 from meshlib._inbound.arrivals import (
     Admitted,
     Arrival,
@@ -206,7 +206,7 @@ class Passage:
             served = self._served = runtime.recorder.arrive(head, snapshot)
             if served is not None:
                 served.source, served.destination = source, destination
-                served.is_bare = isinstance(head, PlainHead) and head.shape.is_bare
+                served.is_bare = head.shape.is_bare if isinstance(head, PlainHead) else is_bare(head.headers)
         if RequestServed in runtime.published.observers:
             self._started = runtime.clock.monotonic()
 
@@ -217,7 +217,7 @@ class Passage:
         if not isinstance(head, PlainHead) and (head.values(PEER_METADATA) or head.values(PEER_ID)):
             self._hides_peer = True
             if self._served is not None:
-                self._served.claimed = head.value(PEER_METADATA)
+                self._served.claimed, self._served.is_bare = head.value(PEER_METADATA), False
             self.told = hide_peer_headers(head, snapshot.peer_headers if gate.checks_peer else {})
         source = parse_address(arrival.source_address)
         is_proxied = gate.proxies.trusts(source)

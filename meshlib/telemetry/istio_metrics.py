@@ -293,6 +293,14 @@ class IstioMetrics:
 
     def served(self, served: Served) -> None:
         """A request of the workload was answered."""
+        flags = served_flags(served)
+        sent = served.sent if served.sent >= 0 else body_length(as_headers(served.response_headers), 0)
+        usual = (served.head.port, served.peer, served.status) if served.is_bare and not flags else None
+        if usual is None or not self.served_again(served.snapshot.telemetry, usual, served.started, sent):
+            self._count_served(served, ",".join(flags), sent, usual)
+
+    def _count_served(self, served: Served, flags: str, sent: int, usual: tuple[int, str, int] | None) -> None:
+        """Count a request at once; those like it are put down under ``usual`` from now on, None: are not."""
         shard = self.store.shard
         if shard.context is not served.snapshot.telemetry:
             self._enter(shard, served.snapshot.telemetry)
@@ -304,7 +312,6 @@ class IstioMetrics:
             grpc = grpc_status(response, served.status) if is_grpc(head) else None
             source = peer_of_text(served.claimed) if served.claimed else None
         has_peer = bool(served.peer)
-        flags = ",".join(served_flags(served))
         tags = _NO_TAGS
         if side.evaluate:
             tags = _evaluate(side.evaluate, served_facts(served))
@@ -330,11 +337,10 @@ class IstioMetrics:
             targets = _remember(shard, key, self._targets(shard, side, standard, tags, heads))
         milliseconds = (served.ended - served.started) * 1000.0
         received = 0 if served.is_bare else body_length(head.headers, 0)
-        sent = served.sent if served.sent >= 0 else body_length(as_headers(response), 0)
         with shard.lock:
             targets.count_one(milliseconds, received, sent, self._instruments)
-        if served.is_bare and not flags and not side.evaluate:
-            self._put_down(shard, (head.port, principal, served.status), targets)
+        if usual is not None and not side.evaluate:
+            self._put_down(shard, usual, targets)
 
     # -- series ----------------------------------------------------------------------------------------------
 
