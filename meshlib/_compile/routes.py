@@ -11,6 +11,7 @@ from typing import Final
 from meshlib._compile.context import RouteContext
 from meshlib._compile.destinations import hash_key, resolve_target
 from meshlib._compile.extras import compile_cors, compile_fault, compile_mirrors
+from meshlib._compile.header_retries import asked_by_headers, without_retry_headers
 from meshlib._compile.headers import (
     NO_HEADERS,
     NO_LEVELS,
@@ -154,6 +155,8 @@ def compile_forward(rule: Rule, headers: CompiledHeaders, match: RouteMatch, con
     destinations, hashed = compile_destinations(rule, headers, authority, context)
     targets = tuple(destinations)
     timeout, retry = limits(route, targets, context, hashed=len(route.route) == 1 and bool(hashed))
+    if targets[0].request_levels:
+        retry, targets = asked_by_headers(retry, targets), without_retry_headers(targets)
     return Forward(
         destinations=targets,
         sums=ONE if len(targets) == 1 else cumulative(tuple([item.weight for item in targets])),
