@@ -70,10 +70,14 @@ class Token:
         self.issuer = issuer = get("iss", "")
         if type(issuer) is not str or type(get("sub", "")) is not str or type(get("jti", "")) is not str:
             raise _no_text(claims)
-        if "iat" in claims:
+        # What a time usually is has no need of a call.
+        issued, expires = get("iat", 0), get("exp")
+        if type(issued) is not int or not 0 <= issued < _LARGEST:
             _number(claims, "iat")
         self.not_before = _number(claims, "nbf") if "nbf" in claims else None
-        self.expires = _number(claims, "exp") if "exp" in claims else None
+        if type(expires) is not int or not 0 <= expires < _LARGEST:
+            expires = _number(claims, "exp") if "exp" in claims else None
+        self.expires = expires
         self.audiences = _audiences(claims)
         self.signed = header + b"." + payload
         try:
@@ -118,29 +122,27 @@ def _members(segment: bytes, part: str) -> dict[str, Any]:
         raw = _decoded(segment)
     except ValueError:
         raise TokenError(f"Jwt {part} is an invalid Base64url encoded") from None
-    found = _plain(raw)
-    if found is None:
-        try:
-            found = _decoder.decode(raw.decode("utf-8"))
-            if b"\\u" in raw:  # half of a surrogate pair is no character, and nothing could write it again
-                json.dumps(found, ensure_ascii=False).encode("utf-8")
-        except (ValueError, RecursionError):
-            raise TokenError(f"Jwt {part} is an invalid JSON") from None
-    if type(found) is not dict:
-        raise TokenError(f"Jwt {part} is an invalid JSON")
-    return found
-
-
-def _plain(raw: bytes) -> Any:
-    """What is written as compactly as it can be, as most tokens are; None if it is not, or is no JSON.
-
-    What is written again byte for byte has no repeated member, and nothing that readers take in different ways.
-    """
     try:
         found = _read(raw)
-        return found if raw.isascii() and _write(found) == raw else None
+        # What is written again byte for byte, as most tokens are, has no repeated member, and nothing that readers
+        # take in different ways.
+        if type(found) is dict and raw.isascii() and _write(found) == raw:
+            return found
     except (ValueError, RecursionError):
-        return None
+        pass  # see what the other reader says
+    return _checked_members(raw, part)
+
+
+def _checked_members(raw: bytes, part: str) -> dict[str, Any]:
+    try:
+        found = _decoder.decode(raw.decode("utf-8"))
+        if b"\\u" in raw:  # half of a surrogate pair is no character, and nothing could write it again
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        raise TokenError(f"Jwt {part} is an invalid JSON") from None
+    if not isinstance(found, dict):
+        raise TokenError(f"Jwt {part} is an invalid JSON")
+    return found
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
