@@ -227,6 +227,26 @@ def test_retries_of_the_transport_are_refused(verb: str) -> None:
         {"httpx": MeshTransport, "httpx_async": AsyncMeshTransport}[verb](Mesh.load(YAML), retries=2)
 
 
+@pytest.mark.parametrize(
+    "url", ["/reviews", "reviews.example.com/", "http://", "http:///x", "ftp://reviews.example.com/", ""]
+)
+def test_what_is_no_absolute_url_is_httpx_s_own_error(url: str) -> None:
+    """A path without base_url was once a KeyError."""
+    with (
+        Mesh.load(YAML).httpx() as client,
+        pytest.raises(httpx.UnsupportedProtocol, match="http:// or https://") as caught,
+    ):
+        client.get(url)
+    assert caught.value.request.method == "GET"
+
+
+async def test_what_is_no_absolute_url_is_an_error_of_the_asynchronous_client_too() -> None:
+    """Of each package in its own family."""
+    async with Mesh.load(YAML).httpx_async() as client:
+        with pytest.raises(httpx.UnsupportedProtocol):
+            await client.get("/reviews")
+
+
 def test_a_request_of_the_other_package_is_refused() -> None:
     """One clear error."""
     transport: Any = MeshTransport(Mesh.load(YAML), wrapped=httpx.MockTransport(lambda request: httpx.Response(200)))

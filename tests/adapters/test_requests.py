@@ -54,6 +54,13 @@ def mesh(server: Upstream) -> Mesh:
     return Mesh.load(YAML.replace("PORT", str(server.port)))
 
 
+def test_only_schemes_of_http_are_governed(mesh: Mesh, server: Upstream) -> None:
+    """Another one was once sent as HTTP."""
+    with mesh.urllib3() as manager, pytest.raises(urllib3.exceptions.URLSchemeUnknown):
+        manager.request("GET", "ftp://reviews.example.com/")
+    assert not server.seen
+
+
 def test_an_adapter_can_be_mounted_in_a_session_of_ones_own(mesh: Mesh, server: Upstream) -> None:
     """For one host only, if wanted."""
     with requests.Session() as session:

@@ -53,6 +53,11 @@ class Shared:
                 f"mesh.{theirs}(), or wrap a transport of {theirs}"
             )
         head = Head(self.package, request)
+        if not head.host or head.scheme not in ("http", "https"):
+            raise self.package.api.UnsupportedProtocol(
+                f"{str(request.url)!r} is no absolute http:// or https:// URL; write all of it, or set base_url",
+                request=request,
+            )
         head.transport = self._identity
         head.path = self.runtime.plain_path(head.path)  # httpx keeps escapes that need not be
         head.exchange = self.runtime.begin(head, head.headers, head.can_replay)

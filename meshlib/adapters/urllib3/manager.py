@@ -89,6 +89,8 @@ class MeshPoolManager(urllib3.PoolManager):
         if not host:
             raise urllib3.exceptions.LocationValueError("No host specified.")
         known = scheme or "http"
+        if known not in self.pool_classes_by_scheme:
+            raise urllib3.exceptions.URLSchemeUnknown(known)
         return cast(
             "urllib3.HTTPConnectionPool",
             MeshHost(self, known, host, port or (443 if known == "https" else 80), pool_kwargs),
