@@ -22,18 +22,19 @@ Fields: TypeAlias = dict[bytes, bytes]
 
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
 
-_DECISIVE: Final = ("server", "method", "scheme", "raw_path", "path")
-_WITH_QUERY: Final = (*_DECISIVE, "query_string")
-
 Connection: TypeAlias = tuple[str, bool, str | None, str | None]
 """The address of the direct peer; whether there is TLS, the identity verified by it, and the server name in it."""
 
 
 def key_of(scope: Scope, fields: Fields, connection: Connection, memory: Memory) -> Key:
     """All of a request that decides, as it came."""
-    if type(scope.get("server")) is list:  # ASGI allows it, and lists are no part of keys
-        scope = {**scope, "server": tuple(scope["server"])}
-    return connection, *map(scope.get, _WITH_QUERY if memory.has_query else _DECISIVE), *map(fields.get, memory.names)
+    get = scope.get
+    server = get("server")
+    if type(server) is list:  # ASGI allows it, and lists are no part of keys
+        server = tuple(server)
+    query = get("query_string") if memory.has_query else None
+    values = tuple(map(fields.get, memory.names))
+    return connection, server, get("method"), get("scheme"), get("raw_path"), get("path"), query, values
 
 
 def again_headers(fields: Fields, grant: Grant, request_id: str | None) -> list[tuple[bytes, bytes]]:

@@ -7,7 +7,6 @@ for others: no seat to take, no deadline, no span, no log, nobody who listens to
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import Token
 from typing import Any
 
 from meshlib._context import handed_on
@@ -56,7 +55,11 @@ async def serve_short(
     try:
         await app(changed, receive, send if recorder is None else watched)
     finally:
-        _leave(before, outer)
+        try:
+            handed_on.reset(before)
+            serving.reset(outer)
+        except ValueError:
+            pass  # a server that ends the request in another context: that one never saw the values
         if recorder is not None:
             key, snapshot = (grant.port, grant.peer, status), published.snapshot
             if not status or not recorder.count_again(snapshot.telemetry, key, started, sent):
@@ -71,11 +74,3 @@ def _served(scope: Scope, snapshot: Snapshot, grant: Grant, fields: Fields, shap
     served.source, served.destination, served.is_bare = grant.source, grant.destination, True
     complete(served, grant.decision, status=0, peer=grant.peer)
     return served
-
-
-def _leave(before: Token[Any], outer: Token[Any]) -> None:
-    try:
-        handed_on.reset(before)
-        serving.reset(outer)
-    except ValueError:
-        pass  # a server that ends the request in another context: that one never saw the values

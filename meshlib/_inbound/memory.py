@@ -44,7 +44,8 @@ _QUERY: Final = ":path"
 class Grant:
     """What was decided of a request that was let in. ``dropped`` and ``given`` are fields as ASGI has them.
 
-    ``is_quiet``: nothing is to be done for the next one but to let it in and to count it.
+    ``is_quiet``: nothing is to be done for the next one but to let it in and to count it (no limits of the port, no
+    policies in dry run).
     """
 
     __slots__ = (
@@ -61,7 +62,7 @@ class Grant:
             head.method, head.scheme, head.authority, head.path_only, NO_HEADERS, port=head.port, host=head.host
         )
         self.port, self.peer = head.port, request.peer
-        self.is_quiet = not decision.dry_runs
+        self.is_quiet = False
         self.client = client_text(request, arrival)
         self.source, self.destination = arrival.source_address, arrival.destination_address
         self.since, self.until, self.version = decision.since, decision.until, version
@@ -134,6 +135,7 @@ class Memory:
             return  # whether it is a preflight decides too
         if any(name.decode() in PROPAGATED for name in grant.dropped) or _size(key) > _LONGEST:
             return
+        grant.is_quiet = self.ports is None and not decision.dry_runs
         self._grants.keep(key, grant)
 
     def __repr__(self) -> str:  # tokens are secrets: nothing of the keys
@@ -161,7 +163,8 @@ def _bare(condition: Condition) -> Condition:
 
 def _size(key: Key) -> int:
     """About the bytes of a key: those of its texts, which the headers are most of."""
-    return sum(len(part) for part in key if isinstance(part, str | bytes))
+    flat = [one for part in key for one in (part if isinstance(part, tuple) else (part,))]
+    return sum(len(one) for one in flat if isinstance(one, str | bytes))
 
 
 def _raw(value: str) -> bytes:

@@ -84,7 +84,6 @@ class MeshMiddleware:
                     if (
                         shape.is_quiet
                         and grant.is_quiet
-                        and memory.ports is None
                         and not published.observers.watches_served
                         and (recorder is None or recorder.only_counts(published.snapshot))
                     ):
