@@ -16,6 +16,7 @@ from typing import Final
 
 from meshlib._compile.findings import Findings
 from meshlib._snapshot.conditions import (
+    PATH,
     AddressCondition,
     Always,
     Blocks,
@@ -33,10 +34,8 @@ from meshlib._snapshot.conditions import (
 from meshlib._snapshot.inbound import Address, InboundRequest
 from meshlib._snapshot.routes import Origin
 
-__all__ = ["PATH", "Conditions", "PatternProgram", "text_set"]
+__all__ = ["Conditions", "PatternProgram", "text_set"]
 
-PATH: Final = "path"
-"""The name of conditions on the path."""
 _SCHEME: Final = "spiffe://"
 _LITERAL: Final = r"[a-zA-Z0-9\-._~%!$&'()*+,;:@=]"
 """What a path template takes for a character of a segment (uri_template_internal; observed on Envoy 1.39)."""

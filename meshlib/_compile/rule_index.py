@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from meshlib._compile.conditions import PATH
-from meshlib._snapshot.conditions import Condition, TextCondition, TextSet
+from meshlib._snapshot.conditions import PATH, Condition, TextCondition, TextSet
 from meshlib._snapshot.rule_index import RuleIndex
 from meshlib._snapshot.security import Rule
 

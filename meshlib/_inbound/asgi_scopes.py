@@ -34,7 +34,14 @@ def key_of(scope: Scope, fields: Fields, connection: Connection, memory: Memory)
         server = tuple(server)
     query = get("query_string") if memory.has_query else None
     values = tuple(map(fields.get, memory.names))
-    return connection, server, get("method"), get("scheme"), get("raw_path"), get("path"), query, values
+    raw, path, paths = get("raw_path"), scope["path"], memory.paths
+    if paths is not None:
+        known = paths.known.get(raw)
+        if known is None or known[0] != path:
+            known = paths.find(raw, path)
+        if known is not None:
+            raw, path = None, known[1]
+    return connection, server, get("method"), get("scheme"), raw, path, query, values
 
 
 def again_headers(fields: Fields, grant: Grant, request_id: str | None) -> list[tuple[bytes, bytes]]:
@@ -126,5 +133,7 @@ def _hypercorns(send: Send) -> Any:
 def again_head(scope: Scope, grant: Grant, fields: Fields, shape: Shape) -> PlainHead:
     """The head of a request that is let in as an equal one was."""
     known, query = grant.head, scope.get("query_string", b"")
-    path = f"{known.path}?{text_of(query)}" if query else known.path
+    path = agreed_path(text_of(scope.get("raw_path") or b""), scope["path"])
+    if query:
+        path = f"{path}?{text_of(query)}"
     return PlainHead(known.method, known.scheme, known.authority, path, known.port, fields, shape)

@@ -16,6 +16,7 @@ from typing import Protocol
 from meshlib._engine.decisions import Decision
 from meshlib._engine.inbound import Authenticate, Inspection, decide_alone, inspect
 from meshlib._engine.jwt import TokenCache, authenticate
+from meshlib._engine.published import Published
 from meshlib._inbound.arrivals import Admitted, Arrival, Refused
 from meshlib._inbound.dry_runs import dry_run_counts
 from meshlib._inbound.forwarded import TrustedProxies
@@ -69,7 +70,10 @@ class Gate:
         self.dry_runs = dry_run_counts(runtime)
         self._tokens = TokenCache()
         self.rooms = Rooms(runtime)
-        self.memory = Memory(runtime.published, trusts_proxies=bool(self.proxies))
+        self.memory = self._memory(runtime.published)
+
+    def _memory(self, published: Published) -> Memory:
+        return Memory(published, trusts_proxies=bool(self.proxies), health_paths=self.health_paths)
 
     def recall(self) -> Memory:
         """What was decided under the configuration in force."""
@@ -78,7 +82,7 @@ class Gate:
             snapshot = published.snapshot
             if not memory.is_of(snapshot):
                 self.keys.prepare(snapshot.security.authentication)
-                memory = self.memory = Memory(published, trusts_proxies=bool(self.proxies))
+                memory = self.memory = self._memory(published)
             memory.published = published
         return memory
 

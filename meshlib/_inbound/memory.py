@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Final, TypeAlias
 
 from meshlib._context import PROPAGATED
@@ -23,7 +24,8 @@ from meshlib._http import NO_HEADERS, RequestHead
 from meshlib._inbound.arrivals import Arrival, client_text
 from meshlib._inbound.forwarded import XFCC, XFF
 from meshlib._inbound.keys import KeyManager
-from meshlib._snapshot.conditions import Condition, HeaderCondition, Known, Not
+from meshlib._inbound.path_classes import PathClasses
+from meshlib._snapshot.conditions import PATH, Condition, HeaderCondition, Known, Not, TextCondition, TextSet
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.inbound_ports import InboundPorts
 from meshlib._snapshot.peers import PEER_HEADERS
@@ -78,12 +80,13 @@ class Grant:
 class Memory:
     """The memory of a server for one configuration. ``names`` are the headers that belong to a :data:`Key`.
 
+    ``paths`` tells which paths are alike to the policies; None where these look at the whole path with its query.
     ``published`` is what was in force when it was last asked: the same security may be published again.
     """
 
-    __slots__ = ("_grants", "_seen", "has_query", "has_tokens", "names", "ports", "published", "security")
+    __slots__ = ("_grants", "_seen", "has_query", "has_tokens", "names", "paths", "ports", "published", "security")
 
-    def __init__(self, published: Published, *, trusts_proxies: bool) -> None:
+    def __init__(self, published: Published, *, trusts_proxies: bool, health_paths: Collection[str] = ()) -> None:
         snapshot = published.snapshot
         self.published = published
         self.security: Security = snapshot.security
@@ -99,6 +102,7 @@ class Memory:
         self.names = tuple(sorted(name.lower().encode() for name in names))
         self.has_tokens = bool(rules)
         self.has_query = _QUERY in read or any(rule.params for rule in rules)
+        self.paths = None if _QUERY in read else PathClasses(_path_sets(self.security), health_paths)
         self._grants: Recent[Key, Grant] = Recent(_REMEMBERED)
         self._seen: Recent[int, int] = Recent(_REMEMBERED)
 
@@ -142,16 +146,27 @@ class Memory:
         return f"<Memory grants={len(self._grants)}>"
 
 
-def _read_headers(security: Security) -> set[str]:
-    """The headers that any condition looks at, with the names that HTTP/2 gives to method, path and host."""
+def _conditions(security: Security) -> Iterator[Condition]:
+    """All that policies ask."""
     policies = (
         *security.custom, *security.audit, *security.deny, *security.allow, *security.shadow_deny,
         *security.shadow_allow,
     )  # fmt: skip
     rules = (rule for policy in policies for rule in policy.rules)
     parts = (part for rule in rules for part in (*rule.sources, *rule.operations, rule.when))
-    conditions = (_bare(condition) for part in parts for condition in part)
-    return {condition.header for condition in conditions if isinstance(condition, HeaderCondition)}
+    return (_bare(condition) for part in parts for condition in part)
+
+
+def _read_headers(security: Security) -> set[str]:
+    """The headers that any condition looks at, with the names that HTTP/2 gives to method, path and host."""
+    return {condition.header for condition in _conditions(security) if isinstance(condition, HeaderCondition)}
+
+
+def _path_sets(security: Security) -> Iterator[TextSet]:
+    """What conditions want of paths."""
+    for condition in _conditions(security):
+        if isinstance(condition, TextCondition) and condition.name == PATH:
+            yield condition.values
 
 
 def _bare(condition: Condition) -> Condition:

@@ -17,6 +17,7 @@ from meshlib._snapshot.inbound import Address, InboundRequest
 from meshlib._snapshot.matchers import RegexProgram, header_values
 
 __all__ = [
+    "PATH",
     "AddressCondition",
     "Always",
     "Blocks",
@@ -31,6 +32,10 @@ __all__ = [
     "TextCondition",
     "TextSet",
 ]
+
+
+PATH: Final = "path"
+"""The name of conditions on the path, without its query."""
 
 
 class Condition(Protocol):

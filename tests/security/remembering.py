@@ -261,7 +261,8 @@ class Draw:
         return found + ([resource("PeerAuthentication", {"mtls": {"mode": mode}})] if mode else [])
 
     def request(self) -> dict[str, Any]:
-        path = self.one(("/a", "/a", "/b/c", "/healthz", "//a", "/a/../b", "/%61"))
+        path = self.one(("/a", "/a", "/b/c", "/healthz", "//a", "/a/../b", "/%61", "/", "/a/", "/a;x", "/.a", "/A"))
+        path = self.one((path, path, f"/a/{self.one('789')}", f"/b/{self.one('789')}", f"/{self.one('789')}/b"))
         query = self.one(("", "", "?q=1", f"?t={TOKENS['ann']}"))
         headers = [(name, self.one(FIELDS[name])) for name in self.some(sorted(FIELDS)) + self.some(sorted(FIELDS)[:8])]
         peer = self.one(("", "", "tls", PEER, STRANGER))
