@@ -3,13 +3,14 @@
 A request passes if some rule verifies it: the rule finds tokens at its locations, and
 every one of them is good. It also passes, as nobody, if no rule finds a token at all.
 Everything else is refused as Envoy refuses it. A signature is checked once: a bounded
-cache remembers tokens by the keys that verified them; times are looked at every time.
+cache remembers tokens by digest and by the keys that verified them; times are looked at every time.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -24,8 +25,8 @@ from meshlib._snapshot.authentication import Authentication, KeyOrigin, TokenRul
 
 __all__ = ["Authenticated", "KeySource", "TokenCache", "Unauthorized", "authenticate"]
 
-Name: TypeAlias = tuple[str, int]
-"""What a token is remembered by: itself, and the :class:`KeySet` (its ``generation``) that has verified it."""
+Name: TypeAlias = tuple[bytes, int]
+"""What a token is remembered by: its digest, and the :class:`KeySet` (its ``generation``) that has verified it."""
 
 SKEW: Final = 60.0
 """Seconds by which clocks may differ, both ways."""
@@ -125,7 +126,8 @@ def _is_preflight(head: RequestHead) -> bool:
 def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: TokenCache) -> Token:
     """The token, if it is good for the rule. The checks come in Envoy's order (authenticator.cc)."""
     known = keys.find(rule.keys)
-    remembered = None if known is None else cache.get((text, known.generation))
+    digest = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()  # the token itself is a secret
+    remembered = None if known is None else cache.get((digest, known.generation))
     token = Token(text) if remembered is None else remembered
     if rule.issuer and token.issuer != rule.issuer:
         raise TokenError(_UNKNOWN_ISSUER)
@@ -139,7 +141,7 @@ def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: To
         raise TokenError("Jwks remote fetch is failed")
     if remembered is None:
         known.verify(token)
-        cache.keep((text, known.generation), token)
+        cache.keep((digest, known.generation), token)
     return token
 
 

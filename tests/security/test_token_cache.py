@@ -97,3 +97,12 @@ def test_a_bad_token_is_never_remembered(changed: str) -> None:
     for _ in range(2):
         assert answer(bad, keys, cache, now) != ""
     assert repr(cache) == "<TokenCache tokens=1>"
+
+
+def test_the_cache_knows_tokens_by_their_digest() -> None:
+    """A token is a secret: what is kept of it are its parts, not what would let somebody in."""
+    cache = TokenCache()
+    assert answer(good(), Keys(), cache, time.time()) == ""
+    ((digest, _),) = cache._newer
+    assert type(digest) is bytes
+    assert len(digest) == 16
