@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from meshlib._engine.authz import AuthorizerReply
 from meshlib._engine.decisions import Decision
 from meshlib._engine.inbound import Authenticate, inspect
 from meshlib._engine.jwt import TokenCache, authenticate
 from meshlib._engine.jwt_keys import KeySet, KeySetError, parse_keys
-from meshlib._http import Headers, RequestHead
+from meshlib._http import Headers, RequestHead, target_of
 from meshlib._snapshot.authentication import KeyOrigin
 from meshlib._snapshot.inbound import InboundRequest, parse_address
 from meshlib._snapshot.security import Security
@@ -230,18 +229,15 @@ def described_request(
     Raises :class:`RequestError` for a URL that is not absolute.
     """
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        target = target_of(url)
     except ValueError as error:
-        raise RequestError(f"{url!r} is no URL: {error}") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise RequestError(f"{url!r} is not an absolute http:// or https:// URL")
+        raise RequestError(str(error)) from None
     sent = {name.lower(): value for name, value in headers.items()}
     return {
         "method": method,
-        "host": sent.pop("host", None) or parts.netloc.rpartition("@")[2],
-        "path": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        "port": port or (443 if parts.scheme == "https" else 80),
+        "host": sent.pop("host", None) or target.authority,
+        "path": target.path,
+        "port": target.port,
         "headers": sent,
         "principal": principal,
         "source_ip": source_ip,

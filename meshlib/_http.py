@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import quote, urlsplit
 
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
@@ -17,8 +18,10 @@ __all__ = [
     "Outcome",
     "RequestHead",
     "Response",
+    "Target",
     "grpc_code",
     "is_bare",
+    "target_of",
 ]
 
 Headers: TypeAlias = CIMultiDict[str]
@@ -178,3 +181,34 @@ def is_bare(headers: HeadersView) -> bool:
 
 
 NO_HEADERS: Final[Headers] = CIMultiDict()
+
+
+class Target(NamedTuple):
+    """Where a request for a URL goes, and what it asks for there."""
+
+    scheme: str
+    authority: str
+    host: str
+    port: int
+    path: str
+
+
+_UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]+")
+
+
+def target_of(url: str) -> Target:
+    """What a client makes of a URL: all of it ASCII, without user and fragment. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        authority = parts.netloc.rpartition("@")[2]
+        if host and not authority.isascii():
+            host = host.encode("idna").decode("ascii")
+            authority = host if port is None else f"{host}:{port}"
+    except ValueError as error:
+        raise ValueError(f"{url!r} is no URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(f"{url!r} is not an absolute http:// or https:// URL")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = _UNSENDABLE.sub(lambda found: quote(found[0]), path)
+    return Target(parts.scheme, authority, host, port or (443 if parts.scheme == "https" else 80), path)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
-from urllib.parse import urlsplit
 
 from meshlib._clients import Clients
 from meshlib._clock import SystemClock
@@ -23,7 +22,7 @@ from meshlib._config.load import ConfigSet, Skipped, load, no_collection, unobtr
 from meshlib._config.report import Report, report
 from meshlib._context import deadline as caller_deadline
 from meshlib._explain import Explanation, explain, with_candidates
-from meshlib._http import Headers, RequestHead
+from meshlib._http import Headers, RequestHead, target_of
 from meshlib._inbound.methods import SecurityMethods
 from meshlib._names import Resolver
 from meshlib._runtime import Runtime, forked
@@ -345,15 +344,10 @@ def _raise_errors(findings: Iterable[Finding]) -> None:
 
 def request_head(method: str, url: str, headers: Mapping[str, str]) -> RequestHead:
     """The head of a request that a client would make for a URL. Raises ValueError for a relative one."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an absolute http:// or https:// URL")
+    scheme, sent, host, port, path = target_of(url)
     fields = Headers(headers)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    authority = fields.get("host") or parts.netloc.rpartition("@")[2]
-    fields.setdefault("host", authority)
-    return RequestHead(method.upper(), parts.scheme, authority, path, fields, port=port, host=parts.hostname)
+    authority = fields.setdefault("host", sent) or sent
+    return RequestHead(method.upper(), scheme, authority, path, fields, port=port, host=host)
 
 
 class _Watch:

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
-from urllib.parse import urlsplit
 
 import click
 
@@ -124,9 +123,12 @@ class _Answers:
 def _asked(
     method: str, url: str, header: tuple[str, ...], principal: str | None, source_ip: str | None
 ) -> dict[str, Any]:
-    parts = urlsplit(url)
-    if not parts.hostname:
-        raise click.UsageError(f"{url!r} is not an absolute URL")
+    from meshlib._http import target_of
+
+    try:
+        target = target_of(url)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     headers: dict[str, list[str]] = {}
     for text in header:
         name, colon, value = text.partition(":")
@@ -134,13 +136,11 @@ def _asked(
             message = f"{text!r} is not of the form 'name: value'"
             raise click.BadParameter(message, param_hint="--header")
         headers.setdefault(name.strip().lower(), []).append(value.strip())
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     return {
         "method": method.upper(),
-        "host": parts.netloc,
-        "path": path,
-        "port": port,
+        "host": target.authority,
+        "path": target.path,
+        "port": target.port,
         "headers": headers,
         "principal": principal,
         "source_ip": source_ip,
