@@ -405,3 +405,24 @@ def test_a_connection_that_is_reset_fails_in_the_words_of_httpcore(ends: tuple[A
             stream.write(b"GET")
     stream.close()
     assert stream.get_extra_info("is_readable")
+
+
+def test_an_upstream_that_takes_a_little_at_a_time_is_late_too(ends: tuple[Any, SyncStream, socket.socket]) -> None:
+    """Each part goes out in time, the whole body does not."""
+    core, stream, theirs = ends
+    ended = threading.Event()
+
+    def take() -> None:
+        while not ended.wait(0.02):
+            theirs.recv(2**20)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        taking = pool.submit(take)
+        token = current_attempt.set(Attempt(None, ConnectionPool(), timeout=0.5))
+        try:
+            with pytest.raises(core.WriteTimeout):
+                stream.write(bytes(2**27))
+        finally:
+            current_attempt.reset(token)
+            ended.set()
+        taking.result()

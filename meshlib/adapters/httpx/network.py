@@ -125,6 +125,7 @@ class SyncStream(_Stream):
             sock.settimeout(bound)
             sent = sock.send(buffer)
             while sent < len(buffer):
+                sock.settimeout(attempt.bound(timeout))  # an upstream that takes a little at a time is late as well
                 sent += sock.send(memoryview(buffer)[sent:])
         except (TimeoutError, self._core.WriteTimeout) as error:
             attempt.time_out(timeout)
