@@ -61,10 +61,12 @@ class SourceError(MeshError):
 
 
 class MeshClosedError(MeshError):
-    """A mesh that was closed is asked for a new client."""
+    """A mesh that was closed is asked for a new client, or to watch its files."""
 
     def __init__(self) -> None:
-        super().__init__("this mesh is closed and makes no more clients; load it anew with Mesh.load(…)")
+        super().__init__(
+            "this mesh is closed: it makes no more clients and watches no files; load it anew with Mesh.load(…)"
+        )
 
 
 class MissingExtraError(MeshError, ImportError):

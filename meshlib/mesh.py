@@ -157,7 +157,9 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
 
         ``interval`` is the polling period in seconds where the system gives no
         notifications. A bad update is logged and reported to observers, and changes nothing.
+        Raises :class:`~meshlib.errors.MeshClosedError` for a mesh that is closed.
         """
+        self._open()
         if self._watch is None:
             self._watch = _Watch(self, interval)
         self._watch.start()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshlib import ConfigError, Mesh, MeshError, SourceError, Workload
+from meshlib.errors import MeshClosedError
 from meshlib.events import ConfigPublished, ConfigRejected, EndpointEjected, Event
 from tests.adapters.servers import upstream
 from tests.mesh_builders import AT_REST, counters
@@ -176,6 +177,15 @@ async def test_reloading_during_ten_thousand_calls_loses_none() -> None:
             await asyncio.gather(reload(), *(call() for _ in range(16)))
         assert statuses == {200: 10_000}
         assert counters(mesh.runtime) == AT_REST
+
+
+def test_a_closed_mesh_watches_nothing(tmp_path: Path) -> None:
+    """It would start a thread that nobody ends."""
+    (tmp_path / "mesh.yaml").write_text(service(1))
+    mesh = Mesh.load(tmp_path)
+    mesh.close()
+    with pytest.raises(MeshClosedError, match="watches no files"):
+        mesh.watch()
 
 
 def test_watching_picks_up_a_change_and_survives_a_bad_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
