@@ -329,7 +329,7 @@ def test_call(number):
         env={**environment(config(tmp_path, backend.server_port)), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=2 * PATIENCE,
         check=False,
     )
     assert "20 passed" in done.stdout, done.stdout + done.stderr

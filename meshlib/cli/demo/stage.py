@@ -37,7 +37,7 @@ __all__ = ["CLIENT", "Stage"]
 CLIENT: Final = "client"
 """The workload of the visitors."""
 _BOOKINFO: Final = Path(__file__).with_name("bookinfo")
-_DRAIN: Final = 10.0
+_DRAIN: Final = 60.0
 """Seconds that the last visitors may take to get their answer."""
 _RENEWAL: Final = 20.0
 """Seconds between two renewals of the certificates in a run without end."""

@@ -14,7 +14,7 @@ from meshlib.cli.demo.servers import Server
 __all__ = ["Strangers"]
 
 _PAUSE: Final = 0.5
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 30.0
 
 
 class Strangers:
