@@ -360,6 +360,7 @@ class _Watch:
         self._interval = interval
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_notified = True
 
     def start(self) -> None:
         if self._thread is None:
@@ -375,8 +376,9 @@ class _Watch:
 
     def _run(self) -> None:
         mesh = self._mesh
+        known, is_notified = mesh._loaded.fingerprint, self._is_notified
         watch_paths(
-            mesh._config, self._reload, interval=self._interval, stop=self._stop, known=mesh._loaded.fingerprint
+            mesh._config, self._reload, interval=self._interval, stop=self._stop, known=known, is_notified=is_notified
         )
 
     def _reload(self) -> None:
@@ -386,7 +388,11 @@ class _Watch:
             _log.error("the new configuration is not usable, the one before stays in force:\n%s", error)
 
     def restart_after_fork(self) -> None:
-        """In a forked child: a thread of its own, if the parent had one."""
+        """In a forked child: a thread of its own, if the parent had one.
+
+        It looks for itself: the native code of watchfiles, whose threads the fork cut off,
+        sometimes never returned in a child.
+        """
         if self._thread is not None and not self._stop.is_set():
-            self._stop, self._thread = threading.Event(), None
+            self._stop, self._thread, self._is_notified = threading.Event(), None, False
             self.start()

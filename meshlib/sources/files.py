@@ -254,12 +254,14 @@ def watch_paths(
     interval: float,
     stop: threading.Event,
     known: Fingerprint | None = None,
+    is_notified: bool = True,
 ) -> None:
     """Call ``on_change`` after every change of the files of ``config``, until ``stop`` is set.
 
     Blocks: run it in a thread of its own. Changes are noticed at once where watchfiles is
-    installed and the file system tells of them, else within ``interval`` seconds. A burst of
-    changes is one call. An error of ``on_change``, or files that vanish for a while, end nothing.
+    installed and the file system tells of them (unless ``is_notified`` is false), else within
+    ``interval`` seconds. A burst of changes is one call. An error of ``on_change``, or files
+    that vanish for a while, end nothing.
     ``known`` is the fingerprint of what was read, so that no change before the first look is missed.
     Returns at once when ``config`` names no files.
     """
@@ -267,7 +269,7 @@ def watch_paths(
     if not paths:
         return
     known = fingerprint(config) if known is None else known
-    wait = _Notified(paths, interval, stop) if _has_watchfiles() else None
+    wait = _Notified(paths, interval, stop) if is_notified and _has_watchfiles() else None
     while not stop.is_set():
         current = fingerprint(config)
         if current == known:
