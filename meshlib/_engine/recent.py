@@ -15,20 +15,21 @@ class Recent(Generic[K, V]):
     """At most ``most`` entries, in two halves: what is found in the older one moves to the newer one.
 
     When the newer half is full it becomes the older one, and what nobody has asked for
-    since then is gone. Threads may use it at the same time: each step is one operation of a
-    dictionary, and the worst that can happen is that something is forgotten early.
+    since then is gone. Who is in a hurry looks into ``newer`` first. Threads may use it at
+    the same time: each step is one operation of a dictionary, and the worst that can
+    happen is that something is forgotten early.
     """
 
-    __slots__ = ("_half", "_newer", "_older")
+    __slots__ = ("_half", "_older", "newer")
 
     def __init__(self, most: int) -> None:
         self._half = most // 2
-        self._newer: dict[K, V] = {}
+        self.newer: dict[K, V] = {}
         self._older: dict[K, V] = {}
 
     def get(self, key: K) -> V | None:
         """What is remembered under a key; None if nothing is."""
-        found = self._newer.get(key)
+        found = self.newer.get(key)
         if found is None and self._older:
             found = self._older.get(key)
             if found is not None:
@@ -37,14 +38,14 @@ class Recent(Generic[K, V]):
 
     def keep(self, key: K, value: V) -> None:
         """Remember something."""
-        newer = self._newer
+        newer = self.newer
         if len(newer) >= self._half:
             self._older, newer = newer, {}
-            self._newer = newer
+            self.newer = newer
         newer[key] = value
 
     def __len__(self) -> int:
-        return len(self._newer) + len(self._older)
+        return len(self.newer) + len(self._older)
 
     def __repr__(self) -> str:
         return f"<Recent entries={len(self)}>"

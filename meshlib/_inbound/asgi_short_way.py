@@ -31,7 +31,10 @@ async def serve_short(
     """Have the request served, and count it."""
     published, recorder = gate.runtime.published, gate.runtime.recorder
     request_id = fields.get(REQUEST_ID)
-    text = request_id.decode("utf-8", "surrogateescape") if request_id else published.request_ids.next()
+    if not request_id:
+        text = published.request_ids.next()
+    else:  # most are plain, and read in half the time
+        text = request_id.decode() if request_id.isascii() else text_of(request_id)
     carried = {"x-request-id": text}
     if shape.carried_besides:
         carried.update((name, text_of(fields[raw])) for raw, name in shape.carried_besides)

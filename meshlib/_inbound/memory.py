@@ -120,7 +120,7 @@ class Memory:
 
     def find(self, key: Key, now: float, keys: KeyManager) -> Grant | None:
         """What was decided of an equal request, if it still holds."""
-        grant = self._grants.get(key)
+        grant = self._grants.newer.get(key) or self._grants.get(key)
         if (
             grant is None
             or not grant.since <= now <= grant.until

@@ -13,7 +13,7 @@ from meshlib._context import PROPAGATED
 from meshlib._engine.recent import Recent
 from meshlib._snapshot.peers import PEER_HEADERS, PEER_METADATA
 
-__all__ = ["DEADLINE", "REQUEST_ID", "Names", "Shape", "shape_of"]
+__all__ = ["DEADLINE", "REQUEST_ID", "Names", "Shape", "shape_of", "shapes"]
 
 Names = tuple[bytes, ...]
 
@@ -53,14 +53,14 @@ class Shape:
         return f"<Shape names={len(self.names)}>"
 
 
-_shapes: Final[Recent[Names, Shape]] = Recent(_REMEMBERED)
+shapes: Final[Recent[Names, Shape]] = Recent(_REMEMBERED)
 
 
 def shape_of(names: Names) -> Shape:
-    """What these names tell."""
-    shape = _shapes.get(names)
+    """What these names tell; ``shapes`` are those of late."""
+    shape = shapes.get(names)
     if shape is None:
         shape = Shape(names)
         if sum(map(len, names)) <= _LONGEST:
-            _shapes.keep(names, shape)
+            shapes.keep(names, shape)
     return shape

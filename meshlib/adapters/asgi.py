@@ -17,7 +17,7 @@ from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Gate, HasRuntime, Refused
 from meshlib._inbound.memory import Grant, Memory
 from meshlib._inbound.passage import Passage
-from meshlib._inbound.shapes import REQUEST_ID, Shape, shape_of
+from meshlib._inbound.shapes import REQUEST_ID, Shape, shape_of, shapes
 
 __all__ = ["MeshMiddleware"]
 
@@ -71,7 +71,8 @@ class MeshMiddleware:
         pairs = scope["headers"]
         if kind == "http" and type(pairs) is list:
             fields = dict(pairs)
-            shape = shape_of(tuple(fields))
+            names = tuple(fields)
+            shape = shapes.newer.get(names) or shape_of(names)
             if shape.is_plain and len(fields) == len(pairs):
                 runtime, memory = gate.runtime, gate.memory
                 published = runtime.published

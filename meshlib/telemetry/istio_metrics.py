@@ -39,7 +39,7 @@ HTTP_METRICS: Final = ("requests_total", "request_duration_milliseconds", "reque
 _CONTENT_TYPE, _CONTENT_LENGTH = istr("content-type"), istr("content-length")
 _CACHED: Final = 20_000
 _TALLIES: Final = 1024  # those of a thread, of at most _PUT_DOWN calls each
-_PUT_DOWN: Final = 64
+_PUT_DOWN: Final = 128
 _LONGEST_LABEL: Final = 256
 _NO_TAGS: Final[tuple[str, ...]] = ()
 

@@ -103,6 +103,6 @@ def test_the_cache_knows_tokens_by_their_digest() -> None:
     """A token is a secret: what is kept of it are its parts, not what would let somebody in."""
     cache = TokenCache()
     assert answer(good(), Keys(), cache, time.time()) == ""
-    ((digest, _),) = cache._newer
+    ((digest, _),) = cache.newer
     assert type(digest) is bytes
     assert len(digest) == 16
