@@ -177,6 +177,10 @@ class _Tap:
         """Of each request that arrives everything is wanted."""
         return False
 
+    def count_again(self, *_: object) -> bool:
+        """Nobody is asked to: see :meth:`only_counts`."""
+        return False
+
     def arrive(self, head: RequestHead, snapshot: Snapshot) -> Served | None:
         """A request arrives."""
         served = self.inner.arrive(head, snapshot) if self.inner is not None else None
