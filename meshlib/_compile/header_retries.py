@@ -35,6 +35,7 @@ _CONDITIONS: Final = frozenset(
     )
 )
 _GRPC_CONDITIONS: Final = frozenset(("cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"))
+_DIGITS: Final = 20
 _ALONE: Final = RetryPolicy(attempts=1, conditions=frozenset(), avoid_previous_hosts=False)
 """Envoy's own, where the route has none."""
 
@@ -49,11 +50,11 @@ def asked_by_headers(retry: RetryPolicy | None, targets: Sequence[WeightedDestin
         return None
     retry = retry or _ALONE
     conditions = retry.conditions | wanted
-    codes = frozenset(int(item) for item in _items(asked.get(_CODES, ())) if item.isascii() and item.isdigit())
+    codes = frozenset(code for item in _items(asked.get(_CODES, ())) if (code := _number(item)) is not None)
     if "retriable-status-codes" not in conditions:
         codes = frozenset()
-    most = ",".join(asked.get(_MOST, ()))
-    attempts = int(most) if conditions and most.isascii() and most.isdigit() else retry.attempts
+    most = _number(",".join(asked.get(_MOST, ()))) if conditions else None
+    attempts = retry.attempts if most is None else most
     return msgspec.structs.replace(
         retry, conditions=conditions, status_codes=retry.status_codes | codes, attempts=attempts
     )
@@ -91,6 +92,12 @@ def _without(level: HeaderOps) -> HeaderOps:
         return tuple((name, value) for name, value in fields if name not in _NAMES or not _is_constant(value))
 
     return HeaderOps(level.remove, kept(level.set), kept(level.add))
+
+
+def _number(text: str) -> int | None:
+    """A number of 32 bits; None: it is none."""
+    found = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
+    return found if found is not None and found < 2**32 else None
 
 
 def _items(values: Iterable[str]) -> frozenset[str]:

@@ -42,6 +42,9 @@ RESET = {"attempts": 4, "retryOn": "reset"}
         ({"retry_on": "internal"}, RESET, 4, {"reset"}),
         ({"max_retries": "1"}, RESET, 1, {"reset"}),
         ({"max_retries": "x"}, RESET, 4, {"reset"}),
+        ({"max_retries": "4294967296"}, RESET, 4, {"reset"}),
+        ({"max_retries": "9" * 5000}, RESET, 4, {"reset"}),
+        ({"retriable_status_codes": "9" * 5000}, RESET, 4, {"reset"}),
         ({"max_retries": "7", "retry_on": "5xx"}, OFF, 7, {"5xx"}),
     ],
 )
