@@ -8,6 +8,7 @@ from typing import Final
 
 from meshlib._snapshot.conditions import TextSet
 from meshlib._snapshot.matchers import RegexProgram
+from meshlib._snapshot.rule_index import RuleIndex
 
 __all__ = ["PathClasses"]
 
@@ -25,27 +26,28 @@ class PathClasses:
     what applications read and their class: look there, then ask :meth:`find`.
     """
 
-    __slots__ = ("_always", "_apart", "_exact", "_prefixes", "_programs", "_suffixes", "known")
+    __slots__ = ("_apart", "_index", "_programs", "_suffixes", "known")
 
     def __init__(self, sets: Iterable[TextSet], apart: Collection[str] = ()) -> None:
         self._apart = frozenset(apart)
-        self._always = 0
-        self._exact: dict[str, int] = {}
+        always = 0
+        exact: dict[str, int] = {}
         prefixes: dict[int, dict[str, int]] = {}
         suffixes: dict[int, dict[str, int]] = {}
         self._programs: list[tuple[RegexProgram, int]] = []
         for number, one in enumerate(dict.fromkeys(sets)):
             bit = 1 << number
             if one.has_any or "" in one.prefixes or "" in one.suffixes:
-                self._always |= bit  # a path is never empty
+                always |= bit  # a path is never empty
             for text in one.exact:
-                self._exact[text] = self._exact.get(text, 0) | bit
+                exact[text] = exact.get(text, 0) | bit
             for ends, texts in ((prefixes, one.prefixes), (suffixes, one.suffixes)):
                 for text in texts:
                     of_length = ends.setdefault(len(text), {})
                     of_length[text] = of_length.get(text, 0) | bit
             self._programs += [(program, bit) for program in one.programs]
-        self._prefixes, self._suffixes = tuple(prefixes.items()), tuple(suffixes.items())
+        self._index = RuleIndex(exact, tuple(prefixes.items()), always)
+        self._suffixes = tuple(suffixes.items())
         self.known: dict[bytes | None, tuple[str, int]] = {}
 
     def find(self, raw: bytes | None, path: str) -> tuple[str, int] | None:
@@ -59,9 +61,7 @@ class PathClasses:
 
     def bits(self, path: str) -> int:
         """The conditions that a path meets."""
-        found = self._always | self._exact.get(path, 0)
-        for length, of_length in self._prefixes:
-            found |= of_length.get(path[:length], 0)
+        found = self._index.candidates(path)
         for length, of_length in self._suffixes:
             found |= of_length.get(path[-length:], 0) if length else 0
         for program, bit in self._programs:
@@ -70,4 +70,5 @@ class PathClasses:
         return found
 
     def __repr__(self) -> str:
-        return f"<PathClasses exact={len(self._exact)} prefixes={sum(len(one) for _, one in self._prefixes)}>"
+        index = self._index
+        return f"<PathClasses exact={len(index.exact)} prefixes={sum(len(one) for _, one in index.prefixes)}>"
