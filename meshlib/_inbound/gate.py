@@ -27,7 +27,6 @@ from meshlib._inbound.rooms import Rooms
 from meshlib._runtime import Runtime
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.snapshot import Snapshot
-from meshlib.events import RequestServed
 
 __all__ = ["Admitted", "Arrival", "Gate", "HasRuntime", "Refused"]
 
@@ -90,7 +89,7 @@ class Gate:
     def is_watched(self) -> bool:
         """Whether somebody wants to know of requests that are served."""
         runtime = self.runtime
-        return runtime.recorder is not None or RequestServed in runtime.published.observers
+        return runtime.recorder is not None or runtime.published.observers.watches_served
 
     def inspection(self, snapshot: Snapshot, request: InboundRequest) -> Inspection:
         """Begin to decide about a request on a snapshot."""

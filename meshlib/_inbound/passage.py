@@ -39,7 +39,6 @@ from meshlib._inbound.targets import problem_of
 from meshlib._snapshot.inbound import InboundRequest, parse_address
 from meshlib._snapshot.peers import PEER_ID, PEER_METADATA
 from meshlib._snapshot.snapshot import Snapshot
-from meshlib.events import RequestServed
 
 __all__ = ["Passage"]
 
@@ -207,7 +206,7 @@ class Passage:
             if served is not None:
                 served.source, served.destination = source, destination
                 served.is_bare = head.shape.is_bare if isinstance(head, PlainHead) else is_bare(head.headers)
-        if RequestServed in runtime.published.observers:
+        if runtime.published.observers.watches_served:
             self._started = runtime.clock.monotonic()
 
     def _begin(self, arrival: Arrival, snapshot: Snapshot) -> tuple[InboundRequest, Admitted | Refused | None]:
@@ -355,7 +354,7 @@ class Passage:
     def watch_start(self, send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
         """ASGI's send that also tells the status; ``send`` itself where nobody listens."""
         served = self._served
-        if served is None and RequestServed not in self._gate.runtime.published.observers:
+        if served is None and not self._gate.runtime.published.observers.watches_served:
             return send
 
         def watched(message: Any) -> Awaitable[None]:
@@ -386,7 +385,7 @@ class Passage:
             complete(served, decision, status=self.status, peer=self._peer)
             runtime.recorder.serve(served)
         published = runtime.published
-        if RequestServed in published.observers and decision is not None:
+        if published.observers.watches_served and decision is not None:
             duration = runtime.clock.monotonic() - self._started if self._started else 0.0
             event = request_served(
                 head, decision, status=self.status, duration=duration, peer=self._peer, protocol=self._protocol
