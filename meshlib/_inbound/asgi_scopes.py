@@ -9,11 +9,12 @@ from meshlib._http import Headers, RequestHead
 from meshlib._inbound.arrivals import Arrival
 from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
 from meshlib._inbound.heads import PlainHead, text_of
+from meshlib._inbound.inbound import Inbound
 from meshlib._inbound.memory import Grant, Key, Memory
 from meshlib._inbound.shapes import REQUEST_ID, Shape
 from meshlib._inbound.targets import agreed_path
 
-__all__ = ["Connection", "again_head", "again_headers", "arrival_of", "connection_of", "key_of"]
+__all__ = ["Connection", "again_head", "again_scope", "arrival_of", "connection_of", "key_of"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -44,7 +45,7 @@ def key_of(scope: Scope, fields: Fields, connection: Connection, memory: Memory)
     return connection, server, get("method"), get("scheme"), raw, path, query, values
 
 
-def again_headers(fields: Fields, grant: Grant, request_id: str | None) -> list[tuple[bytes, bytes]]:
+def _again_headers(fields: Fields, grant: Grant, request_id: str | None) -> list[tuple[bytes, bytes]]:
     """The headers for the application."""
     dropped = grant.dropped
     headers = [pair for pair in fields.items() if pair[0] not in dropped]
@@ -53,6 +54,16 @@ def again_headers(fields: Fields, grant: Grant, request_id: str | None) -> list[
         headers = [pair for pair in headers if pair[0] != REQUEST_ID]
         headers.append((REQUEST_ID, request_id.encode()))
     return headers
+
+
+def again_scope(scope: Scope, grant: Grant, fields: Fields, shape: Shape, inbound: Inbound) -> Scope:
+    """What the application gets of a request that is let in as an equal one was."""
+    changed = dict(scope)
+    changed["mesh"] = inbound
+    has_id = fields.get(REQUEST_ID)
+    if grant.given or not has_id or not shape.names.isdisjoint(grant.dropped):
+        changed["headers"] = _again_headers(fields, grant, None if has_id else inbound.request_id)
+    return changed
 
 
 def arrival_of(scope: Scope, connection: Connection, plain: tuple[Fields, Shape] | None) -> Arrival:

@@ -11,7 +11,7 @@ from typing import Any
 
 from meshlib._context import handed_on
 from meshlib._engine.recording import Served
-from meshlib._inbound.asgi_scopes import Fields, Receive, Scope, Send, again_head, again_headers
+from meshlib._inbound.asgi_scopes import Fields, Receive, Scope, Send, again_head, again_scope
 from meshlib._inbound.gate import Gate
 from meshlib._inbound.heads import text_of
 from meshlib._inbound.inbound import Inbound, serving
@@ -38,10 +38,8 @@ async def serve_short(
     carried = {"x-request-id": text}
     if shape.carried_besides:
         carried.update((name, text_of(fields[raw])) for raw, name in shape.carried_besides)
-    changed = dict(scope)
-    changed["mesh"] = inbound = Inbound.of(grant.decision, grant.peer, grant.client, text, gate.forbid)
-    if grant.given or not request_id or not shape.names.isdisjoint(grant.dropped):
-        changed["headers"] = again_headers(fields, grant, None if request_id else text)
+    inbound = Inbound.of(grant.decision, grant.peer, grant.client, text, gate.forbid)
+    changed = again_scope(scope, grant, fields, shape, inbound)
     status, sent, headers = 0, 0, ()
 
     def watched(message: Any) -> Awaitable[None]:

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMa
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from meshlib._inbound.asgi_scopes import again_head, again_headers, arrival_of, connection_of, key_of
+from meshlib._inbound.asgi_scopes import again_head, again_scope, arrival_of, connection_of, key_of
 from meshlib._inbound.asgi_short_way import serve_short
 from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Gate, HasRuntime, Refused
 from meshlib._inbound.memory import Grant, Memory
 from meshlib._inbound.passage import Passage
-from meshlib._inbound.shapes import REQUEST_ID, Shape, shape_of, shapes
+from meshlib._inbound.shapes import Shape, shape_of, shapes
 
 __all__ = ["MeshMiddleware"]
 
@@ -128,11 +128,7 @@ class MeshMiddleware:
                 if refused is not None:
                     await _refuse(scope, receive, send, refused)
                     return
-            changed = dict(scope)
-            changed["mesh"] = inbound
-            has_id = fields.get(REQUEST_ID)
-            if grant.given or not has_id or not shape.names.isdisjoint(grant.dropped):
-                changed["headers"] = again_headers(fields, grant, None if has_id else inbound.request_id)
+            changed = again_scope(scope, grant, fields, shape, inbound)
             started = passage.watch_start(send)
             await self.app(changed, receive, _adding(started, passage.told) if passage.told else started)
         finally:
