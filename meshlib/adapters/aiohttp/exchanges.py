@@ -8,7 +8,7 @@ is enough (``connections.py``), else by the ``url`` of the request; Host, cookie
 from __future__ import annotations
 
 from collections.abc import Coroutine, Hashable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import aiohttp
 from aiohttp import ClientHandlerType
@@ -38,6 +38,8 @@ _HOST = istr("Host")
 
 # URLs of endpoints, by the URL that was called: yarl computes the parts of each new URL anew.
 _REMEMBERED_URLS = 1024
+_WEBSOCKET: Final = {"ws": "http", "wss": "https"}
+"""What their handshakes are to everybody but browsers: requests of HTTP."""
 _REPLAYED = 2**20  # Envoy's buffer for bodies that may have to be sent again
 Aimed: TypeAlias = dict[tuple[URL, str, int, str | None], URL]
 
@@ -76,7 +78,8 @@ class Governed(RequestHead):
         url = self.url = request.url
         headers = self.headers = request.headers
         self.method = request.method
-        self.scheme = url.scheme
+        scheme = url.scheme
+        self.scheme = _WEBSOCKET.get(scheme, scheme)
         self.authority = headers.get(_HOST, "")
         self.path = url.raw_path_qs
         self.port = url.port or 0
@@ -192,11 +195,11 @@ class Governed(RequestHead):
         except CredentialError:
             self._shared.mirrors.dropped += 1
             return
-        self._shared.mirrors.start(self.request, copy, "https" if shake is not None else self.url.scheme, shake)
+        self._shared.mirrors.start(self.request, copy, "https" if shake is not None else self.scheme, shake)
 
     def _handshake(self, cluster: Cluster, endpoint: Endpoint | None) -> Handshake | None:
         """How the mesh secures a connection; None where that is the application's business, or nobody's."""
-        if cluster.policy.tls.mode == "AUTO" and self.url.scheme != "http":
+        if cluster.policy.tls.mode == "AUTO" and self.scheme != "http":
             return None
         return self._shared.originator.handshake(cluster, endpoint, self.request.headers.get(_HOST, ""))
 
@@ -213,10 +216,10 @@ class Governed(RequestHead):
     def aim(self, host: str, port: int, path: str | None) -> None:
         """Point the request at an endpoint, and at another path if it was rewritten."""
         request, url, aimed = self.request, self.url, self._shared.aimed
-        scheme = "https" if self.handshake is not None else url.scheme
-        if url.scheme == "https" and request.server_hostname is None and self.handshake is None:
+        scheme = "https" if self.handshake is not None else self.scheme
+        if self.scheme == "https" and request.server_hostname is None and self.handshake is None:
             request.server_hostname = url.raw_host
-        key = (url, host, port, path if scheme == url.scheme else f"{scheme} {path}")
+        key = (url, host, port, path if scheme == self.scheme else f"{scheme} {path}")
         target = aimed.get(key)
         if target is None:
             raw_path, _, query = (path or url.raw_path_qs).partition("?")
