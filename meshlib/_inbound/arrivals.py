@@ -93,11 +93,11 @@ def other_reading(arrival: Arrival, request: InboundRequest, decision: Decision)
 def changed_headers(head: RequestHead, decision: Decision, *, keeps_xfcc: bool) -> Headers | None:
     """The headers for the application; None if they are those that came."""
     removed = [name for name in decision.remove_headers if head.values(name)]
-    if not keeps_xfcc:
-        if head.values(XFCC):
-            removed.append(XFCC)
-        if not isinstance(head, PlainHead):
-            removed += shadows_of(head.headers, {XFCC, *decision.remove_headers})
+    if not keeps_xfcc and head.values(XFCC):
+        removed.append(XFCC)
+    if not isinstance(head, PlainHead):  # a proxy that is trusted may pass on what its clients send
+        given = [name for name, _ in decision.set_headers]
+        removed += shadows_of(head.headers, {XFCC, *decision.remove_headers, *given})
     if not removed and not decision.set_headers:
         return None
     changed = Headers(head.headers)

@@ -112,6 +112,18 @@ def test_a_probe_says_nothing_of_anybody(kind: str) -> None:
             assert target.get(path)[0] == 403, path
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["x_user", "X_User", "x_payload", "x_forwarded_client_cert"])
+def test_a_trusted_proxy_does_not_vouch_for_underscores(kind: str, name: str) -> None:
+    """Its word counts for what it writes itself, not for what looks like it and comes from its clients."""
+    mesh = Mesh.load(POLICIES, workload=Workload(namespace="shop", labels={"app": "web"}))
+    with KINDS[kind](mesh, trusted_proxies=["127.0.0.1"]) as port:
+        for others in ([], [("authorization", f"Bearer {good()}")]):
+            status, body = Target(port).get("/", (name, "forged"), *others)
+            assert status == 200
+            assert "forged" not in json.loads(body)["headers"].values()
+
+
 # -- hosts and methods ------------------------------------------------------------------------------
 
 ADMIN_HOSTS = [
