@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 __all__ = [
+    "WEBSOCKET_SCHEMES",
     "Failure",
     "FailureKind",
     "Headers",
@@ -171,6 +172,9 @@ def grpc_code(text: str) -> int | None:
 
 Outcome: TypeAlias = Response | Failure
 """What came back from one attempt."""
+
+WEBSOCKET_SCHEMES: Final = {"ws": "http", "wss": "https"}
+"""What the handshakes of websockets are to everybody but browsers: requests of HTTP."""
 
 _CONTENT_TYPE, _CONTENT_LENGTH = istr("content-type"), istr("content-length")
 

@@ -247,6 +247,14 @@ async def test_what_is_no_absolute_url_is_an_error_of_the_asynchronous_client_to
             await client.get("/reviews")
 
 
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+def test_urls_of_websockets_are_requests_of_http(server: Upstream, scheme: str) -> None:
+    """Of a library that speaks websockets over httpx, say."""
+    with local(server.port).httpx() as client:
+        assert str(client.get(f"{scheme}://{HOST}/").url) == f"{scheme}://{HOST}/"
+    assert server.seen[0].headers["x-forwarded-proto"] == "http"
+
+
 def test_a_request_of_the_other_package_is_refused() -> None:
     """One clear error."""
     transport: Any = MeshTransport(Mesh.load(YAML), wrapped=httpx.MockTransport(lambda request: httpx.Response(200)))
@@ -287,8 +295,9 @@ async def test_a_client_works_on_one_loop_after_another(server: Upstream) -> Non
     assert await asyncio.to_thread(asyncio.run, call()) == 200
 
 
-def test_endpoints_at_unix_sockets(tmp_path: Path) -> None:
-    """ServiceEntry addresses ``unix:///path``."""
+@pytest.mark.parametrize("host", [HOST, "b\u00fccher.example.com"])
+def test_endpoints_at_unix_sockets(tmp_path: Path, host: str) -> None:
+    """ServiceEntry addresses ``unix:///path``. A host that is no ASCII was once a UnicodeEncodeError."""
     loop = Loop()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -302,8 +311,9 @@ def test_endpoints_at_unix_sockets(tmp_path: Path) -> None:
     text = YAML.split("---\n", maxsplit=1)[0].replace(
         "[{address: 10.0.0.1}, {address: 10.0.0.2}]", f"[{{address: 'unix://{path}'}}]"
     )
-    with Mesh.load(text.replace(", {number: 443, name: tls, protocol: HTTPS}", "")).httpx() as client:
-        assert client.get(URL).text == "hello"
+    text = text.replace(", {number: 443, name: tls, protocol: HTTPS}", "").replace(HOST, host.encode("idna").decode())
+    with Mesh.load(text).httpx() as client:
+        assert client.get(f"http://{host}/").text == "hello"
     server.close()
     loop.close()
 

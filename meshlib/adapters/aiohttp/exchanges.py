@@ -8,7 +8,7 @@ is enough (``connections.py``), else by the ``url`` of the request; Host, cookie
 from __future__ import annotations
 
 from collections.abc import Coroutine, Hashable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 from aiohttp import ClientHandlerType
@@ -18,7 +18,7 @@ from yarl import URL
 
 from meshlib._engine.commands import Copy, Send
 from meshlib._engine.exchange import Exchange
-from meshlib._http import Failure, FailureKind, Headers, Outcome, RequestHead, Response
+from meshlib._http import WEBSOCKET_SCHEMES, Failure, FailureKind, Headers, Outcome, RequestHead, Response
 from meshlib._outbound.tls import CredentialError, Handshake, originator
 from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import Cluster, ConnectionPool, Endpoint
@@ -38,8 +38,6 @@ _HOST = istr("Host")
 
 # URLs of endpoints, by the URL that was called: yarl computes the parts of each new URL anew.
 _REMEMBERED_URLS = 1024
-_WEBSOCKET: Final = {"ws": "http", "wss": "https"}
-"""What their handshakes are to everybody but browsers: requests of HTTP."""
 _REPLAYED = 2**20  # Envoy's buffer for bodies that may have to be sent again
 Aimed: TypeAlias = dict[tuple[URL, str, int, str | None], URL]
 
@@ -79,7 +77,7 @@ class Governed(RequestHead):
         headers = self.headers = request.headers
         self.method = request.method
         scheme = url.scheme
-        self.scheme = _WEBSOCKET.get(scheme, scheme)
+        self.scheme = WEBSOCKET_SCHEMES.get(scheme, scheme)
         self.authority = headers.get(_HOST, "")
         self.path = url.raw_path_qs
         self.port = url.port or 0

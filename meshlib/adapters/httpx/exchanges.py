@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from meshlib._engine.commands import LocalReply, Send
 from meshlib._engine.exchange import Exchange
-from meshlib._http import Failure, FailureKind, Headers, RequestHead
+from meshlib._http import WEBSOCKET_SCHEMES, Failure, FailureKind, Headers, RequestHead
 from meshlib._outbound.attempt import Attempt, Droppable
 from meshlib._outbound.tls import Originator, handshake_reason
 from meshlib._snapshot.clusters import Cluster, Endpoint
@@ -35,15 +35,16 @@ class Head(RequestHead):
     def __init__(self, package: Package, request: Any) -> None:
         url = request.url
         headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw])
-        port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+        scheme = WEBSOCKET_SCHEMES.get(url.scheme, url.scheme)
+        port = url.port or _DEFAULT_PORTS.get(scheme, 0)
         super().__init__(
             request.method,
-            url.scheme,
+            scheme,
             headers.get("host", ""),
             url.raw_path.decode("ascii"),
             headers,
             port=port,
-            host=url.host,
+            host=url.raw_host.decode("ascii"),
         )
         self._request = request
         self.package = package

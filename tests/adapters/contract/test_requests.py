@@ -17,6 +17,14 @@ def test_host_stays_that_of_the_caller(kit: Kit) -> None:
     assert server.seen[0].headers["host"] == HOST
 
 
+def test_a_host_that_is_no_ascii(kit: Kit) -> None:
+    """It is called by the name that DNS knows, and the mesh knows it by that, too."""
+    server = kit.upstream()
+    kit.mesh(host="xn--bcher-kva.example.com")
+    assert kit.client().get("http://b\u00fccher.example.com/").status == 200
+    assert server.seen[0].headers["host"] == "xn--bcher-kva.example.com"
+
+
 def test_a_default_port_is_not_in_the_host(kit: Kit) -> None:
     """As the library itself would write it."""
     server = kit.upstream()
