@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 
-__all__ = ["Upstream", "upstream"]
+__all__ = ["Resolver", "Upstream", "raw_server", "upstream"]
 
 
 class Upstream:
@@ -66,3 +68,16 @@ async def raw_server(
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+
+
+class Resolver(AbstractResolver):
+    """Sends a bare session to a server of the test, whatever the name."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
+        found = {"hostname": host, "host": "127.0.0.1", "port": self.port, "family": 2, "proto": 0, "flags": 0}
+        return [found]
+
+    async def close(self) -> None: ...

@@ -16,7 +16,8 @@ from meshlib._runtime import Runtime
 from meshlib._snapshot.routes import Delay, Fault, RetryPolicy
 from meshlib.adapters.aiohttp import governed_session
 from meshlib.testing import VirtualClock, run_virtual
-from tests.adapters.servers import raw_server
+from tests.adapters.prepared_calls import prepare_calls
+from tests.adapters.servers import Resolver, raw_server
 from tests.mesh_builders import AT_REST, counters, make_cluster, make_runtime, make_snapshot
 
 TOTAL = aiohttp.ClientTimeout(total=2.0)
@@ -80,19 +81,6 @@ def play(
     return run_virtual(main(), clock)
 
 
-class Resolver(aiohttp.abc.AbstractResolver):
-    """Sends all names to the server of the test."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
-        found = {"hostname": host, "host": "127.0.0.1", "port": self.port, "family": 2, "proto": 0, "flags": 0}
-        return [found]
-
-    async def close(self) -> None: ...
-
-
 def bare(**arguments: Any) -> Callable[[Runtime, int], aiohttp.ClientSession]:
     def make(_: Runtime, port: int) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Resolver(port)), **arguments)
@@ -148,12 +136,17 @@ CASES: dict[str, Callable[[aiohttp.ClientSession], Awaitable[Any]]] = {
 }
 
 
+def prepared(**arguments: Any) -> Callable[[Runtime, int], aiohttp.ClientSession]:
+    return lambda runtime, _: prepare_calls(governed_session(runtime, **arguments))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_as_aiohttps_own(name: str) -> None:
     """The same result after the same time."""
     expected = play(bare(timeout=TOTAL), CASES[name])
-    assert play(governed(timeout=TOTAL), CASES[name]) == expected
-    assert play(governed(timeout=TOTAL), CASES[name], timeout=60.0) == expected  # of the route: longer
+    for make in (governed, prepared):
+        assert play(make(timeout=TOTAL), CASES[name]) == expected
+        assert play(make(timeout=TOTAL), CASES[name], timeout=60.0) == expected  # of the route: longer
 
 
 def test_the_default_is_aiohttps() -> None:

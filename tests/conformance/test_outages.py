@@ -10,22 +10,24 @@ import pytest
 from meshlib import Mesh
 from meshlib.events import ExchangeFinished
 from meshlib.testing import VirtualClock, run_virtual
+from tests.adapters.prepared_calls import prepare_calls
 from tests.conformance.outages import scripted_server
 from tests.corpus import load_corpus, load_own
 
 CASES = [*load_corpus("resilience/outages.json")["cases"], *load_own("outages.json")["cases"]]
 
 
+@pytest.mark.parametrize("is_prepared", [False, True], ids=["first", "again"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_outage(case: dict[str, Any]) -> None:
-    """Through aiohttp, on virtual time."""
+def test_outage(case: dict[str, Any], is_prepared: bool) -> None:
+    """Through aiohttp, on virtual time: as the first call of its kind, and as one that aiohttp has prepared before."""
     clock = VirtualClock()
-    got = run_virtual(_play(case, clock), clock)
+    got = run_virtual(_play(case, clock, is_prepared=is_prepared), clock)
     expect = case["expect"]
     assert got == {name: expect[name] for name in ("status", "body", "attempts", "flags", "upstream_calls")}
 
 
-async def _play(case: dict[str, Any], clock: VirtualClock) -> dict[str, Any]:
+async def _play(case: dict[str, Any], clock: VirtualClock, *, is_prepared: bool) -> dict[str, Any]:
     finished: list[ExchangeFinished] = []
     async with scripted_server(case["upstream"]) as server:
         mesh = Mesh.load(case["resources"].replace("PORT", str(server.port)), clock=clock)
@@ -33,6 +35,8 @@ async def _play(case: dict[str, Any], clock: VirtualClock) -> dict[str, Any]:
         request = case["request"]
         headers = {name: value for name, value in request["headers"].items() if name != "content-length"}
         async with mesh.aiohttp() as session:
+            if is_prepared:
+                prepare_calls(session)
             body = request.get("body")
             if body is not None and len(body) > 2**20:
                 body = io.BytesIO(body.encode())  # aiohttp warns of text that is this long

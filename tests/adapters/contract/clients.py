@@ -19,6 +19,7 @@ import urllib3
 
 from meshlib import Mesh
 from meshlib._engine.exchange import Exchange
+from tests.adapters.prepared_calls import prepare_calls
 from tests.patience import PATIENCE
 
 __all__ = ["CLIENTS", "Client", "Reply"]
@@ -330,8 +331,18 @@ class Aiohttp(_Async):
         self.runner.close()
 
 
+class AiohttpAgain(Aiohttp):
+    """Makes each call as aiohttp has prepared one like it."""
+
+    name = "aiohttp_again"
+
+    def __init__(self, mesh: Mesh, **arguments: Any) -> None:
+        super().__init__(mesh, **arguments)
+        prepare_calls(self.session)
+
+
 CLIENTS: dict[str, Any] = {
-    made.name: made for made in (Aiohttp, Httpx, HttpxAsync, Httpx2, Httpx2Async, Requests, Urllib3)
+    made.name: made for made in (Aiohttp, AiohttpAgain, Httpx, HttpxAsync, Httpx2, Httpx2Async, Requests, Urllib3)
 }
 
 

@@ -1,0 +1,184 @@
+"""Requests as aiohttp has prepared them, made again for calls that differ from them in path and values only.
+
+Preparing a request takes aiohttp longer than the mesh takes for all that it decides, and most calls of a session
+are alike: the same method to the same authority, with header fields of the same names. The first of them goes
+aiohttp's whole way; what came of it is kept, together with what sends it (the handler that aiohttp gives to client
+middlewares). Nothing is decided here that aiohttp decides: a call for which something may come out otherwise goes
+aiohttp's way, and a request is kept only if what would be made of it for its own call is what aiohttp has made.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import aiohttp
+from aiohttp import ClientHandlerType
+from aiohttp.payload import Payload
+from multidict import CIMultiDict, getversion, istr
+from yarl import URL
+
+__all__ = ["Asked", "Prepared", "PreparedRequests"]
+
+_KEPT: Final = 1024
+_DEPENDENCIES: Final = frozenset((
+    "self", "traces", "real_timeout", "timer", "read_until_eof", "auto_decompress", "read_bufsize",
+    "max_line_size", "max_field_size", "max_headers",
+))  # fmt: skip
+"""What sending a request depends on in aiohttp 3.14: all of it is the session's, the same for all that are kept."""
+_READ_BY_AIOHTTP: Final = frozenset((
+    "host", "cookie", "expect", "transfer-encoding", "content-length", "content-encoding",
+))  # fmt: skip
+"""Header fields whose values decide more of a request than themselves."""
+
+_CONTENT_LENGTH: Final = istr("Content-Length")
+_JSON: Final = object()
+_MISSING: Final = object()
+_BODIES: Final = frozenset((type(None), bytes, str))
+"""Bodies that can be sent any number of times, and hold nothing that has to be closed. So is that of ``json``."""
+
+Alike: TypeAlias = tuple[str, str, str, tuple[str, ...], bool, object]
+"""What requests have in common that are made of one: method, scheme, authority, names of the header fields that are
+given, whether there are ``params``, and the kind of the body."""
+
+
+class Asked(NamedTuple):
+    """What the application asks of aiohttp: these arguments of a call, and no others."""
+
+    method: str
+    str_or_url: str | URL
+    params: Any
+    headers: Any
+    data: Any
+    json: Any
+
+
+class Prepared:
+    """What aiohttp has prepared for one call, as it was before the mesh changed it."""
+
+    __slots__ = ("_fields", "_headers", "send")
+
+    def __init__(self, request: Any, send: ClientHandlerType) -> None:
+        self.send = send
+        """Sends a request, and returns its response."""
+        self._headers: CIMultiDict[str] = request.headers.copy()
+        # By name, and in the order of aiohttp 3.14: the interpreter keeps them then as it
+        # keeps those of aiohttp's own requests, and reads them as fast.
+        self._fields = (
+            request._session, request.method, request.chunked, request.compress, request.loop, request.length,
+            request.response_class, request._timer, request._ssl, request.server_hostname, request.version,
+            request.proxy, request.proxy_auth, request.proxy_headers, request._traces,
+        )  # fmt: skip
+
+    def again(self, url: URL, values: dict[str, str] | None, body: Payload | None) -> Any:
+        """A request like it: with another path, other values of the header fields given, another body."""
+        made: Any = _new(aiohttp.ClientRequest)
+        made.original_url = made.url = url
+        headers = made.headers = self._headers.copy()
+        (
+            made._session, made.method, made.chunked, made.compress, made.loop, made.length,
+            made.response_class, made._timer, made._ssl, made.server_hostname, made.version,
+            made.proxy, made.proxy_auth, made.proxy_headers, made._traces,
+        ) = self._fields  # fmt: skip
+        made._body = body
+        if values:
+            for name, value in values.items():
+                headers[name] = value
+        if body is not None:
+            headers[_CONTENT_LENGTH] = str(body.size)
+        return made
+
+
+_new: Final[Any] = object.__new__
+
+
+class PreparedRequests:
+    """What one session has prepared. Whoever changes its default header fields starts it anew."""
+
+    __slots__ = ("_defaults", "_jar", "_known", "_session", "_url", "_version")
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._url = session._build_url
+        self._jar = session.cookie_jar
+        self._defaults: Any = session.headers
+        self._version = -1
+        self._known: dict[Alike, Prepared] = {}
+
+    def make(self, asked: Asked) -> tuple[Any, ClientHandlerType] | None:
+        """The request of a call, and what sends it; None: aiohttp has to prepare it, or to say what is wrong."""
+        version = getversion(self._defaults)
+        if version != self._version:
+            self._version = version
+            self._known.clear()
+        try:
+            url = self._url(asked.str_or_url)
+            known = self._known.get(_alike(asked, url))
+            if known is None or url.raw_fragment or self._session.closed or self._jar.filter_cookies(url):
+                return None
+            return self._made(known, url, asked), known.send
+        except (TypeError, ValueError):
+            return None
+
+    def keep(self, asked: Asked, request: Any, send: Any) -> None:
+        """Keep what aiohttp has prepared for this call, if those of others can be made of it."""
+        url = self._url(asked.str_or_url)
+        alike = _alike(asked, url)
+        if (
+            "@" in url.raw_authority
+            or not _is_plain(asked)
+            or not _DEPENDENCIES.issuperset(send.__code__.co_freevars)
+            or self._jar.filter_cookies(url)
+        ):
+            return
+        try:
+            known = Prepared(request, send)
+        except AttributeError:  # a release of aiohttp whose requests know less
+            return
+        if _is_same(self._made(known, url, asked), request):
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            self._known[alike] = known
+
+    def _made(self, known: Prepared, url: URL, asked: Asked) -> Any:
+        _, _, params, headers, data, json = asked
+        if params:
+            url = url.extend_query(params)
+        if json is not None:
+            return known.again(url, headers, aiohttp.JsonPayload(json, dumps=self._session.json_serialize))
+        return known.again(url, headers, None if data is None else aiohttp.get_payload(data, disposition=None))
+
+    def clear(self) -> None:
+        """Forget them all: they lead back to the session."""
+        self._known.clear()
+
+
+def _alike(asked: Asked, url: URL) -> Alike:
+    method, _, params, headers, data, json = asked
+    if json is None:
+        kind: object = type(data)
+    else:
+        kind = _JSON if data is None else None
+    names = tuple(headers) if type(headers) is dict else headers or ()
+    return method, url.scheme, url.raw_authority, names, bool(params), kind
+
+
+def _is_plain(asked: Asked) -> bool:
+    """Whether nothing that aiohttp does for a call depends on the values of its header fields or of its body."""
+    headers, data, json = asked.headers or {}, asked.data, asked.json
+    if type(headers) is not dict or not (data is None or json is None) or type(data) not in _BODIES:
+        return False
+    lower = {name.lower() for name in headers}
+    return len(lower) == len(headers) and _READ_BY_AIOHTTP.isdisjoint(lower)
+
+
+def _is_same(made: Any, request: Any) -> bool:
+    """Whether aiohttp could not tell them apart; what one does not know is as its class has it."""
+    one, other = made._body, request._body
+    others = ((name, value) for name, value in vars(request).items() if name not in ("_body", "headers"))
+    return (
+        type(request) is aiohttp.ClientRequest
+        and all(getattr(made, name, _MISSING) == value for name, value in others)
+        and list(made.headers.items()) == list(request.headers.items())
+        and type(one) is type(other)
+        and (one is None or one.size == other.size)
+    )
