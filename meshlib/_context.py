@@ -11,9 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-__all__ = ["PROPAGATED", "Entered", "begin_apart", "carried_headers", "carried_of", "deadline", "entered", "handed_on"]
+__all__ = [
+    "PROPAGATED",
+    "Carried",
+    "Carrier",
+    "Entered",
+    "begin_apart",
+    "carried_headers",
+    "carried_of",
+    "deadline",
+    "entered",
+    "handed_on",
+    "serving",
+]
 
 PROPAGATED: Final = frozenset(
     "x-request-id traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled "
@@ -21,8 +33,37 @@ PROPAGATED: Final = frozenset(
 )
 """The headers that Istio's documentation asks applications to pass on, and the baggage of W3C."""
 
-handed_on: Final[ContextVar[Mapping[str, str] | None]] = ContextVar("meshlib_handed_on", default=None)
-"""The headers that calls in this context get unless they have them; None outside of a request."""
+
+class Carrier(Protocol):
+    """A request, as far as the calls made while serving it look at it."""
+
+    @property
+    def carried(self) -> Mapping[str, str]:
+        """The headers that these calls get unless they have them."""
+        ...
+
+
+class Carried:
+    """A request of which nothing else is known."""
+
+    __slots__ = ("carried",)
+
+    def __init__(self, carried: Mapping[str, str]) -> None:
+        self.carried = carried
+
+    def __repr__(self) -> str:
+        return f"<Carried headers={len(self.carried)}>"
+
+
+serving: Final[ContextVar[Carrier | None]] = ContextVar("meshlib_serving", default=None)
+"""The request that is being served in this context; None outside of one. One variable, since each costs its setting."""
+
+
+def handed_on() -> Mapping[str, str] | None:
+    """The headers that calls in this context get unless they have them; None outside of a request."""
+    request = serving.get()
+    return None if request is None else request.carried
+
 
 deadline: Final[ContextVar[float | None]] = ContextVar("meshlib_deadline", default=None)
 """The instant on the mesh's clock by which the work of this context must be done; None: no such instant."""
@@ -54,7 +95,7 @@ entered: Final[ContextVar[Entered | None]] = ContextVar("meshlib_entered", defau
 
 def begin_apart() -> None:
     """What follows in this context belongs to no request, even if one was served in it and never left."""
-    handed_on.set(None)
+    serving.set(None)
     deadline.set(None)
     entered.set(None)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, get_args
 
 from meshlib._clock import Clock, SystemClock
-from meshlib._context import deadline, entered, handed_on
+from meshlib._context import deadline, entered, serving
 from meshlib._engine.callers import Caller, bind_callers
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.path_normalization import path_changer, plain_path
@@ -86,9 +86,9 @@ class Runtime:
     def begin(self, request: RequestHead, headers: Headers, can_replay: Callable[[], bool]) -> Exchange:
         """Start an exchange on the snapshot in force, with what the request being served hands on."""
         published = self.published if self.on_use is None else self.use()
-        carried = handed_on.get()
-        if carried is not None:
-            for name, value in carried.items():
+        served = serving.get()
+        if served is not None:
+            for name, value in served.carried.items():
                 headers.setdefault(name, value)
         exchange = self.exchange_type(published, request, headers, can_replay)
         if published.prepare is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 
-from meshlib._context import carried_headers, handed_on
+from meshlib._context import Carried, carried_headers, serving
 from meshlib._engine.commands import Send
 from tests.mesh_builders import begin, make_cluster, make_runtime, make_snapshot
 
@@ -29,7 +29,7 @@ def test_a_call_made_while_serving_carries_them_on() -> None:
     """The request id and the trace context of the request being served."""
 
     def serve() -> dict[str, str]:
-        handed_on.set(carried_headers(INCOMING))
+        serving.set(Carried(carried_headers(INCOMING)))
         return outgoing()
 
     seen = contextvars.copy_context().run(serve)
@@ -40,7 +40,7 @@ def test_what_the_caller_sets_wins() -> None:
     """An instrumentation that has written its own span is not overruled."""
 
     def serve() -> dict[str, str]:
-        handed_on.set(carried_headers(INCOMING))
+        serving.set(Carried(carried_headers(INCOMING)))
         return outgoing(traceparent="00-own-span-01")
 
     assert contextvars.copy_context().run(serve)["traceparent"] == "00-own-span-01"
@@ -54,7 +54,7 @@ def test_a_thread_with_the_context_carries_them_on_and_another_does_not() -> Non
         seen.append(outgoing()["x-request-id"])
 
     def serve() -> None:
-        handed_on.set(carried_headers(INCOMING))
+        serving.set(Carried(carried_headers(INCOMING)))
         inherited = contextvars.copy_context()
         for target in (lambda: inherited.run(call), call):
             thread = threading.Thread(target=target)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
+from types import FunctionType
 from typing import Any, Final, TypeAlias
 
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.arrivals import Arrival
 from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
+from meshlib._inbound.grants import Terms
 from meshlib._inbound.heads import PlainHead, text_of
 from meshlib._inbound.inbound import Inbound
-from meshlib._inbound.memory import Grant, Key, Memory
-from meshlib._inbound.shapes import REQUEST_ID, Shape
+from meshlib._inbound.memory import Key, Memory
+from meshlib._inbound.shapes import Shape, Values
 from meshlib._inbound.targets import agreed_path
 
 __all__ = ["Connection", "again_head", "again_scope", "arrival_of", "connection_of", "key_of"]
@@ -19,7 +22,6 @@ __all__ = ["Connection", "again_head", "again_scope", "arrival_of", "connection_
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
-Fields: TypeAlias = dict[bytes, bytes]
 
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
 
@@ -27,46 +29,31 @@ Connection: TypeAlias = tuple[str, bool, str | None, str | None]
 """The address of the direct peer; whether there is TLS, the identity verified by it, and the server name in it."""
 
 
-def key_of(scope: Scope, fields: Fields, connection: Connection, memory: Memory) -> Key:
+def key_of(scope: Scope, connection: Connection, shape: Shape, values: Values, memory: Memory) -> Key:
     """All of a request that decides, as it came."""
-    get = scope.get
-    server = get("server")
-    if type(server) is list:  # ASGI allows it, and lists are no part of keys
-        server = tuple(server)
-    query = get("query_string") if memory.has_query else None
-    values = tuple(map(fields.get, memory.names))
-    raw, path, paths = get("raw_path"), scope["path"], memory.paths
-    if paths is not None:
-        known = paths.known.get(raw)
-        if known is None or known[0] != path:
-            known = paths.find(raw, path)
-        if known is not None:
-            raw, path = None, known[1]
-    return connection, server, get("method"), get("scheme"), raw, path, query, values
+    paths, path, raw = memory.paths, scope["path"], scope.get("raw_path")
+    known = paths.known.get(raw)
+    if known is None or known[0] != path:
+        known = paths.find(raw, path)
+    try:
+        facts = memory.facts(scope)
+    except KeyError:  # ASGI lets servers leave some of them out
+        facts = memory.facts(defaultdict(lambda: None, scope))
+    if type(facts[0]) is list:  # ASGI allows it of the server, and lists are no part of keys
+        facts = (tuple(facts[0]), *facts[1:])
+    return connection, known[1], shape.present, shape.decides(values), facts
 
 
-def _again_headers(fields: Fields, grant: Grant, request_id: str | None) -> list[tuple[bytes, bytes]]:
-    """The headers for the application."""
-    dropped = grant.dropped
-    headers = [pair for pair in fields.items() if pair[0] not in dropped]
-    headers += grant.given
-    if request_id is not None:
-        headers = [pair for pair in headers if pair[0] != REQUEST_ID]
-        headers.append((REQUEST_ID, request_id.encode()))
-    return headers
-
-
-def again_scope(scope: Scope, grant: Grant, fields: Fields, shape: Shape, inbound: Inbound) -> Scope:
-    """What the application gets of a request that is let in as an equal one was."""
+def again_scope(scope: Scope, terms: Terms, values: Values, inbound: Inbound, made: str | None) -> Scope:
+    """What the application gets of a request that is let in as an equal one was. ``made``: the id it came without."""
     changed = dict(scope)
     changed["mesh"] = inbound
-    has_id = fields.get(REQUEST_ID)
-    if grant.given or not has_id or not shape.names.isdisjoint(grant.dropped):
-        changed["headers"] = _again_headers(fields, grant, None if has_id else inbound.request_id)
+    if made is not None or not terms.keeps_all:
+        changed["headers"] = terms.headers(values, made)
     return changed
 
 
-def arrival_of(scope: Scope, connection: Connection, plain: tuple[Fields, Shape] | None) -> Arrival:
+def arrival_of(scope: Scope, connection: Connection, plain: tuple[Shape, Values] | None) -> Arrival:
     """What is known of a request. ``plain`` None: its names have no plain shape, or one of them several values."""
     method: str = scope.get("method", "GET")  # a websocket begins with GET
     scheme: str = scope.get("scheme", "http")
@@ -80,7 +67,8 @@ def arrival_of(scope: Scope, connection: Connection, plain: tuple[Fields, Shape]
     port = server[1] or 0
     head: RequestHead
     if plain is not None:
-        fields, shape = plain
+        shape, values = plain
+        fields = shape.fields(values)
         head = PlainHead(method, scheme, text_of(fields.get(b"host", b"")), path, port, fields, shape)
     else:
         headers = Headers([(text_of(name), text_of(value)) for name, value in scope["headers"]])
@@ -104,6 +92,11 @@ def connection_of(scope: Scope, receive: Receive, send: Send) -> Connection:
     into ``scope["client"]`` what a header of the client says (``--proxy-headers``). TLS is
     what the ASGI extension says where the server has it, else the connection itself.
     """
+    if (
+        isinstance(receive, FunctionType) and isinstance(send, FunctionType) and "extensions" not in scope
+    ):  # none of what follows is there
+        name = scope.get("client")
+        return str(name[0]) if name else "", False, None, None
     owner = getattr(receive, "__self__", None)
     transport = None if owner is None else getattr(owner, "transport", None)  # uvicorn's
     if transport is None and hasattr(send, "__self__"):
@@ -141,10 +134,11 @@ def _hypercorns(send: Send) -> Any:
     return None
 
 
-def again_head(scope: Scope, grant: Grant, fields: Fields, shape: Shape) -> PlainHead:
+def again_head(scope: Scope, terms: Terms, values: Values) -> PlainHead:
     """The head of a request that is let in as an equal one was."""
-    known, query = grant.head, scope.get("query_string", b"")
+    known, query = terms.grant.head, scope.get("query_string", b"")
     path = agreed_path(text_of(scope.get("raw_path") or b""), scope["path"])
     if query:
         path = f"{path}?{text_of(query)}"
-    return PlainHead(known.method, known.scheme, known.authority, path, known.port, fields, shape)
+    fields = terms.shape.fields(values)
+    return PlainHead(known.method, known.scheme, known.authority, path, known.port, fields, terms.shape)

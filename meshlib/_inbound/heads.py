@@ -52,8 +52,7 @@ class PlainHead(RequestHead):
 
     def carried(self) -> dict[str, str]:
         """The headers that calls made while serving carry on."""
-        fields = self.fields
-        return {text: text_of(fields[name]) for name, text in self.shape.carried}
+        return self.shape.carried_of(tuple(self.fields.values()), self.value("x-request-id"))
 
 
 def text_of(value: bytes) -> str:

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from copy import deepcopy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meshlib._engine.decisions import Decision
 from meshlib.errors import MeshError
 
-__all__ = ["ForbiddenError", "Inbound", "serving"]
+if TYPE_CHECKING:
+    from meshlib._inbound.shapes import Shape
+
+__all__ = ["ForbiddenError", "Inbound", "Verified", "let_in"]
+
+_new: Final = object.__new__
+
+
+class Verified:
+    """What was found out about a request, and holds for all that are equal to it.
+
+    ``client_address`` is the original client as far as proxies are trusted, ``peer`` the SPIFFE id of the connection,
+    ``forbid`` the framework's own exception for a 403.
+    """
+
+    __slots__ = ("client_address", "decision", "forbid", "peer")
+
+    def __init__(
+        self, decision: Decision, peer: str, client_address: str, forbid: Callable[[str], Exception] | None = None
+    ) -> None:
+        self.decision = decision
+        self.peer = peer
+        self.client_address = client_address
+        self.forbid = forbid
+
+    def __repr__(self) -> str:
+        return f"<Verified peer={self.peer or '-'} by {self.decision.policy or '-'}>"
 
 
 class Inbound:
@@ -21,7 +46,7 @@ class Inbound:
     exception for a 403; None: :class:`ForbiddenError`.
     """
 
-    __slots__ = ("_claims", "_decision", "_peer", "client_address", "forbid", "request_id")
+    __slots__ = ("_carried", "_claims", "_verified", "request_id")
 
     def __init__(
         self,
@@ -39,69 +64,67 @@ class Inbound:
     ) -> None:
         decision = Decision(allowed=True, policy=policy or "", rule=rule, audited=audited, shadow=dry_run or "")
         decision.claims, decision.request_principal = claims or {}, request_principal or ""
-        self._decision = decision
-        self._peer = principal or ""
+        self._verified = Verified(decision, principal or "", client_address, forbid)
         self._claims: Mapping[str, Any] | None = None
-        self.client_address = client_address
+        self._carried: Mapping[str, str] | tuple[Shape, tuple[bytes, ...]] = {}
         self.request_id = request_id
-        self.forbid = forbid
 
-    @classmethod
-    def of(
-        cls,
-        decision: Decision,
-        peer: str,
-        client_address: str,
-        request_id: str,
-        forbid: Callable[[str], Exception] | None = None,
-    ) -> Inbound:
-        """The request that a decision let through."""
-        made = cls.__new__(cls)
-        made._decision = decision
-        made._peer = peer
-        made._claims = None
-        made.client_address = client_address
-        made.request_id = request_id
-        made.forbid = forbid
-        return made
+    @property
+    def client_address(self) -> str:
+        """The original client, as far as proxies are trusted."""
+        return self._verified.client_address
+
+    @property
+    def forbid(self) -> Callable[[str], Exception] | None:
+        """Makes the framework's own exception for a 403; None: :class:`ForbiddenError`."""
+        return self._verified.forbid
+
+    @property
+    def carried(self) -> Mapping[str, str]:
+        """The headers that calls made while serving it get unless they have them: its id, and those of its trace."""
+        carried = self._carried
+        if isinstance(carried, tuple):
+            shape, values = carried
+            carried = self._carried = shape.carried_of(values, self.request_id)
+        return carried
 
     @property
     def principal(self) -> str | None:
         """The peer's identity (``cluster.local/ns/shop/sa/web``); None without mutual TLS."""
-        return self._peer.removeprefix("spiffe://") or None
+        return self._verified.peer.removeprefix("spiffe://") or None
 
     @property
     def request_principal(self) -> str | None:
         """That of the token (``<iss>/<sub>``); None without one."""
-        return self._decision.request_principal or None
+        return self._verified.decision.request_principal or None
 
     @property
     def claims(self) -> Mapping[str, Any]:
         """The claims of the token, empty without one; the handler's own copy."""
         if self._claims is None:
             # The decision outlives the request: what a handler does with its claims must not reach the next one.
-            self._claims = deepcopy(self._decision.claims)
+            self._claims = deepcopy(self._verified.decision.claims)
         return self._claims
 
     @property
     def policy(self) -> str | None:
         """``namespace/name`` of the policy that let the request through; None where none was needed."""
-        return self._decision.policy or None
+        return self._verified.decision.policy or None
 
     @property
     def rule(self) -> int | None:
         """The number of its rule; None where none was needed."""
-        return self._decision.rule
+        return self._verified.decision.rule
 
     @property
     def audited(self) -> bool:
         """Whether an AUDIT policy marks the request."""
-        return self._decision.audited
+        return self._verified.decision.audited
 
     @property
     def dry_run(self) -> str | None:
         """What policies in dry run would have said; None without one."""
-        return self._decision.shadow or None
+        return self._verified.decision.shadow or None
 
     @property
     def namespace(self) -> str | None:
@@ -121,8 +144,16 @@ class Inbound:
         return f"<Inbound principal={self.principal} request_principal={self.request_principal}>"
 
 
-serving: Final[ContextVar[Inbound | None]] = ContextVar("meshlib_serving", default=None)
-"""The request that is being served in this context; None outside of one."""
+def let_in(
+    verified: Verified, request_id: str, carried: Mapping[str, str] | tuple[Shape, tuple[bytes, ...]]
+) -> Inbound:
+    """A request that was let in. Its ``carried`` headers, or where they can be found if somebody asks."""
+    made = _new(Inbound)
+    made._verified = verified
+    made._claims = None
+    made._carried = carried
+    made.request_id = request_id
+    return made
 
 
 class ForbiddenError(MeshError):

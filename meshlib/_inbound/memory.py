@@ -13,22 +13,20 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Final, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Mapping
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 
 from meshlib._context import PROPAGATED
-from meshlib._engine.decisions import Decision
 from meshlib._engine.published import Published
 from meshlib._engine.recent import Recent
-from meshlib._http import NO_HEADERS, RequestHead
-from meshlib._inbound.arrivals import Arrival, client_text
 from meshlib._inbound.forwarded import XFCC, XFF
+from meshlib._inbound.grants import Grant
 from meshlib._inbound.keys import KeyManager
 from meshlib._inbound.path_classes import PathClasses
+from meshlib._inbound.shapes import Names, Shape
 from meshlib._snapshot.conditions import PATH, Condition, HeaderCondition, Known, Not, TextCondition, TextSet
-from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.inbound_ports import InboundPorts
-from meshlib._snapshot.peers import PEER_HEADERS
 from meshlib._snapshot.security import Security
 from meshlib._snapshot.snapshot import Snapshot
 
@@ -39,52 +37,24 @@ Key: TypeAlias = tuple[object, ...]
 
 _REMEMBERED: Final = 4096
 _LONGEST: Final = 8192
+_SHAPES: Final = 512
+_LONGEST_NAMES: Final = 2048
 _QUERY: Final = ":path"
 """What policies call the path with its query."""
-
-
-class Grant:
-    """What was decided of a request that was let in. ``dropped`` and ``given`` are fields as ASGI has them.
-
-    ``is_quiet``: nothing is to be done for the next one but to let it in and to count it (no limits of the port, no
-    policies in dry run).
-    """
-
-    __slots__ = (
-        "client", "decision", "destination", "dropped", "given", "head", "is_quiet", "peer", "port", "since", "source",
-        "until", "version",
-    )  # fmt: skip
-
-    def __init__(
-        self, arrival: Arrival, request: InboundRequest, decision: Decision, *, version: int, keeps_xfcc: bool
-    ) -> None:
-        self.decision = decision
-        head = arrival.head
-        self.head = RequestHead(  # without its headers: those of the next request are its own
-            head.method, head.scheme, head.authority, head.path_only, NO_HEADERS, port=head.port, host=head.host
-        )
-        self.port, self.peer = head.port, request.peer
-        self.is_quiet = False
-        self.client = client_text(request, arrival)
-        self.source, self.destination = arrival.source_address, arrival.destination_address
-        self.since, self.until, self.version = decision.since, decision.until, version
-        set_names = [name for name, _ in decision.set_headers]
-        dropped = (*decision.remove_headers, *set_names, *PEER_HEADERS, *(() if keeps_xfcc else (XFCC,)))
-        self.dropped = frozenset(name.lower().encode() for name in dropped)
-        self.given = [(name.lower().encode(), _raw(value)) for name, value in decision.set_headers]
-
-    def __repr__(self) -> str:
-        return f"<Grant {self.head.method} {self.head.path_only} by {self.decision.policy or '-'}>"
 
 
 class Memory:
     """The memory of a server for one configuration. ``names`` are the headers that belong to a :data:`Key`.
 
-    ``paths`` tells which paths are alike to the policies; None where these look at the whole path with its query.
-    ``published`` is what was in force when it was last asked: the same security may be published again.
+    ``paths`` tells which paths are alike to the policies; none are where these look at the whole path with its query.
+    ``facts`` takes what else belongs to a key out of a scope; KeyError: a scope without some of it.
+    ``published`` is what was in force when it was last asked: the same security may be published again. ``shapes``
+    are those of late by their names: look into the newer ones, then ask :meth:`shape_of`.
     """
 
-    __slots__ = ("_grants", "_seen", "has_query", "has_tokens", "names", "paths", "ports", "published", "security")
+    __slots__ = (
+        "_grants", "_seen", "facts", "has_tokens", "names", "paths", "ports", "published", "security", "shapes",
+    )  # fmt: skip
 
     def __init__(self, published: Published, *, trusts_proxies: bool, health_paths: Collection[str] = ()) -> None:
         snapshot = published.snapshot
@@ -101,10 +71,22 @@ class Memory:
             names.update((XFF, XFCC))
         self.names = tuple(sorted(name.lower().encode() for name in names))
         self.has_tokens = bool(rules)
-        self.has_query = _QUERY in read or any(rule.params for rule in rules)
-        self.paths = None if _QUERY in read else PathClasses(_path_sets(self.security), health_paths)
+        has_query = _QUERY in read or any(rule.params for rule in rules)
+        facts = ("server", "method", "scheme", *(("query_string",) if has_query else ()))
+        self.facts: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*facts)
+        self.paths = PathClasses(None if _QUERY in read else _path_sets(self.security), health_paths)
+        self.shapes: Recent[Names, Shape] = Recent(_SHAPES)
         self._grants: Recent[Key, Grant] = Recent(_REMEMBERED)
         self._seen: Recent[int, int] = Recent(_REMEMBERED)
+
+    def shape_of(self, names: Names) -> Shape:
+        """What the names of header fields tell."""
+        shape = self.shapes.get(names)
+        if shape is None:
+            shape = Shape(names, self.names)
+            if sum(map(len, names)) <= _LONGEST_NAMES:
+                self.shapes.keep(names, shape)
+        return shape
 
     def wants(self, key: Key) -> bool:
         """Whether a request was seen before: what comes once, as a path with a number in it, takes no room."""
@@ -180,7 +162,3 @@ def _size(key: Key) -> int:
     """About the bytes of a key: those of its texts, which the headers are most of."""
     flat = [one for part in key for one in (part if isinstance(part, tuple) else (part,))]
     return sum(len(one) for one in flat if isinstance(one, str | bytes))
-
-
-def _raw(value: str) -> bytes:
-    return value.encode("utf-8", "surrogateescape")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextvars import Token
 from types import TracebackType
 from typing import Any, Final, Self
 
 from msgspec.structs import replace
 
-from meshlib._context import carried_of, deadline, handed_on
+from meshlib._context import carried_of, deadline, serving
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
 from meshlib._engine.decisions import Decision
 from meshlib._engine.local_replies import overflow_reply
@@ -30,11 +30,12 @@ from meshlib._inbound.arrivals import (
 )
 from meshlib._inbound.authorizers import ask_authorizer
 from meshlib._inbound.gate import Gate
+from meshlib._inbound.grants import Grant, Terms
 from meshlib._inbound.heads import PlainHead, text_of
-from meshlib._inbound.inbound import Inbound, serving
-from meshlib._inbound.memory import Grant, Key, Memory
+from meshlib._inbound.inbound import Inbound, Verified, let_in
+from meshlib._inbound.memory import Key, Memory
 from meshlib._inbound.reports import complete, request_served
-from meshlib._inbound.shapes import DEADLINE, REQUEST_ID, Shape
+from meshlib._inbound.shapes import DEADLINE, Values
 from meshlib._inbound.targets import problem_of
 from meshlib._snapshot.inbound import InboundRequest, parse_address
 from meshlib._snapshot.peers import PEER_ID, PEER_METADATA
@@ -66,7 +67,6 @@ class Passage:
     _head: RequestHead | None = None
     _peer = ""
     _protocol = "http"
-    _handed_on: Token[Any] | None = None
     _serving: Token[Any] | None = None
     _deadline: Token[Any] | None = None
     _served: Served | None = None
@@ -91,9 +91,8 @@ class Passage:
 
     def end(self) -> None:
         """The request is over, whatever came of it."""
-        if self._serving is not None and self._handed_on is not None:
+        if self._serving is not None:
             try:
-                handed_on.reset(self._handed_on)
                 serving.reset(self._serving)
                 if self._deadline is not None:
                     deadline.reset(self._deadline)
@@ -152,20 +151,18 @@ class Passage:
             return verdict
         if memory is not None and key is not None and other is None and memory.is_of(snapshot) and memory.wants(key):
             keeps_xfcc = gate.proxies.trusts(request.source)
-            memory.keep(key, Grant(arrival, request, decision, version=self._version, keeps_xfcc=keeps_xfcc))
+            grant = Grant(arrival, request, decision, version=self._version, keeps_xfcc=keeps_xfcc, forbid=gate.forbid)
+            memory.keep(key, grant)
         if snapshot.inbound is None:
             return verdict
         return await self.sit_async(arrival.head) or verdict
 
-    def admit_again(
-        self, grant: Grant, snapshot: Snapshot, fields: Mapping[bytes, bytes], shape: Shape, head: PlainHead | None
-    ) -> Inbound:
-        """Let a request in as an equal one was; its headers are those of ``fields``. ``head`` None: nobody watches."""
-        gate, decision = self._gate, grant.decision
-        runtime = gate.runtime
+    def admit_again(self, terms: Terms, snapshot: Snapshot, values: Values, head: PlainHead | None) -> Inbound:
+        """Let a request in as an equal one was. ``head`` None: nobody watches."""
+        gate, grant, shape = self._gate, terms.grant, terms.shape
+        decision, fields = grant.decision, shape.fields(values)
         self._decision, self._peer = decision, grant.peer
-        request_id = fields.get(REQUEST_ID)
-        text = text_of(request_id) if request_id else runtime.published.request_ids.next()
+        text = shape.request_id(values) or gate.runtime.published.request_ids.next()
         if head is not None:
             self._head = head
             self._watch(head, snapshot, grant.source, grant.destination)
@@ -177,11 +174,7 @@ class Passage:
             self.told = tuple((name, value) for name in shape.peer if (value := snapshot.peer_headers.get(name)))
             if self._served is not None:
                 self._served.claimed = text_of(fields.get(_PEER_METADATA, b""))
-        inbound = Inbound.of(decision, grant.peer, grant.client, text, gate.forbid)
-        carried = {_REQUEST_ID: text}
-        for name, carried_name in shape.carried_besides:
-            carried[carried_name] = text_of(fields[name])
-        self._handed_on = handed_on.set(carried)
+        inbound = let_in(grant.verified, text, (shape, values))
         self._serving = serving.set(inbound)
         if shape.has_deadline:
             self._bound(text_of(fields[DEADLINE]))
@@ -301,7 +294,6 @@ class Passage:
             request_id = gate.runtime.published.request_ids.next()
             headers = Headers(head.headers) if headers is None else headers
             headers[_REQUEST_ID] = request_id
-        inbound = Inbound.of(decision, request.peer, client_text(request, arrival), request_id, gate.forbid)
         if self._hides_peer and headers is None:
             headers = Headers(head.headers)
         if self._served is not None:
@@ -310,7 +302,8 @@ class Passage:
             carried = head.carried()
         else:
             carried = carried_of(head.headers if headers is None else headers)
-        self._handed_on = handed_on.set(carried)
+        verified = Verified(decision, request.peer, client_text(request, arrival), gate.forbid)
+        inbound = let_in(verified, request_id, carried)
         self._serving = serving.set(inbound)
         if not isinstance(head, PlainHead) or head.shape.has_deadline:
             self._bound(head.value(_EXPECTED_TIMEOUT))

@@ -21,21 +21,22 @@ _LONGEST: Final = 1024
 class PathClasses:
     """Which of the conditions on paths a path meets, as the bits of a number: what meets the same is decided alike.
 
-    ``sets`` are those conditions. Paths that are ``apart`` are in no class, and neither are those that a server, a
-    normalization or a framework may read in more than one way. ``known`` are paths of late as they were sent, with
-    what applications read and their class: look there, then ask :meth:`find`.
+    ``sets`` are those conditions; None: there are others, and no paths are alike. Paths that are ``apart`` are in no
+    class, and neither are those that a server, a normalization or a framework may read in more than one way. ``known``
+    are paths of late as they were sent, with what applications read and their class: look there, then ask :meth:`find`.
     """
 
-    __slots__ = ("_apart", "_index", "_programs", "_suffixes", "known")
+    __slots__ = ("_apart", "_has_classes", "_index", "_programs", "_suffixes", "known")
 
-    def __init__(self, sets: Iterable[TextSet], apart: Collection[str] = ()) -> None:
+    def __init__(self, sets: Iterable[TextSet] | None, apart: Collection[str] = ()) -> None:
+        self._has_classes = sets is not None
         self._apart = frozenset(apart)
         always = 0
         exact: dict[str, int] = {}
         prefixes: dict[int, dict[str, int]] = {}
         suffixes: dict[int, dict[str, int]] = {}
         self._programs: list[tuple[RegexProgram, int]] = []
-        for number, one in enumerate(dict.fromkeys(sets)):
+        for number, one in enumerate(dict.fromkeys(sets or ())):
             bit = 1 << number
             if one.has_any or "" in one.prefixes or "" in one.suffixes:
                 always |= bit  # a path is never empty
@@ -48,12 +49,14 @@ class PathClasses:
             self._programs += [(program, bit) for program in one.programs]
         self._index = RuleIndex(exact, tuple(prefixes.items()), always)
         self._suffixes = tuple(suffixes.items())
-        self.known: dict[bytes | None, tuple[str, int]] = {}
+        self.known: dict[bytes | None, tuple[str, object]] = {}
 
-    def find(self, raw: bytes | None, path: str) -> tuple[str, int] | None:
-        """A path that was sent as ``raw``, and its class; None: it is in none."""
-        if len(path) > _LONGEST or path in self._apart or _USUAL.match(path) is None or raw != path.encode():
-            return None
+    def find(self, raw: bytes | None, path: str) -> tuple[str, object]:
+        """A path that was sent as ``raw``, and its class, a number; what is in none is in one with only itself."""
+        if not self._has_classes or len(path) > _LONGEST or path in self._apart:
+            return path, (raw, path)
+        if _USUAL.match(path) is None or raw != path.encode():
+            return path, (raw, path)
         if len(self.known) >= _REMEMBERED:
             self.known.clear()
         found = self.known[raw] = path, self.bits(path)

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias, TypeVar, overload
 
 from meshlib._compile.authorization import compile_rule
 from meshlib._compile.findings import Findings
-from meshlib._inbound.inbound import ForbiddenError, Inbound, serving
+from meshlib._context import serving
+from meshlib._inbound.inbound import ForbiddenError, Inbound
 from meshlib._runtime import Runtime
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Rule
@@ -76,7 +77,7 @@ class Requirement:
     def check(self) -> Inbound:
         """The request being served, if it is as required; else raises."""
         inbound = serving.get()
-        if inbound is None:
+        if not isinstance(inbound, Inbound):
             raise ForbiddenError(_NOBODY)
         if self._domains != self._runtime.published.snapshot.security.trust_domains:
             self._domains, self._rule = self._compile()  # another configuration: other names of our own domain

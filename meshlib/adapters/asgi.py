@@ -8,16 +8,17 @@ policies of the mesh have been asked.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from meshlib._inbound.asgi_scopes import again_head, again_scope, arrival_of, connection_of, key_of
 from meshlib._inbound.asgi_short_way import serve_short
 from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Gate, HasRuntime, Refused
-from meshlib._inbound.memory import Grant, Memory
+from meshlib._inbound.grants import Terms
+from meshlib._inbound.memory import Memory
 from meshlib._inbound.passage import Passage
-from meshlib._inbound.shapes import Shape, shape_of, shapes
+from meshlib._inbound.shapes import Values
 
 __all__ = ["MeshMiddleware"]
 
@@ -26,6 +27,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_NO_FIELDS: Final[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = (), ()
 
 
 class MeshMiddleware:
@@ -70,29 +73,22 @@ class MeshMiddleware:
         memory = key = plain = None
         pairs = scope["headers"]
         if kind == "http" and type(pairs) is list:
-            fields = dict(pairs)
-            names = tuple(fields)
-            shape = shapes.newer.get(names) or shape_of(names)
-            if shape.is_plain and len(fields) == len(pairs):
-                runtime, memory = gate.runtime, gate.memory
-                published = runtime.published
-                if published is not memory.published:
-                    memory = gate.recall()
-                key = key_of(scope, fields, connection, memory)
+            memory = gate.memory
+            if memory.published is not gate.runtime.published:
+                memory = gate.recall()
+            names, values = zip(*pairs, strict=True) if pairs else _NO_FIELDS
+            shape = memory.shapes.newer.get(names) or memory.shape_of(names)
+            if shape.is_plain:
+                key = key_of(scope, connection, shape, values, memory)
                 grant = memory.find(key, gate.now(), gate.keys)
                 if grant is not None:
-                    recorder = runtime.recorder
-                    if (
-                        shape.is_quiet
-                        and grant.is_quiet
-                        and not published.observers.watches_served
-                        and (recorder is None or recorder.only_counts(published.snapshot))
-                    ):
-                        await serve_short(self.app, scope, receive, send, gate, grant, fields, shape)
+                    terms = grant.terms if grant.terms.shape is shape else grant.terms_for(shape)
+                    if terms.is_quiet and gate.only_counts:
+                        await serve_short(self.app, scope, receive, send, gate, terms, values)
                     else:
-                        await self._serve_again(scope, receive, send, grant, memory, fields, shape)
+                        await self._serve_again(scope, receive, send, terms, values, memory)
                     return
-                plain = None if shape.peer else (fields, shape)  # what is taken out of a head is not plain
+                plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
         arrival = arrival_of(scope, connection, plain)
         body = _Body(receive)
         with Passage(gate) as passage:
@@ -110,10 +106,9 @@ class MeshMiddleware:
         scope: Scope,
         receive: Receive,
         send: Send,
-        grant: Grant,
+        terms: Terms,
+        values: Values,
         memory: Memory,
-        fields: dict[bytes, bytes],
-        shape: Shape,
     ) -> None:
         """A request that is let in as an equal one was."""
         gate = self._gate
@@ -121,14 +116,15 @@ class MeshMiddleware:
         try:
             head = None
             if gate.is_watched or memory.ports is not None:
-                head = again_head(scope, grant, fields, shape)
-            inbound = passage.admit_again(grant, memory.published.snapshot, fields, shape, head)
+                head = again_head(scope, terms, values)
+            inbound = passage.admit_again(terms, memory.published.snapshot, values, head)
             if head is not None and memory.ports is not None:
                 refused = await passage.sit_async(head)
                 if refused is not None:
                     await _refuse(scope, receive, send, refused)
                     return
-            changed = again_scope(scope, grant, fields, shape, inbound)
+            made = None if terms.shape.request_id(values) else inbound.request_id
+            changed = again_scope(scope, terms, values, inbound, made)
             started = passage.watch_start(send)
             await self.app(changed, receive, _adding(started, passage.told) if passage.told else started)
         finally:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from meshlib._compile import Config
-from meshlib._context import carried_headers, handed_on
+from meshlib._context import Carried, carried_headers, serving
 from meshlib._http import Failure, Headers, Outcome, Response
 from meshlib._outbound.tls import Originator
 from meshlib._runtime import Runtime
@@ -255,7 +255,8 @@ class World:
             return answer_of(made)
 
         async def work() -> Reaction:
-            handed_on.set(carried_headers((name.lower(), value) for name, value in request.headers.items()))
+            headers = ((name.lower(), value) for name, value in request.headers.items())
+            serving.set(Carried(carried_headers(headers)))
             return await made
 
         return answer_of(await self.loop.create_task(work(), context=Context()))

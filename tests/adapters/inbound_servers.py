@@ -45,7 +45,7 @@ def facts(method: str, path: str, query: str, headers: dict[str, str], body: byt
         "request_principal": inbound.request_principal,
         "claims": dict(inbound.claims),
         "client_address": inbound.client_address,
-        "handed_on": dict(handed_on.get() or {}),
+        "handed_on": dict(handed_on() or {}),
     }
 
 
@@ -59,7 +59,7 @@ async def _starlette_echo(request: Request) -> Response:
 async def _starlette_stream(_: Request) -> Response:
     async def parts() -> Any:
         for number in range(5):
-            yield f"{number} {(handed_on.get() or {}).get('x-request-id')}\n"
+            yield f"{number} {(handed_on() or {}).get('x-request-id')}\n"
 
     return StreamingResponse(parts())
 
@@ -110,7 +110,7 @@ def serve_wsgi(mesh: Mesh, *, tls: ssl.SSLContext | None = None, **options: Any)
     def stream() -> flask.Response:
         def parts() -> Iterator[str]:
             for number in range(5):
-                yield f"{number} {(handed_on.get() or {}).get('x-request-id')}\n"
+                yield f"{number} {(handed_on() or {}).get('x-request-id')}\n"
 
         return flask.Response(parts())
 
@@ -189,7 +189,7 @@ async def _aiohttp_stream(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
     for number in range(5):
-        await response.write(f"{number} {(handed_on.get() or {}).get('x-request-id')}\n".encode())
+        await response.write(f"{number} {(handed_on() or {}).get('x-request-id')}\n".encode())
     return response
 
 

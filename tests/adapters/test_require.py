@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 
 from meshlib import ForbiddenError, Inbound, Mesh, MeshError, Workload
-from meshlib._inbound.inbound import serving
+from meshlib._context import serving
 from meshlib.adapters.aiohttp_web import mesh_middleware
 from meshlib.adapters.asgi import MeshMiddleware as AsgiMiddleware
 from meshlib.adapters.wsgi import MeshMiddleware as WsgiMiddleware

@@ -17,6 +17,7 @@ from meshlib.events import RequestServed
 from tests.security.targets import ISSUER, JWK, good, signed
 
 __all__ = [
+    "CLIENT",
     "KEYS",
     "NOW",
     "PEER",
@@ -55,10 +56,10 @@ class Seen:
         self.facts: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        mesh, carried = scope["mesh"], handed_on.get() or {}
+        mesh, carried = scope["mesh"], handed_on() or {}
         headers = [(name, b"new" if is_new(name, value) else value) for name, value in scope["headers"]]
         self.facts = (
-            scope["path"], scope["raw_path"], scope["query_string"], sorted(headers), mesh.principal,
+            scope["path"], scope.get("raw_path"), scope["query_string"], sorted(headers), mesh.principal,
             mesh.request_principal, mesh.claims, mesh.client_address, mesh.policy, mesh.rule, mesh.audited,
             mesh.dry_run, {**carried, "x-request-id": ""}, deadline.get(), carried["x-request-id"] == mesh.request_id,
         )  # fmt: skip
@@ -108,7 +109,7 @@ class Server:
             sent.append(message)
 
         run(self.middleware(scope, receive, send))
-        return sent, self.app.facts, list(self.served), handed_on.get(), self.dry_runs() - before
+        return sent, self.app.facts, list(self.served), handed_on(), self.dry_runs() - before
 
     def dry_runs(self) -> float:
         """How often policies in dry run were asked."""

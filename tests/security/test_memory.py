@@ -22,6 +22,7 @@ from meshlib._snapshot.authentication import KeyOrigin
 from meshlib.security import DevelopmentCA
 from tests.patience import PATIENCE
 from tests.security.remembering import (
+    CLIENT,
     KEYS,
     NOW,
     PEER,
@@ -109,6 +110,88 @@ def test_a_header_that_must_not_be_there_decides_too() -> None:
     server = Server(load(resource("AuthorizationPolicy", {"rules": [{"when": when}]})))
     for headers, status in (((), 200), ((), 200), ((("x-a", "b"),), 403), ((("x-a", "a"),), 200)):
         assert status_of(server.ask(scope_of("/a", *headers))) == status
+
+
+EITHER = resource(
+    "AuthorizationPolicy",
+    {
+        "rules": [
+            {"when": [{"key": "request.headers[x-a]", "values": ["a"]}]},
+            {"when": [{"key": "request.headers[x-b]", "values": ["b"]}]},
+        ]
+    },
+)
+
+
+def test_the_same_value_in_another_header_is_another_request() -> None:
+    """What a request is known by says of which headers its values are, however many others there are."""
+    server = Server(load(EITHER))
+    for headers in ((("x-a", "a"),), (("x-c", "1"), ("x-a", "a")), (("x-a", "a"), ("x-c", "1"))):
+        for _ in range(3):
+            assert status_of(server.ask(scope_of("/a", *headers))) == 200
+            assert (
+                status_of(server.ask(scope_of("/a", *((name.replace("a", "b"), one) for name, one in headers)))) == 403
+            )
+
+
+def test_the_order_of_headers_does_not_matter() -> None:
+    server = Server(load(EITHER), is_watched=False)
+    first, second = ("x-a", "a"), ("x-b", "c")
+    for headers in ([first, second], [first, second], [second, first], [first, ("x-d", ""), second]):
+        assert status_of(server.ask(scope_of("/a", *headers))) == 200
+    assert len(server.middleware._gate.memory._grants) == 1  # so that each of them was not decided for itself
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_requests_of_other_shapes_by_the_same_decision_get_their_own_headers(*, is_watched: bool) -> None:
+    """What one of them may not show to the application is taken from it, though the one before had none of it."""
+    server = Server(load(), is_watched=is_watched)
+    own, spoofed, new = ("x-request-id", "given"), ("x-forwarded-client-cert", "x"), ("x-request-id", "")
+    for _ in range(3):
+        for headers in ([own], [own, spoofed], [spoofed], [spoofed, own], [new, spoofed], []):
+            seen = server.ask(scope_of("/a", *headers))[1][3]
+            given = b"given" if own in headers else b"new"
+            assert seen == [(b"host", b"shop.test"), (b"x-request-id", given)]
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_a_request_that_loses_no_header_still_gets_those_of_its_token(*, is_watched: bool) -> None:
+    output = [{"header": "x-user", "claim": "sub"}]
+    rule = {"issuer": ISSUER, "jwks": KEYS, "forwardOriginalToken": True, "outputClaimToHeaders": output}
+    server = Server(load(resource("RequestAuthentication", {"jwtRules": [rule]})), is_watched=is_watched)
+    for _ in range(3):
+        seen = server.ask(scope_of("/a", bearer(good(exp=NOW + 99)), ("x-request-id", "given")))[1][3]
+        assert (b"x-user", b"ann") in seen
+        assert len(seen) == 4
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "no headers at all": {"headers": []},
+    "a server as a list": {"server": ["10.0.0.2", 80]},
+    "no server": {"server": None},
+    "a client as a list": {"client": [CLIENT, 1]},
+    "no client": {"client": None},
+    "no path as it was sent": {"raw_path": None},
+    "headers that can be read but once": {"headers": None},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_scopes_that_servers_may_make_are_remembered_or_decided_anew(name: str) -> None:
+    """Left out or None, tuples or lists: let in every time, and what a policy asks for is asked every time."""
+    rules = [{"to": [{"operation": {"paths": ["/a"], "ports": ["80"]}}]}, {"to": [{"operation": {"methods": ["PUT"]}}]}]
+    server = Server(load(resource("AuthorizationPolicy", {"action": "DENY", "rules": rules})))
+
+    def odd(path: str, method: str) -> dict[str, Any]:
+        scope = {**scope_of(path, method=method), **ODD[name]}
+        if name.startswith("headers"):
+            scope["headers"] = iter([(b"host", b"shop.test")])
+        return {part: value for part, value in scope.items() if value is not None}
+
+    for _ in range(3):
+        assert status_of(server.ask(odd("/b", "GET"))) == 200
+        assert status_of(server.ask(odd("/b", "PUT"))) == 403
+        assert status_of(server.ask(odd("/a", "GET"))) == (200 if name == "no server" else 403)
 
 
 def test_a_token_that_expires_is_refused_although_its_request_was_let_in() -> None:

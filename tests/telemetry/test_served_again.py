@@ -13,8 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from prometheus_client import CollectorRegistry
 
 from meshlib import Mesh, Workload
-from meshlib._context import handed_on
-from meshlib._inbound.inbound import serving
+from meshlib._context import handed_on, serving
 from meshlib.adapters.asgi import MeshMiddleware
 from meshlib.events import RequestServed
 from meshlib.telemetry.metrics import Metrics
@@ -65,7 +64,7 @@ class Service:
 
         with contextlib.suppress(ConnectionResetError):
             await self.middleware(scope, receive, send)
-        assert serving.get() is handed_on.get() is None
+        assert serving.get() is handed_on() is None
 
 
 @pytest.mark.parametrize("seed", range(6))

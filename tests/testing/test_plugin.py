@@ -13,7 +13,7 @@ import meshlib
 import meshlib.testing.memory_aiohttp
 import meshlib.testing.memory_requests
 import meshlib.testing.simulation  # here, since pytester forgets what is imported within it, and half of it would stay
-from meshlib._context import handed_on
+from meshlib._context import Carried, serving
 from tests.testing.meshes import RETRIES
 
 pytest_plugins = ["pytester"]
@@ -161,12 +161,12 @@ def test_policy_coverage_is_that_of_all_tests_together(project: pytest.Pytester,
 def test_a_test_is_the_same_alone_in_any_order_and_under_xdist(project: pytest.Pytester) -> None:
     """The same seed, so the same back-off to the bit, whatever tests before left behind."""
     project.makepyfile(COVERED)
-    token = handed_on.set({"x-request-id": "of-a-request-that-was-never-left"})
+    token = serving.set(Carried({"x-request-id": "of-a-request-that-was-never-left"}))
     texts = set()
     for arguments in ((), ("-k", "retry"), ("-n", "1")):
         project.runpytest(*arguments)
         texts |= {path.read_bytes() for path in project.path.glob("timeline-*")}
-    handed_on.reset(token)
+    serving.reset(token)
     assert len(texts) == 1
     assert len(list(project.path.glob("timeline-*"))) == 2
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from meshlib import MeshError
-from meshlib._context import handed_on
+from meshlib._context import Carried, serving
 from meshlib.testing import (
     Answer,
     Break,
@@ -128,7 +128,7 @@ def test_a_request_that_was_never_left_is_not_served_by_the_next_simulation() ->
     seen: list[str] = []
 
     def main() -> None:
-        handed_on.set({"x-request-id": "of another"})
+        serving.set(Carried({"x-request-id": "of another"}))
         with Simulation(RETRIES) as sim:
             sim.deploy("reviews", port=9080)
             sim.upstream("reviews").handle(lambda request: seen.append(request.headers["x-request-id"]) or 200)
