@@ -207,6 +207,8 @@ class Telemetry:
         """In a forked child: what the parent counted is the parent's."""
         if self.metrics is not None:
             self.metrics.reset_after_fork()
+        if self._tracer is not None:
+            self._tracer.reset_after_fork()
 
     def __repr__(self) -> str:
         return f"<Telemetry metrics={self.metrics!r}>"

@@ -9,6 +9,7 @@ is configured about tracing, what the SDK decides. Without the SDK this module i
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +39,7 @@ _NAME: Final = "meshlib"
 _W3C: Final = frozenset({"traceparent", "tracestate", "baggage"})
 _TRACEPARENT, _B3, _B3_TRACE_ID = istr("traceparent"), istr("b3"), istr("x-b3-traceid")
 _IS_SET_BY_CODE: Final = OTEL_PYTHON_TRACER_PROVIDER not in os.environ
+_AHEAD: Final = 64
 _FLAGS: Final = tuple(f"{flags:02x}" for flags in range(256))
 
 
@@ -114,6 +116,7 @@ class Tracer:
         self._propagator: TextMapPropagator | None = None
         self._other_carriers: tuple[str, ...] = ()
         self._speaks_w3c = False
+        self._ready: list[str] = []
 
     def _learn(self, propagator: TextMapPropagator) -> None:
         """Look at a new global propagator: in which headers it keeps a context."""
@@ -143,11 +146,26 @@ class Tracer:
     def _say_unsampled(self, headers: Any) -> None:
         """Tell the upstream that the trace is not sampled; for W3C without the way through a context."""
         if self._speaks_w3c:
-            # The id of the span is half that of its trace, as Zipkin has it for roots; neither may be zero.
-            digits = (self._chance.getrandbits(128) | 1).to_bytes(16, "big").hex()
-            headers[_TRACEPARENT] = f"00-{digits}-{digits[16:]}-00"
+            try:
+                headers[_TRACEPARENT] = self._ready.pop()
+            except IndexError:
+                headers[_TRACEPARENT] = self._make_ready()
         else:
             propagate.inject(headers, trace.set_span_in_context(_unsampled(self._chance)), _FIELDS)
+
+    def _make_ready(self) -> str:
+        """A traceparent of an unsampled trace; more are made ahead, by the dozen."""
+        drawn = memoryview(self._chance.getrandbits(128 * _AHEAD).to_bytes(16 * _AHEAD, sys.byteorder)).cast("Q")
+        # The id of the span is half that of its trace, as Zipkin has it for roots.
+        halves = drawn[_AHEAD:]
+        made = list(map("00-%016x%016x-%016x-00".__mod__, zip(drawn, halves, halves, strict=False)))
+        first = made.pop()
+        self._ready = made  # another thread may have put its own there: those are lost, not given twice
+        return first
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: traces of its own."""
+        self._ready = []
 
     def _say_sampled(self, headers: Any, span: Span, parent: Context) -> None:
         """Hand the context on; for W3C without baggage and state in a third of the propagator's time."""
