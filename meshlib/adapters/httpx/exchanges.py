@@ -35,7 +35,8 @@ class Head(RequestHead):
     def __init__(self, package: Package, request: Any) -> None:
         url = request.url
         headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw])
-        scheme = WEBSOCKET_SCHEMES.get(url.scheme, url.scheme)
+        named: str = url.scheme
+        scheme = WEBSOCKET_SCHEMES.get(named, named)
         port = url.port or _DEFAULT_PORTS.get(scheme, 0)
         super().__init__(
             request.method,
