@@ -11,7 +11,7 @@ from meshlib._http import Headers, RequestHead
 from meshlib._inbound.forwarded import XFCC
 from meshlib._inbound.heads import PlainHead
 from meshlib._inbound.inbound import Inbound
-from meshlib._inbound.targets import one_slash, shadows_of
+from meshlib._inbound.targets import Reading, shadows_of
 from meshlib._snapshot.inbound import Address, InboundRequest
 from meshlib._snapshot.peers import PEER_HEADERS
 
@@ -35,7 +35,7 @@ class Arrival:
     without), ``source_address`` and ``destination_address`` its two ends.
     ``server_name`` is what the client named in its TLS handshake (None: the server cannot
     tell). ``target_authority`` is the host in the request target, where that is a whole URL.
-    ``merges_slashes``: the application may read several slashes at the beginning as one.
+    ``merges_slashes``: the application may read paths in another way, as some with several slashes.
     """
 
     head: RequestHead
@@ -71,11 +71,13 @@ class Refused:
     headers: tuple[tuple[str, str], ...]
 
 
-def other_reading(arrival: Arrival, request: InboundRequest, decision: Decision) -> InboundRequest | None:
+def other_reading(
+    arrival: Arrival, request: InboundRequest, decision: Decision, reading: Reading
+) -> InboundRequest | None:
     """The request that the application may take an allowed one for; that must be allowed too."""
     if not arrival.merges_slashes or not decision.allowed:
         return None
-    path = one_slash(arrival.head.path if decision.path is None else decision.path)
+    path = reading(arrival.head.path if decision.path is None else decision.path)
     if path is None:
         return None
     head = arrival.head

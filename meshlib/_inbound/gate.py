@@ -24,6 +24,7 @@ from meshlib._inbound.key_managers import _managers as _managers  # noqa: PLC041
 from meshlib._inbound.key_managers import key_manager
 from meshlib._inbound.memory import Memory
 from meshlib._inbound.rooms import Rooms
+from meshlib._inbound.targets import Reading, one_slash
 from meshlib._runtime import Runtime
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.snapshot import Snapshot
@@ -55,6 +56,7 @@ class Gate:
         debug_headers: bool = False,
         forbid: Callable[[str], Exception] | None = None,
         now: Callable[[], float] | None = None,
+        reading: Reading = one_slash,
     ) -> None:
         if isinstance(health_paths, str):
             health_paths = (health_paths,)
@@ -63,6 +65,7 @@ class Gate:
         self.proxies = TrustedProxies(trusted_proxies)
         self.debug_headers = debug_headers
         self.forbid = forbid
+        self.reading = reading
         self.now = now or runtime.clock.time
         self.keys = key_manager(runtime)
         self.keys.prepare(runtime.published.snapshot.security.authentication)
@@ -72,7 +75,8 @@ class Gate:
         self.memory = self._memory(runtime.published)
 
     def _memory(self, published: Published) -> Memory:
-        return Memory(published, trusts_proxies=bool(self.proxies), health_paths=self.health_paths)
+        trusts = bool(self.proxies)
+        return Memory(published, trusts_proxies=trusts, health_paths=self.health_paths, reading=self.reading)
 
     def recall(self) -> Memory:
         """What was decided under the configuration in force."""

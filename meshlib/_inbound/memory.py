@@ -25,6 +25,7 @@ from meshlib._inbound.grants import Grant
 from meshlib._inbound.keys import KeyManager
 from meshlib._inbound.path_classes import PathClasses
 from meshlib._inbound.shapes import Names, Shape
+from meshlib._inbound.targets import Reading, one_slash
 from meshlib._snapshot.conditions import PATH, Condition, HeaderCondition, Known, Not, TextCondition, TextSet
 from meshlib._snapshot.inbound_ports import InboundPorts
 from meshlib._snapshot.security import Security
@@ -56,7 +57,14 @@ class Memory:
         "_grants", "_seen", "facts", "has_tokens", "names", "paths", "ports", "published", "security", "shapes",
     )  # fmt: skip
 
-    def __init__(self, published: Published, *, trusts_proxies: bool, health_paths: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        published: Published,
+        *,
+        trusts_proxies: bool,
+        health_paths: Collection[str] = (),
+        reading: Reading = one_slash,
+    ) -> None:
         snapshot = published.snapshot
         self.published = published
         self.security: Security = snapshot.security
@@ -74,7 +82,8 @@ class Memory:
         has_query = _QUERY in read or any(rule.params for rule in rules)
         facts = ("server", "method", "scheme", *(("query_string",) if has_query else ()))
         self.facts: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*facts)
-        self.paths = PathClasses(None if _QUERY in read else _path_sets(self.security), health_paths)
+        sets = None if _QUERY in read else _path_sets(self.security)
+        self.paths = PathClasses(sets, health_paths, reading)
         self.shapes: Recent[Names, Shape] = Recent(_SHAPES)
         self._grants: Recent[Key, Grant] = Recent(_REMEMBERED)
         self._seen: Recent[int, int] = Recent(_REMEMBERED)

@@ -142,7 +142,7 @@ class Passage:
             await gate.keys.wait_async(reading, seconds=decision.wanted.timeout)
             request.head = arrival.head  # as it came, before its path was normalized
             decision = await self._run_async(snapshot, request, read_body)
-        other = other_reading(arrival, request, decision)
+        other = other_reading(arrival, request, decision, gate.reading)
         if other is not None:
             second = await self._run_async(snapshot, other, read_body)
             decision = decision if second.allowed else second
@@ -243,7 +243,7 @@ class Passage:
             self._gate.keys.wait(reading, decision.wanted.timeout)
             request.head = arrival.head  # as it came, before its path was normalized
             decision = self._run(snapshot, request, read_body)
-        other = other_reading(arrival, request, decision)
+        other = other_reading(arrival, request, decision, self._gate.reading)
         if other is not None:
             second = self._run(snapshot, other, read_body)
             decision = decision if second.allowed else second

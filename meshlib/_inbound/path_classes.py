@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from meshlib._inbound.targets import Reading, one_slash
 from meshlib._snapshot.conditions import TextSet
 from meshlib._snapshot.matchers import RegexProgram
 from meshlib._snapshot.rule_index import RuleIndex
@@ -13,7 +14,7 @@ from meshlib._snapshot.rule_index import RuleIndex
 __all__ = ["PathClasses"]
 
 _USUAL: Final = re.compile(r"(?:/(?!/|\.)[A-Za-z0-9\-_~!$&'()*+,:@=.]*)+/?\Z|/\Z")
-"""What is the same sent and decoded, at every level of normalization, and to every framework."""
+"""What is the same sent and decoded, at every level of normalization, and to all frameworks but Litestar."""
 _REMEMBERED: Final = 4096
 _LONGEST: Final = 1024
 
@@ -26,9 +27,12 @@ class PathClasses:
     are paths of late as they were sent, with what applications read and their class: look there, then ask :meth:`find`.
     """
 
-    __slots__ = ("_apart", "_has_classes", "_index", "_programs", "_suffixes", "known")
+    __slots__ = ("_apart", "_has_classes", "_index", "_programs", "_reading", "_suffixes", "known")
 
-    def __init__(self, sets: Iterable[TextSet] | None, apart: Collection[str] = ()) -> None:
+    def __init__(
+        self, sets: Iterable[TextSet] | None, apart: Collection[str] = (), reading: Reading = one_slash
+    ) -> None:
+        self._reading = reading
         self._has_classes = sets is not None
         self._apart = frozenset(apart)
         always = 0
@@ -55,7 +59,7 @@ class PathClasses:
         """A path that was sent as ``raw``, and its class, a number; what is in none is in one with only itself."""
         if not self._has_classes or len(path) > _LONGEST or path in self._apart:
             return path, (raw, path)
-        if _USUAL.match(path) is None or raw != path.encode():
+        if _USUAL.match(path) is None or raw != path.encode() or self._reading(path) is not None:
             return path, (raw, path)
         if len(self.known) >= _REMEMBERED:
             self.known.clear()

@@ -9,17 +9,22 @@ what the application will see, or they decide about another request.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
 
 from meshlib._http import HeadersView, RequestHead
 
-__all__ = ["agreed_path", "one_slash", "problem_of", "shadows_of", "split_target"]
+__all__ = ["Reading", "agreed_path", "one_slash", "problem_of", "reading_of", "shadows_of", "split_target"]
+
+Reading: TypeAlias = Callable[[str], str | None]
+"""What an application may read a path as, besides what it is; None: nothing else."""
 
 _KEPT: Final = "/:@!$&'()*+,;=~[]\\"
 """What a path may hold as it is; a backslash is kept for the normalization to see."""
 _NO_HOST: Final = re.compile(r"[^A-Za-z0-9.:\[\]_~%!$&'()*+;=-]")
 """What cannot stand in a Host header; several of them, joined by a server, have a comma."""
+_MIDDLEWARES: Final = 32
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
 _METHODS: Final = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"))
 _METHOD: Final = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")
@@ -60,6 +65,23 @@ def one_slash(path: str) -> str | None:
         return None
     decoded = unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
     return f"{quote_from_bytes(b'/' + decoded.lstrip(b'/'), _KEPT)}{mark}{query}"
+
+
+def _without_empty(path: str) -> str | None:
+    """The path as Litestar reads it: no part of it is empty, not even the last one."""
+    raw, mark, query = path.partition("?")
+    decoded = unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
+    read = b"/" + b"/".join(part for part in decoded.split(b"/") if part)
+    return None if read == decoded else f"{quote_from_bytes(read, _KEPT)}{mark}{query}"
+
+
+def reading_of(app: object) -> Reading:
+    """How the framework of an application reads paths; it may be in other middlewares that have it as ``app``."""
+    for _ in range(_MIDDLEWARES):
+        if any(base.__module__.partition(".")[0] == "litestar" for base in type(app).__mro__):
+            return _without_empty
+        app = getattr(app, "app", None)
+    return one_slash
 
 
 def problem_of(head: RequestHead, authority: str = "") -> str:

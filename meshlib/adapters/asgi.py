@@ -19,6 +19,7 @@ from meshlib._inbound.grants import Terms
 from meshlib._inbound.memory import Memory
 from meshlib._inbound.passage import Passage
 from meshlib._inbound.shapes import Values
+from meshlib._inbound.targets import reading_of
 
 __all__ = ["MeshMiddleware"]
 
@@ -60,6 +61,7 @@ class MeshMiddleware:
             trusted_proxies=trusted_proxies,
             debug_headers=debug_headers,
             forbid=forbid_in_asgi,
+            reading=reading_of(app),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
