@@ -224,7 +224,7 @@ def _adding(start_response: StartResponse, added: tuple[tuple[str, str], ...]) -
     """The server's start_response, with more headers."""
     if not added:
         return start_response
-    pairs = [(name, _native(value)) for name, value in added]
+    pairs = [(str(name), _native(value)) for name, value in added]  # PEP 3333: of that very type
 
     def start(status: str, headers: list[tuple[str, str]], *arguments: Any) -> Any:
         return start_response(status, [*headers, *pairs], *arguments)
@@ -237,6 +237,6 @@ def _refuse(environ: Environ, start_response: StartResponse, refused: Refused) -
         phrase = HTTPStatus(refused.status).phrase
     except ValueError:
         phrase = "Refused"
-    start_response(f"{refused.status} {phrase}", [(name, _native(value)) for name, value in refused.headers])
+    start_response(f"{refused.status} {phrase}", [(str(name), _native(value)) for name, value in refused.headers])
     # Not every server keeps back what must not follow the head: on a connection that stays it would be the next answer.
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [refused.body]
