@@ -8,7 +8,7 @@ the very same object for what has not changed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import is_
 from typing import Final, TypeAlias
 
@@ -26,6 +26,7 @@ __all__ = [
     "CompiledRule",
     "KnownCompilation",
     "Results",
+    "Unknown",
     "UnknownDestination",
     "UnknownOfHost",
 ]
@@ -69,12 +70,40 @@ class UnknownOfHost(msgspec.Struct, eq=False, gc=False):
     destinations: tuple[UnknownDestination, ...]
 
 
+class Unknown:
+    """The destinations without cluster of a compilation, as long as the names of the ``clusters`` stay.
+
+    ``of_port`` has the virtual hosts of each port by their ``id``, ``places`` how many destinations are in each place.
+    """
+
+    __slots__ = ("clusters", "of_port", "places")
+
+    def __init__(self, clusters: Collection[str] = ()) -> None:
+        self.clusters = clusters
+        self.of_port: dict[int, dict[int, UnknownOfHost]] = {}
+        self.places: dict[tuple[Origin, str], int] = {}
+
+    def begin(self, before: Unknown, ports: Collection[int]) -> None:
+        """Go on from another compilation, without the ports that are gone."""
+        self.places = before.places.copy()
+        for port in before.of_port.keys() - ports:
+            self.count(before.of_port[port].values(), -1)
+
+    def count(self, hosts: Iterable[UnknownOfHost], change: int) -> None:
+        """Virtual hosts come (1) or go (-1)."""
+        places = self.places
+        for host in hosts:
+            for destination in host.destinations:
+                count = places[destination.place] = places.get(destination.place, 0) + change
+                if not count:
+                    del places[destination.place]
+
+
 class Results:
     """Of one compilation. A key by ``id`` is that of an object which its value holds."""
 
     __slots__ = (
         "aliases",
-        "clusters",
         "destination_rules",
         "hosts",
         "namespaces",
@@ -90,8 +119,7 @@ class Results:
         self.routes: dict[tuple[int, int], CompiledRule] = {}
         self.hosts: dict[tuple[int, int], VirtualHost] = {}
         self.aliases: dict[int, Aliases] = {}
-        self.clusters: Collection[str] = ()
-        self.unknown: dict[tuple[int, int], UnknownOfHost] = {}
+        self.unknown = Unknown()
         self.destination_rules: Sequence[Resource] = ()
         self.namespaces: Mapping[str, str] = {}
 

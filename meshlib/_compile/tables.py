@@ -164,6 +164,7 @@ class SidecarTables:
     def _parts(self, place: Place, rules: Iterable[BoundVirtualService]) -> list[Wrapper | VirtualHost]:
         """What VirtualServices bring to a table: their routes, or the virtual host itself where it is known."""
         before, services, aliases, port = self._before, place.services.keys(), place.aliases, place.context.port
+        are_rules_same = self._known is not None and self._known.are_rules_same
         parts: list[Wrapper | VirtualHost] = []
         for rule in rules:
             known = before.get((id(rule), port))
@@ -173,7 +174,7 @@ class SidecarTables:
                 and known.aliases is aliases
                 and services.isdisjoint(rule.hosts)
                 and id(rule) not in self._shared
-                and self._is_current(known)
+                and (are_rules_same or self._is_current(known))
             ):
                 self._take(known, place.context)
                 parts.append(known.host)

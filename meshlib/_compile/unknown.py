@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from meshlib._compile.findings import Findings
-from meshlib._compile.known import KnownCompilation, UnknownDestination, UnknownOfHost
+from meshlib._compile.known import KnownCompilation, Unknown, UnknownDestination, UnknownOfHost
 from meshlib._snapshot.clusters import Cluster
 from meshlib._snapshot.routes import Forward, Origin, RouteTable, VirtualHost, WeightedDestination
 
@@ -28,20 +28,25 @@ def report_unknown(
 
     Nothing else than the names of the clusters decides: while they stay, what was ``known`` of a host holds.
     """
-    before: Mapping[tuple[int, int], UnknownOfHost] = {}
+    now = before = Unknown(frozenset(clusters))
     if known is not None:
-        known.now.clusters = frozenset(clusters)
-        before = known.before.unknown if known.before.clusters == known.now.clusters else {}
-    hosts = {cluster.host for cluster in clusters.values()}
-    of_hosts: dict[tuple[int, int], UnknownOfHost] = {}
+        known.now.unknown = now
+        if known.before.unknown.clusters == now.clusters:
+            before = known.before.unknown
+    now.begin(before, tables)
+    names = {cluster.host for cluster in clusters.values()}
     for port, table in tables.items():
-        # One virtual host stands under each of its domains.
-        for place, host in {id(one): one for one in chain(table.exact.values(), table.suffixes.values())}.items():
-            key = place, port
-            of_hosts[key] = before.get(key) or UnknownOfHost(host, tuple(_unknown(host, port, clusters, hosts)))
-    if known is not None:
-        known.now.unknown = of_hosts
-    _report(list(chain.from_iterable([one.destinations for one in of_hosts.values()])), findings)
+        stand = [*table.exact.values(), *table.suffixes.values()]
+        hosts = dict(zip(map(id, stand), stand, strict=True))  # one virtual host stands under each of its domains
+        earlier = before.of_port.get(port, {})
+        new = {
+            place: UnknownOfHost(hosts[place], tuple(_unknown(hosts[place], port, clusters, names)))
+            for place in hosts.keys() - earlier.keys()
+        }
+        now.of_port[port] = dict(zip(hosts, map((earlier | new).__getitem__, hosts), strict=True))
+        now.count(new.values(), 1)
+        now.count([earlier[place] for place in earlier.keys() - hosts.keys()], -1)
+    _report(now, findings)
 
 
 def _unknown(
@@ -60,13 +65,14 @@ def _unknown(
             yield UnknownDestination((route.origin, destination.cluster), destination, has_port)
 
 
-def _report(found: list[UnknownDestination], findings: Findings) -> None:
+def _report(unknown: Unknown, findings: Findings) -> None:
     told: set[tuple[Origin, str]] = set()
-    for one in found:
+    hosts = chain.from_iterable(of_port.values() for of_port in unknown.of_port.values())
+    for one in chain.from_iterable(map(attrgetter("destinations"), hosts)):
         if one.place in told:
             continue
         if len(told) == _MOST:
-            more = len(set(map(attrgetter("place"), found))) - _MOST
+            more = len(unknown.places) - _MOST
             findings.add("MESH067", Origin(""), f"{more} more destinations are not known either")
             return
         told.add(one.place)

@@ -113,10 +113,12 @@ class VirtualServices:
 
     def __init__(self, index: Index, mesh: MeshSettings, known: Mapping[int, KnownRule] = NOTHING) -> None:
         resources = index.resources("VirtualService")
-        rules = [known.get(id(one)) or unbound(one) for one in resources]
+        rules = list(map(known.get, map(id, resources)))
+        if None in rules:
+            rules = [rule or unbound(one) for rule, one in zip(rules, resources, strict=True)]
         found = [rule for rule in rules if rule is not None]
         found.sort(key=attrgetter("age"))
-        self.known = {id(rule.entry.resource): rule for rule in found}
+        self.known = dict(zip(map(id, map(attrgetter("entry.resource"), found)), found, strict=True))
         self._default = mesh.virtual_service_export
         self._delegates = {
             (rule.entry.meta.namespace, rule.entry.meta.name): rule.entry

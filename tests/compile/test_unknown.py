@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from meshlib import Mesh
+from meshlib.sources import SourceText
 
 RULE = """
 apiVersion: networking.istio.io/v1
@@ -59,3 +63,23 @@ def test_a_directory_without_its_services_does_not_flood() -> None:
     found = unknown(text)
     assert len(found) == 21
     assert found[-1] == "30 more destinations are not known either"
+
+
+WITH_PORT = RULE.replace("subset: {subset}", "subset: {subset}, port: {{number: 9080}}")
+pieces = st.dictionaries(st.integers(0, 40), st.sampled_from([RULE, WITH_PORT]), min_size=15)
+
+
+@given(st.lists(st.tuples(pieces, st.booleans(), st.sampled_from([80, 9080])), min_size=2, max_size=4))
+def test_a_reload_says_what_a_load_says(states: list[tuple[dict[int, str], bool, int]]) -> None:
+    """Whatever comes and goes: rules, services, ports."""
+    mesh = Mesh.load(REGISTRY)
+    for rules, has_registry, port in states:
+        texts = [
+            SourceText(f"{number}.yaml", text.format(number=number, host="b.example.com", subset="v1"))
+            for number, text in rules.items()
+        ]
+        if has_registry:
+            texts.append(SourceText("registry.yaml", REGISTRY.replace("number: 80", f"number: {port}")))
+        fresh = Mesh.load(texts)
+        mesh.publish(texts)
+        assert mesh.findings == fresh.findings
