@@ -8,9 +8,11 @@ policies of the mesh have been asked.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from functools import cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
+from meshlib._inbound.asgi_roots import Rooted, server_root, without_root
 from meshlib._inbound.asgi_scopes import again_head, again_scope, arrival_of, connection_of, key_of
 from meshlib._inbound.asgi_short_way import serve_short
 from meshlib._inbound.forbidden import forbid_in_asgi
@@ -55,14 +57,13 @@ class MeshMiddleware:
         debug_headers: bool = False,
     ) -> None:
         self.app = app
-        self._gate = Gate(
-            mesh.runtime,
-            health_paths=health_paths,
-            trusted_proxies=trusted_proxies,
-            debug_headers=debug_headers,
-            forbid=forbid_in_asgi,
-            reading=reading_of(app),
-        )
+        settings: dict[str, Any] = {
+            "health_paths": health_paths,
+            "trusted_proxies": tuple(trusted_proxies),
+            "debug_headers": debug_headers,
+        }
+        self._gate = Gate(mesh.runtime, forbid=forbid_in_asgi, reading=reading_of(app), **settings)
+        self._rooted = cache(lambda root: MeshMiddleware(Rooted(app, root), mesh, **settings))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, websocket or lifespan, as ASGI has it."""
@@ -91,6 +92,9 @@ class MeshMiddleware:
                         await self._serve_again(scope, receive, send, terms, values, memory)
                     return
                 plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
+        if scope.get("root_path") and (root := server_root(scope, receive)):
+            await self._rooted(root)(without_root(scope, root), receive, send)
+            return
         arrival = arrival_of(scope, connection, plain)
         body = _Body(receive)
         with Passage(gate) as passage:
