@@ -19,6 +19,7 @@ from meshlib._inbound.forbidden import forbid_in_wsgi
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
 from meshlib._inbound.passage import Passage
 from meshlib._inbound.targets import agreed_path, split_target
+from meshlib._inbound.wsgi_places import keep_place
 
 __all__ = ["MeshMiddleware"]
 
@@ -57,6 +58,7 @@ class MeshMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """One request, as WSGI has it."""
         passage = Passage(self._gate)
+        keep_place(environ, self._gate.proxies)
         try:
             verdict = passage.admit(_arrival(environ), WsgiBody(environ).read)
             if isinstance(verdict, Refused):

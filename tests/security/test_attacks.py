@@ -45,6 +45,7 @@ SPOOFED = {
     "forwarded scheme": ("x-forwarded-proto", "https"),
     "forwarded prefix": ("x-forwarded-prefix", "/public"),
     "script name": ("script-name", "/vault"),
+    "script name with an underscore": ("SCRIPT_NAME", "/"),
     "path info": ("path-info", "/"),
     "remote address": ("remote-addr", "10.9.1.1"),
     "remote user": ("remote-user", "ann"),
