@@ -49,6 +49,12 @@ spec:
 """
 
 
+HANDSHAKE = {
+    "connection": "upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 TO_A = "route: [{destination: {host: a.test}}]"
 
 
@@ -406,6 +412,7 @@ async def test_websockets_pass_both_ways_with_their_closing() -> None:
         if request.headers.get("x-refuse"):
             return web.Response(status=409, headers={"x-why": "taken"})
         found = web.WebSocketResponse(protocols=["chat"])
+        found.headers["set-cookie"] = "seat=4"
         await found.prepare(request)
         async for message in found:
             if message.data == "bye":
@@ -427,10 +434,15 @@ async def test_websockets_pass_both_ways_with_their_closing() -> None:
             assert await connection.receive_bytes() == b"cba"
             await connection.send_str("bye")
             assert (await connection.receive()).data == 4001
+        async with client.get(url + "/socket", headers=HANDSHAKE) as answer:
+            assert answer.status == 101
+            assert answer.headers["set-cookie"] == "seat=4"
+            assert answer.headers.getall("server") == ["istio-envoy"]
+            assert answer.headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         async with client.ws_connect(url + "/socket") as connection:
             await connection.close(code=4002)
-        await until(lambda: len(codes) == 2)
-        assert codes[1] == 4002
+        await until(lambda: len(codes) == 3)
+        assert 4002 in codes
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await client.ws_connect(url + "/socket", headers={"x-refuse": "1"})
         assert refused.value.status == 409
@@ -471,7 +483,12 @@ async def test_an_authorizer_adds_to_both_directions() -> None:
         allowed = {"x-user": "ann", "x-seen": "yes"}
         return web.Response(status=200 if asked[-1] != b"evil" else 403, headers=allowed)
 
-    async with upstream(check=check) as authorizer, upstream() as a:
+    async def socket(request: web.Request) -> web.WebSocketResponse:
+        found = web.WebSocketResponse()
+        await found.prepare(request)
+        return found
+
+    async with upstream(check=check) as authorizer, upstream(socket=socket) as a:
         config = """
 apiVersion: v1
 kind: ConfigMap
@@ -491,7 +508,10 @@ data:
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: ask, namespace: shop}
-spec: {action: CUSTOM, provider: {name: own}, rules: [{to: [{operation: {methods: [POST]}}]}]}
+spec:
+  action: CUSTOM
+  provider: {name: own}
+  rules: [{to: [{operation: {methods: [POST]}}, {operation: {paths: [/socket]}}]}]
 ---
 """
         yaml = GATEWAY + config + service("a", a.port) + service("auth", authorizer.port) + rules(TO_A)
@@ -502,7 +522,9 @@ spec: {action: CUSTOM, provider: {name: own}, rules: [{to: [{operation: {methods
                 assert response.headers["x-seen"] == "yes"
             async with client.post(url + "/x", data=b"evil") as response:
                 assert response.status == 403
-    assert asked == [b"good", b"evil"]
+            async with client.get(url + "/socket", headers=HANDSHAKE) as response:
+                assert (response.status, response.headers["x-seen"]) == (101, "yes")
+    assert asked == [b"good", b"evil", b""]
     assert [seen[3] for seen in a.seen] == [b"good"]
 
 

@@ -22,7 +22,7 @@ from meshlib._inbound.passage import Passage
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
 from meshlib.adapters.gateway.headers import Hops, response_headers
-from meshlib.adapters.gateway.websockets import refuse_websocket, tunnel
+from meshlib.adapters.gateway.websockets import Socket, refuse_websocket, tunnel
 from meshlib.errors import MeshError
 
 if TYPE_CHECKING:
@@ -187,6 +187,7 @@ class MeshGateway:
                 limit=0,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                ws_response_class=Socket,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             )
         return session
@@ -204,7 +205,7 @@ def _adding(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
     """``send`` that adds the headers of an authorizer to the answer."""
 
     async def adding(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
             message = {**message, "headers": [*message["headers"], *headers]}
         await send(message)
 

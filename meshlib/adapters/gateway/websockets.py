@@ -13,11 +13,20 @@ from meshlib._http import Headers
 from meshlib.adapters.gateway.client import Receive, Scope, Send
 from meshlib.adapters.gateway.headers import RawHeaders, response_headers
 
-__all__ = ["refuse_websocket", "tunnel"]
+__all__ = ["Socket", "refuse_websocket", "tunnel"]
 
 _NORMAL: Final = 1000
 _UNSAID: Final = (1005, 1006, 1015)
 """Codes that stand for what a peer did not say: they cannot be sent."""
+
+
+class Socket(aiohttp.ClientWebSocketResponse):
+    """A connection to a service that remembers the headers of its handshake."""
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """What the service and the route say besides the protocol."""
+        return self._response.headers
 
 
 async def tunnel(
@@ -37,7 +46,8 @@ async def tunnel(
         await refuse_websocket(scope, send, error.status if error.status != 101 else 502, raw, b"")
         return
     async with upstream:
-        await send({"type": "websocket.accept", "subprotocol": upstream.protocol})
+        accepted = _passed_on(upstream.headers) if isinstance(upstream, Socket) else []
+        await send({"type": "websocket.accept", "subprotocol": upstream.protocol, "headers": accepted})
         down = asyncio.ensure_future(_downward(upstream, send))
         up = asyncio.ensure_future(_upward(upstream, receive))
         try:
@@ -46,6 +56,12 @@ async def tunnel(
             for task in (up, down):
                 task.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
+
+
+def _passed_on(headers: CIMultiDictProxy[str]) -> RawHeaders:
+    """The headers of a handshake, for the client; those of the protocol its own server makes."""
+    raw = response_headers(headers, service_time=None)
+    return [pair for pair in raw if not pair[0].startswith((b"sec-websocket-", b"content-length"))]
 
 
 async def _upward(upstream: aiohttp.ClientWebSocketResponse, receive: Receive) -> None:
