@@ -35,18 +35,22 @@ def is_prepared(session: aiohttp.ClientSession, method: str, url: str, **argumen
     return calls._prepared is not None and calls._prepared.make(_asked(method, url, arguments)) is not None
 
 
+_ASKED = ("params", "headers", "data", "json")
+
+
 def _asked(method: str, url: Any, arguments: dict[str, Any]) -> Asked:
-    return Asked(method, url, *(arguments.get(name) for name in Asked._fields[2:]))
+    params, headers, data, json = (arguments.get(name) for name in _ASKED)
+    return method, url, params, headers, data, json
 
 
 async def _prepare(
     session: aiohttp.ClientSession, calls: Calls, method: str, url: Any, arguments: dict[str, Any]
 ) -> None:
     prepared, asked = calls._prepared, _asked(method, url, arguments)
-    known = {*Asked._fields[2:], "allow_redirects"}
+    known = {*_ASKED, "allow_redirects"}
     if prepared is None or session.closed or not known.issuperset(arguments):
         return
-    if not isinstance(asked.data, bytes | str | None):
+    if not isinstance(arguments.get("data"), bytes | str | None):
         return  # aiohttp closes what it has made of them
 
     async def keep(request: Any, handler: Any) -> Any:

@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 import aiohttp
-from aiohttp import ClientHandlerType, ClientMiddlewareType
-from multidict import istr
+from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientSession
 from yarl import URL
 
 from meshlib._drivers import agovern
@@ -30,9 +29,17 @@ from meshlib.adapters.aiohttp.tapes import start_tape
 
 __all__ = ["Calls", "Governor"]
 
-_request = aiohttp.ClientSession._request
+
+def _unwrapped(method: Any) -> Any:
+    """A method of aiohttp's sessions; None if an instrumentation has put its own around it before we came."""
+    is_own = (method.__module__, method.__qualname__) == ("aiohttp.client", "ClientSession._request")
+    return None if hasattr(method, "__wrapped__") or not is_own else method
+
+
+_request: Final = _unwrapped(ClientSession._request)
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
-_SET_COOKIE: Final = istr("Set-Cookie")
+_JARS: Final = frozenset((aiohttp.CookieJar, aiohttp.DummyCookieJar))
+"""Cookie jars that may be asked once more than aiohttp asks them."""
 _WAITS: Final = frozenset(("timeout", "raise_for_status"))
 """Arguments of a call which tell how long it may take, or may themselves wait."""
 
@@ -42,8 +49,8 @@ class Calls:
 
     __slots__ = ("_governor", "_keeps_total", "_prepared", "_raises", "_session", "_total", "_traces", "_unlimited")
 
-    def __init__(self, session: aiohttp.ClientSession, governor: Governor, *, has_own_middlewares: bool) -> None:
-        self._session = session
+    def __init__(self, session: ClientSession, governor: Governor, *, has_own_middlewares: bool) -> None:
+        self._session: Any = session
         self._governor = governor
         self._traces = session.trace_configs
         self._total = session.timeout.total or None  # 0: any time, to aiohttp
@@ -51,14 +58,16 @@ class Calls:
         self._raises = bool(session.raise_for_status)
         # Otherwise something outside of the exchange is waited for, within aiohttp's total timeout.
         self._keeps_total = not (has_own_middlewares or callable(session.raise_for_status))
-        self._prepared = PreparedRequests(session) if self._keeps_total and not session.trust_env else None
+        can_prepare = self._keeps_total and not session.trust_env and type(session.cookie_jar) in _JARS
+        self._prepared = PreparedRequests(session) if can_prepare else None
 
     def close(self) -> None:
         """No cycle is left to the collector."""
         if self._prepared is not None:
             self._prepared.clear()
 
-    async def request(
+    # No coroutine function: aiohttp finds whom to warn so many frames up.
+    def request(
         self,
         method: str,
         str_or_url: str | URL,
@@ -70,41 +79,71 @@ class Calls:
         allow_redirects: bool = True,
         middlewares: Sequence[ClientMiddlewareType] | None = None,
         **others: Any,
-    ) -> aiohttp.ClientResponse:
+    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """One call: aiohttp's arguments, aiohttp's result."""
-        call: Call | None = None
         prepared = self._prepared
-        if prepared is not None and not others and middlewares is None and not self._traces:
-            asked = Asked(method, str_or_url, params, headers, data, json)
-            made = prepared.make(asked)
-            if made is not None:
-                response = await self._governor.exchange(*made, self._total)
-                if not self._has_more_to_do(response):
-                    return response
-                call = Call(self._governor, self._total, answer=response)
-            else:
-                call = Call(self._governor, self._total, keep=partial(prepared.keep, asked))
-        return await self._by_aiohttp(
-            call, method, str_or_url, params=params, data=data, json=json, headers=headers,
-            allow_redirects=allow_redirects, middlewares=middlewares, **others,
-        )  # fmt: skip
+        if (
+            prepared is not None
+            and not others
+            and middlewares is None
+            and not self._traces
+            and ClientSession._request is _request
+        ):
+            asked = method, str_or_url, params, headers, data, json
+            return self._plain(prepared, asked, allow_redirects=allow_redirects)
+        named = {"params": params, "data": data, "json": json, "headers": headers, "middlewares": middlewares}
+        others.update((name, value) for name, value in named.items() if value is not None)
+        return self._by_aiohttp(None, method, str_or_url, allow_redirects=allow_redirects, **others)
 
-    def _has_more_to_do(self, response: aiohttp.ClientResponse) -> bool:
-        """Whether aiohttp does more with a response than to return it: a redirect, cookies, an error to raise."""
-        status = response.status
-        return status in _REDIRECTS or _SET_COOKIE in response.headers or (self._raises and status >= 400)
+    async def _plain(
+        self, prepared: PreparedRequests, asked: Asked, *, allow_redirects: bool
+    ) -> aiohttp.ClientResponse:
+        """One call like many others: of what was prepared for one of them, if there is any."""
+        made = prepared.make(asked)
+        if made is None:
+            method, str_or_url, params, headers, data, json = asked
+            call = Call(self._governor, self._total, keep=partial(prepared.keep, asked))
+            return await self._by_aiohttp(
+                call, method, str_or_url, params=params, data=data, json=json, headers=headers,
+                allow_redirects=allow_redirects,
+            )  # fmt: skip
+        request, send = made
+        headers = asked[3] and asked[3].copy()  # the caller may change them meanwhile
+        response = await self._governor.exchange(request, send, self._total)
+        if not (allow_redirects and response.status in _REDIRECTS):
+            return self._returned(response)
+        call = Call(self._governor, self._total, answer=response)
+        # Its params went into what is answered, and its body is not made anew.
+        last: aiohttp.ClientResponse = await _request(
+            self._session, *asked[:2], data=request._body, headers=headers,
+            middlewares=(call.govern,), timeout=self._unlimited,
+        )  # fmt: skip
+        return last
+
+    def _returned(self, response: Any) -> aiohttp.ClientResponse:
+        """What aiohttp does with a response that is not the way to another."""
+        if response._raw_cookie_headers:
+            self._session._cookie_jar.update_cookies_from_headers(response._raw_cookie_headers, response.url)
+        if self._raises:
+            try:
+                response.raise_for_status()
+            except BaseException:
+                response.close()
+                raise
+        return response  # type: ignore[no-any-return]
 
     def _by_aiohttp(
-        self, call: Call | None, method: str, str_or_url: str | URL, *, middlewares: Any, **named: Any
+        self, call: Call | None, method: str, str_or_url: str | URL, **named: Any
     ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-        """One call in aiohttp's own way: all of it, or of a ``call`` that has its answer what comes after."""
-        if middlewares is not None:  # those of a single request add to the mesh instead of replacing it
-            middlewares = (*middlewares, self._governor.govern)
-        elif self._keeps_total and not self._traces and _WAITS.isdisjoint(named):
+        """One call in aiohttp's own way, or that of an instrumentation which has put itself around it."""
+        request = ClientSession._request
+        if "middlewares" in named:  # those of a single request add to the mesh instead of replacing it
+            named["middlewares"] = (*named["middlewares"], self._governor.govern)
+        elif self._keeps_total and request is _request and not self._traces and _WAITS.isdisjoint(named):
             # The total timeout of the session is the mesh's to keep: nothing outside of the exchange waits.
-            middlewares = ((call or Call(self._governor, self._total)).govern,)
+            named["middlewares"] = ((call or Call(self._governor, self._total)).govern,)
             named["timeout"] = self._unlimited
-        return _request(self._session, method, str_or_url, middlewares=middlewares, **named)
+        return request(self._session, method, str_or_url, **named)
 
 
 class Call:
@@ -113,7 +152,8 @@ class Call:
     aiohttp's own timer for that costs a fifth of a call, the mesh's next to nothing: most exchanges
     have a shorter one of their own.
 
-    Its first exchange may be answered already (``answer``), or be what others like it are made of (``keep``).
+    Its first exchange may be answered already, by a redirect (``answer``), or be what others like it are made of
+    (``keep``).
     """
 
     __slots__ = ("_answer", "_began", "_governor", "_keep", "_total")

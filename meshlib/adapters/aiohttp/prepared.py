@@ -9,11 +9,10 @@ aiohttp's way, and a request is kept only if what would be made of it for its ow
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import aiohttp
-from aiohttp import ClientHandlerType
-from aiohttp.payload import Payload
+from aiohttp import ClientHandlerType, payload
 from multidict import CIMultiDict, getversion, istr
 from yarl import URL
 
@@ -31,35 +30,33 @@ _READ_BY_AIOHTTP: Final = frozenset((
 """Header fields whose values decide more of a request than themselves."""
 
 _CONTENT_LENGTH: Final = istr("Content-Length")
+_COOKIE: Final = istr("Cookie")
 _JSON: Final = object()
 _MISSING: Final = object()
 _BODIES: Final = frozenset((type(None), bytes, str))
+_PAYLOADS: Final = frozenset((type(None), payload.BytesPayload, payload.StringPayload, payload.JsonPayload))
 """Bodies that can be sent any number of times, and hold nothing that has to be closed. So is that of ``json``."""
 
+Asked: TypeAlias = tuple[str, "str | URL", Any, Any, Any, Any]
+"""What the application asks of aiohttp, and no more than that: method, URL, ``params``, ``headers``, ``data``,
+``json``."""
 Alike: TypeAlias = tuple[str, str, str, tuple[str, ...], bool, object]
 """What requests have in common that are made of one: method, scheme, authority, names of the header fields that are
 given, whether there are ``params``, and the kind of the body."""
 
 
-class Asked(NamedTuple):
-    """What the application asks of aiohttp: these arguments of a call, and no others."""
-
-    method: str
-    str_or_url: str | URL
-    params: Any
-    headers: Any
-    data: Any
-    json: Any
-
-
 class Prepared:
     """What aiohttp has prepared for one call, as it was before the mesh changed it."""
 
-    __slots__ = ("_fields", "_headers", "send")
+    __slots__ = ("_fields", "_headers", "auth", "payload", "send")
 
     def __init__(self, request: Any, send: ClientHandlerType) -> None:
         self.send = send
         """Sends a request, and returns its response."""
+        self.auth = request._session._default_auth
+        """The authorization that the session had."""
+        self.payload = type(request._body)
+        """What aiohttp makes of bodies of this kind."""
         self._headers: CIMultiDict[str] = request.headers.copy()
         # By name, and in the order of aiohttp 3.14: the interpreter keeps them then as it
         # keeps those of aiohttp's own requests, and reads them as fast.
@@ -69,7 +66,7 @@ class Prepared:
             request.proxy, request.proxy_auth, request.proxy_headers, request._traces,
         )  # fmt: skip
 
-    def again(self, url: URL, values: dict[str, str] | None, body: Payload | None) -> Any:
+    def again(self, url: URL, values: dict[str, str] | None, body: payload.Payload | None) -> Any:
         """A request like it: with another path, other values of the header fields given, another body."""
         made: Any = _new(aiohttp.ClientRequest)
         made.original_url = made.url = url
@@ -94,58 +91,68 @@ _new: Final[Any] = object.__new__
 class PreparedRequests:
     """What one session has prepared. Whoever changes its default header fields starts it anew."""
 
-    __slots__ = ("_defaults", "_jar", "_known", "_session", "_url", "_version")
+    __slots__ = ("_known", "_session", "_version")
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: Any) -> None:
         self._session = session
-        self._url = session._build_url
-        self._jar = session.cookie_jar
-        self._defaults: Any = session.headers
         self._version = -1
         self._known: dict[Alike, Prepared] = {}
 
     def make(self, asked: Asked) -> tuple[Any, ClientHandlerType] | None:
         """The request of a call, and what sends it; None: aiohttp has to prepare it, or to say what is wrong."""
-        version = getversion(self._defaults)
-        if version != self._version:
-            self._version = version
-            self._known.clear()
+        session = self._session
+        _, str_or_url, params, headers, data, json = asked
         try:
-            url = self._url(asked.str_or_url)
+            version = getversion(session._default_headers)
+            if version != self._version:
+                self._version = version
+                self._known.clear()
+            url = session._build_url(str_or_url)
             known = self._known.get(_alike(asked, url))
-            if known is None or url.raw_fragment or self._session.closed or self._jar.filter_cookies(url):
+            if (
+                known is None
+                or known.auth is not session._default_auth
+                or url.raw_fragment
+                or session.closed
+                or session._cookie_jar.filter_cookies(url)
+            ):
                 return None
-            return self._made(known, url, asked), known.send
         except (TypeError, ValueError):
             return None
+        # In the order of aiohttp: each of these may raise an error of the application's.
+        body: payload.Payload | None = None if json is None else payload.JsonPayload(json, dumps=session.json_serialize)
+        if params:
+            url = url.extend_query(params)
+        if data is not None:
+            body = payload.get_payload(data, disposition=None)
+        if body is not None and type(body) is not known.payload:
+            return None  # others are registered now
+        return known.again(url, headers, body), known.send
 
     def keep(self, asked: Asked, request: Any, send: Any) -> None:
         """Keep what aiohttp has prepared for this call, if those of others can be made of it."""
-        url = self._url(asked.str_or_url)
-        alike = _alike(asked, url)
-        if (
-            "@" in url.raw_authority
-            or not _is_plain(asked)
-            or not _DEPENDENCIES.issuperset(send.__code__.co_freevars)
-            or self._jar.filter_cookies(url)
+        _, str_or_url, params, headers, _, _ = asked
+        url, defaults = self._session._build_url(str_or_url), self._session._default_headers
+        if not (
+            isinstance(defaults, CIMultiDict)
+            and _is_plain(asked)
+            and _DEPENDENCIES.issuperset(send.__code__.co_freevars)
+            and type(request._body) in _PAYLOADS
+            and _CONTENT_LENGTH not in defaults
+            and request.headers.getall(_COOKIE, ()) == defaults.getall(_COOKIE, ())  # the jar has none for it
+            and request.proxy is None  # aiohttp changes the header fields for a proxy when it connects to it
+            and "@" not in url.raw_authority
         ):
             return
         try:
             known = Prepared(request, send)
         except AttributeError:  # a release of aiohttp whose requests know less
             return
-        if _is_same(self._made(known, url, asked), request):
+        made = known.again(url.extend_query(params) if params else url, headers, request._body)
+        if _is_same(made, request):
             if len(self._known) >= _KEPT:
                 self._known.clear()
-            self._known[alike] = known
-
-    def _made(self, known: Prepared, url: URL, asked: Asked) -> Any:
-        _, _, params, headers, data, json = asked
-        if params:
-            url = url.extend_query(params)
-        if json is not None:
-            return known.again(url, headers, aiohttp.JsonPayload(json, dumps=self._session.json_serialize))
-        return known.again(url, headers, None if data is None else aiohttp.get_payload(data, disposition=None))
+            self._known[_alike(asked, url)] = known
 
     def clear(self) -> None:
         """Forget them all: they lead back to the session."""
@@ -158,13 +165,14 @@ def _alike(asked: Asked, url: URL) -> Alike:
         kind: object = type(data)
     else:
         kind = _JSON if data is None else None
-    names = tuple(headers) if type(headers) is dict else headers or ()
+    names: Any = () if not headers else tuple(headers) if type(headers) is dict else _MISSING
     return method, url.scheme, url.raw_authority, names, bool(params), kind
 
 
 def _is_plain(asked: Asked) -> bool:
     """Whether nothing that aiohttp does for a call depends on the values of its header fields or of its body."""
-    headers, data, json = asked.headers or {}, asked.data, asked.json
+    _, _, _, headers, data, json = asked
+    headers = headers or {}
     if type(headers) is not dict or not (data is None or json is None) or type(data) not in _BODIES:
         return False
     lower = {name.lower() for name in headers}
@@ -173,12 +181,9 @@ def _is_plain(asked: Asked) -> bool:
 
 def _is_same(made: Any, request: Any) -> bool:
     """Whether aiohttp could not tell them apart; what one does not know is as its class has it."""
-    one, other = made._body, request._body
-    others = ((name, value) for name, value in vars(request).items() if name not in ("_body", "headers"))
+    others = ((name, value) for name, value in vars(request).items() if name != "headers")
     return (
         type(request) is aiohttp.ClientRequest
         and all(getattr(made, name, _MISSING) == value for name, value in others)
         and list(made.headers.items()) == list(request.headers.items())
-        and type(one) is type(other)
-        and (one is None or one.size == other.size)
     )
