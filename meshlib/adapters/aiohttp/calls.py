@@ -13,15 +13,17 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientSession
+from aiohttp.payload import AsyncIterablePayload
 from yarl import URL
 
 from meshlib._drivers import agovern
 from meshlib._engine.commands import LocalReply
 from meshlib._http import Response
+from meshlib._outbound.bodies import SPENT, is_spent
 from meshlib._runtime import Runtime
 from meshlib._timers import Timers
 from meshlib.adapters.aiohttp.connections import EndpointKeys
-from meshlib.adapters.aiohttp.errors import refusal_error
+from meshlib.adapters.aiohttp.errors import ConsumedBodyError, refusal_error
 from meshlib.adapters.aiohttp.exchanges import Governed, Shared
 from meshlib.adapters.aiohttp.prepared import Asked, PreparedRequests
 from meshlib.adapters.aiohttp.response import attach, local_response
@@ -228,7 +230,11 @@ class Governor(Shared):
         if timers is None:
             timers = self._timers = Timers()  # a session belongs to one loop
         governed = Governed(request, handler, self)
-        can_replay = governed.can_replay if request.body else _without_body
+        body, can_replay = request.body, _without_body
+        if body:
+            can_replay = governed.can_replay
+            if type(body) is AsyncIterablePayload and is_spent(getattr(body, "_value", None)):
+                raise ConsumedBodyError(SPENT)
         exchange = governed.exchange = self._runtime.begin(governed, request.headers, can_replay)
         try:
             reply = await agovern(exchange, governed, timers, limit)

@@ -12,10 +12,11 @@ from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind
 from meshlib._outbound.tls import handshake_reason
 from meshlib.adapters.aiohttp.connections import PendingOverflowError
-from meshlib.errors import RefusedError
+from meshlib.errors import MeshError, RefusedError
 
 __all__ = [
     "BodyTimeoutError",
+    "ConsumedBodyError",
     "MeshConnectionError",
     "MeshResponseError",
     "MeshTimeoutError",
@@ -39,6 +40,10 @@ class MeshConnectionError(RefusedError, aiohttp.ClientConnectionError):
 
 class MeshTimeoutError(RefusedError, aiohttp.ServerTimeoutError):
     """A timeout of the route or of its attempts was over; also a :class:`TimeoutError`."""
+
+
+class ConsumedBodyError(MeshError, aiohttp.ClientError):
+    """The body of a request was read to its end before, so that an empty one would be sent."""
 
 
 class BodyTimeoutError(aiohttp.ClientPayloadError, TimeoutError):

@@ -76,7 +76,7 @@ class Governed(RequestHead):
         url = self.url = request.url
         headers = self.headers = request.headers
         self.method = request.method
-        scheme = url.scheme
+        scheme: str = url.scheme
         self.scheme = WEBSOCKET_SCHEMES.get(scheme, scheme)
         self.authority = headers.get(_HOST, "")
         self.path = url.raw_path_qs

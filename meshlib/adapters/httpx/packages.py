@@ -11,7 +11,7 @@ from meshlib._outbound.packages import require
 from meshlib._outbound.refusals import RefusalKinds
 from meshlib.adapters.httpx.bodies import AsyncBody, Body
 from meshlib.adapters.httpx.reserved import reserving_pool
-from meshlib.errors import RefusedError
+from meshlib.errors import MeshError, RefusedError
 
 __all__ = ["Package", "default_package", "package_of"]
 
@@ -38,6 +38,7 @@ class Package:
             _refusal("MeshConnectionError", api.ConnectError, "No attempt got a response from the upstream."),
             _refusal("MeshTimeoutError", api.ReadTimeout, "A timeout of the route or of its attempts.", TimeoutError),
         )
+        self.consumed: Any = _consumed(api.StreamConsumed)
         self.body: Any = type("MeshBody", (Body, api.SyncByteStream), {})
         self.async_body: Any = type("AsyncMeshBody", (AsyncBody, api.AsyncByteStream), {})
         # Those of httpcore2 reserve connections by themselves.
@@ -53,6 +54,15 @@ class Package:
 
     def __repr__(self) -> str:
         return f"<Package {self.api.__name__} {self.api.__version__}>"
+
+
+def _consumed(family: type[Exception]) -> type[MeshError]:
+    """The error for the body of a request that was read to its end before."""
+
+    def begin(self: Exception, text: str) -> None:
+        Exception.__init__(self, text)  # that of httpx has another text
+
+    return type("ConsumedBodyError", (MeshError, family), {"__init__": begin, "__module__": "meshlib.adapters.httpx"})
 
 
 def _refusal(name: str, family: type[Exception], text: str, *more: type[Exception]) -> type[RefusedError]:

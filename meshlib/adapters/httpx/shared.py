@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 from meshlib._engine.commands import LocalReply
 from meshlib._engine.exchange import Exchange
 from meshlib._http import Headers, Response
+from meshlib._outbound.bodies import SPENT, is_spent
 from meshlib._outbound.tls import HasRuntime, originator
 from meshlib.adapters.httpx.exchanges import Head, encoded, local_response
 from meshlib.adapters.httpx.packages import Package, default_package, package_of
@@ -58,6 +59,8 @@ class Shared:
                 f"{str(request.url)!r} is no absolute http:// or https:// URL; write all of it, or set base_url",
                 request=request,
             )
+        if is_spent(getattr(request.stream, "_stream", None)):
+            raise self.package.consumed(SPENT)
         head.transport = self._identity
         head.path = self.runtime.plain_path(head.path)  # httpx keeps escapes that need not be
         head.exchange = self.runtime.begin(head, head.headers, head.can_replay)

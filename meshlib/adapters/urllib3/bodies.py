@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any, Final
 
+from meshlib._outbound.bodies import SPENT, is_spent
 from meshlib.adapters.urllib3.errors import ConsumedBodyError
 
 __all__ = ["Body"]
@@ -34,8 +34,8 @@ class Body:
 
     def _look(self) -> None:
         content = self._content
-        if _is_spent(content):
-            raise ConsumedBodyError("the body of the request is a generator that was consumed; make a new one")
+        if is_spent(content):
+            raise ConsumedBodyError(SPENT)
         try:
             self._position = content.tell()
             self._size = content.seek(0, 2) - self._position
@@ -66,10 +66,6 @@ class Body:
                 self._content.seek(self._position)
             return self._content
         return self._stream.as_file() if hasattr(self._content, "read") else self._stream
-
-
-def _is_spent(content: object) -> bool:
-    return inspect.isgenerator(content) and inspect.getgeneratorstate(content) == inspect.GEN_CLOSED
 
 
 class _Once:

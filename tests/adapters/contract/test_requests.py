@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from meshlib import MeshError
 from tests.adapters.contract.conftest import HOST, URL, Kit
 
 
@@ -189,6 +190,18 @@ def test_a_streamed_body_arrives(kit: Kit) -> None:
     client.post(URL, client.pieces(b"abc", b"def"))
     assert server.seen[0].body == b"abcdef"
     assert server.seen[0].headers["transfer-encoding"] == "chunked"
+
+
+def test_a_consumed_body_is_one_clear_error(kit: Kit) -> None:
+    """Not an empty body, which is what most libraries make of a generator that is over."""
+    server = kit.upstream()
+    client = kit.client()
+    body = client.pieces(b"abc", b"def")
+    assert client.post(URL, body).status == 200
+    with pytest.raises(MeshError, match="generator that was consumed; make a new one"):
+        client.post(URL, body)
+    assert len(server.seen) == 1
+    assert kit.at_rest()
 
 
 def test_endpoints_share_the_load(kit: Kit) -> None:
