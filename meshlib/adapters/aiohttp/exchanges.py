@@ -92,6 +92,12 @@ class Governed(RequestHead):
         return ("decoded", self._shared.identity, self.request.ssl) if self.scheme == "https" else "decoded"
 
     @property
+    def own_scheme(self) -> str:
+        """The scheme that the session was asked for; ``scheme`` is at a gateway that of the request that came in."""
+        scheme: str = self.url.scheme
+        return WEBSOCKET_SCHEMES.get(scheme, scheme)
+
+    @property
     def pool(self) -> ConnectionPool:
         """The caps and timeouts of connections to where the attempt goes."""
         return self.current.cluster.policy.connection_pool
@@ -193,11 +199,11 @@ class Governed(RequestHead):
         except CredentialError:
             self._shared.mirrors.dropped += 1
             return
-        self._shared.mirrors.start(self.request, copy, "https" if shake is not None else self.scheme, shake)
+        self._shared.mirrors.start(self.request, copy, "https" if shake is not None else self.own_scheme, shake)
 
     def _handshake(self, cluster: Cluster, endpoint: Endpoint | None) -> Handshake | None:
         """How the mesh secures a connection; None where that is the application's business, or nobody's."""
-        if cluster.policy.tls.mode == "AUTO" and self.scheme != "http":
+        if cluster.policy.tls.mode == "AUTO" and self.own_scheme != "http":
             return None
         return self._shared.originator.handshake(cluster, endpoint, self.request.headers.get(_HOST, ""))
 
@@ -213,11 +219,11 @@ class Governed(RequestHead):
 
     def aim(self, host: str, port: int, path: str | None) -> None:
         """Point the request at an endpoint, and at another path if it was rewritten."""
-        request, url, aimed = self.request, self.url, self._shared.aimed
-        scheme = "https" if self.handshake is not None else self.scheme
-        if self.scheme == "https" and request.server_hostname is None and self.handshake is None:
+        request, url, aimed, own_scheme = self.request, self.url, self._shared.aimed, self.own_scheme
+        scheme = "https" if self.handshake is not None else own_scheme
+        if own_scheme == "https" and request.server_hostname is None and self.handshake is None:
             request.server_hostname = url.raw_host
-        key = (url, host, port, path if scheme == self.scheme else f"{scheme} {path}")
+        key = (url, host, port, path if scheme == own_scheme else f"{scheme} {path}")
         target = aimed.get(key)
         if target is None:
             raw_path, _, query = (path or url.raw_path_qs).partition("?")
