@@ -187,34 +187,6 @@ async def test_what_is_no_argument() -> None:
                 session.get(f"{BASE}/x", bogus=1)  # type: ignore[call-arg]
 
 
-class CountingJar(aiohttp.CookieJar):
-    """A cookie jar of the application."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    def filter_cookies(self, request_url: URL) -> Any:
-        self.asked.append(request_url.path)
-        return super().filter_cookies(request_url)
-
-
-async def test_a_cookie_jar_of_the_application() -> None:
-    """It is asked once an exchange."""
-    server = Server()
-    async with raw_server(server.talk) as port:
-        runtime = make_runtime(make_snapshot(make_cluster(port)))
-        asked = []
-        for make in (aiohttp.ClientSession, functools.partial(governed_session, runtime)):
-            jar = CountingJar()
-            session: Any = make(connector=aiohttp.TCPConnector(resolver=Resolver(port)), cookie_jar=jar)
-            async with session:
-                for path in ("a", "b", "307", "cookie", "c", "d"):
-                    await made(session, server, "GET", f"{BASE}/{path}")
-            asked.append(jar.asked)
-        assert asked[0] == asked[1]
-
-
 async def test_what_is_put_in_place_of_a_session_s_own() -> None:
     """Default header fields, cookie jar and authorization, as applications do it although the names are private."""
     async with sessions(headers={"X-Old": "1"}) as (server, bare, governed):
@@ -326,3 +298,32 @@ async def test_odd_header_fields(name: str) -> None:
         for _ in range(2):
             for headers in ({"X-A": "1"}, {"ab": "1"}, {}, ODD[name]()):
                 await same(server, bare, governed, "GET", f"{BASE}/x", headers=headers)
+
+
+async def test_lists_of_traces_that_are_put_in_place() -> None:
+    """As instrumentations do; opentelemetry's takes its own away in this way."""
+    async with sessions() as (server, bare, governed):
+        await same(server, bare, governed, "GET", f"{BASE}/x")
+        seen: list[str] = []
+
+        async def start(_: Any, __: Any, parameters: Any) -> None:
+            seen.append(parameters.url.path)
+
+        config = aiohttp.TraceConfig()
+        config.on_request_start.append(start)
+        config.freeze()
+        object.__setattr__(governed, "_trace_configs", [config])
+        await made(governed, server, "GET", f"{BASE}/traced")
+        object.__setattr__(governed, "_trace_configs", [])
+        await made(governed, server, "GET", f"{BASE}/x")
+        assert seen == ["/traced"]
+
+
+async def test_values_are_not_kept() -> None:
+    """A token is of one call."""
+    async with sessions() as (server, _, governed):
+        await made(governed, server, "GET", f"{BASE}/x", headers={"Authorization": "Bearer secret"})
+        prepared = governed._request.__self__._prepared  # type: ignore[attr-defined]
+        [kept] = prepared._known.values()
+        assert "secret" not in str(kept._headers)
+        assert kept._headers["Authorization"] == ""

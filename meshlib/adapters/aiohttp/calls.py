@@ -38,7 +38,7 @@ def _unwrapped(method: Any) -> Any:
     return None if hasattr(method, "__wrapped__") or not is_own else method
 
 
-_request: Final = _unwrapped(ClientSession._request)
+_request: Final[Callable[..., Coroutine[Any, Any, aiohttp.ClientResponse]]] = _unwrapped(ClientSession._request)
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _JARS: Final = frozenset((aiohttp.CookieJar, aiohttp.DummyCookieJar))
 """Cookie jars that may be asked once more than aiohttp asks them."""
@@ -49,12 +49,11 @@ _WAITS: Final = frozenset(("timeout", "raise_for_status"))
 class Calls:
     """The calls of one session: :meth:`request` takes the place of aiohttp's method behind all of them."""
 
-    __slots__ = ("_governor", "_keeps_total", "_prepared", "_raises", "_session", "_total", "_traces", "_unlimited")
+    __slots__ = ("_governor", "_keeps_total", "_prepared", "_raises", "_session", "_total", "_unlimited")
 
     def __init__(self, session: ClientSession, governor: Governor, *, has_own_middlewares: bool) -> None:
         self._session: Any = session
         self._governor = governor
-        self._traces = session.trace_configs
         self._total = session.timeout.total or None  # 0: any time, to aiohttp
         self._unlimited = _without_total(session.timeout)
         self._raises = bool(session.raise_for_status)
@@ -88,7 +87,7 @@ class Calls:
             prepared is not None
             and not others
             and middlewares is None
-            and not self._traces
+            and not self._session._trace_configs
             and ClientSession._request is _request
         ):
             asked = method, str_or_url, params, headers, data, json
@@ -113,17 +112,18 @@ class Calls:
         headers = asked[3] and asked[3].copy()  # the caller may change them meanwhile
         response = await self._governor.exchange(request, send, self._total)
         if not (allow_redirects and response.status in _REDIRECTS):
-            return self._returned(response)
+            if response._raw_cookie_headers or self._raises:
+                self._judge(response)
+            return response
         call = Call(self._governor, self._total, answer=response)
         # Its params went into what is answered, and its body is not made anew.
-        last: aiohttp.ClientResponse = await _request(
+        return await _request(
             self._session, *asked[:2], data=request._body, headers=headers,
             middlewares=(call.govern,), timeout=self._unlimited,
         )  # fmt: skip
-        return last
 
-    def _returned(self, response: Any) -> aiohttp.ClientResponse:
-        """What aiohttp does with a response that is not the way to another."""
+    def _judge(self, response: aiohttp.ClientResponse) -> None:
+        """Do what aiohttp does with a response that is not the way to another."""
         if response._raw_cookie_headers:
             self._session._cookie_jar.update_cookies_from_headers(response._raw_cookie_headers, response.url)
         if self._raises:
@@ -132,20 +132,20 @@ class Calls:
             except BaseException:
                 response.close()
                 raise
-        return response  # type: ignore[no-any-return]
 
     def _by_aiohttp(
         self, call: Call | None, method: str, str_or_url: str | URL, **named: Any
     ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """One call in aiohttp's own way, or that of an instrumentation which has put itself around it."""
-        request = ClientSession._request
+        request: Any = ClientSession._request
+        is_plain = self._keeps_total and request is _request and not self._session._trace_configs
         if "middlewares" in named:  # those of a single request add to the mesh instead of replacing it
             named["middlewares"] = (*named["middlewares"], self._governor.govern)
-        elif self._keeps_total and request is _request and not self._traces and _WAITS.isdisjoint(named):
+        elif is_plain and _WAITS.isdisjoint(named):
             # The total timeout of the session is the mesh's to keep: nothing outside of the exchange waits.
             named["middlewares"] = ((call or Call(self._governor, self._total)).govern,)
             named["timeout"] = self._unlimited
-        return request(self._session, method, str_or_url, **named)
+        return request(self._session, method, str_or_url, **named)  # type: ignore[no-any-return]
 
 
 class Call:

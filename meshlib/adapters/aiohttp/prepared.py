@@ -9,6 +9,7 @@ aiohttp's way, and a request is kept only if what would be made of it for its ow
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 import aiohttp
@@ -50,7 +51,7 @@ class Prepared:
 
     __slots__ = ("_fields", "_headers", "auth", "payload", "send")
 
-    def __init__(self, request: Any, send: ClientHandlerType) -> None:
+    def __init__(self, request: Any, send: ClientHandlerType, given: Iterable[str]) -> None:
         self.send = send
         """Sends a request, and returns its response."""
         self.auth = request._session._default_auth
@@ -58,6 +59,7 @@ class Prepared:
         self.payload = type(request._body)
         """What aiohttp makes of bodies of this kind."""
         self._headers: CIMultiDict[str] = request.headers.copy()
+        self._headers.update(dict.fromkeys(given, ""))  # their values, tokens among them, are of one call
         # By name, and in the order of aiohttp 3.14: the interpreter keeps them then as it
         # keeps those of aiohttp's own requests, and reads them as fast.
         self._fields = (
@@ -101,14 +103,14 @@ class PreparedRequests:
     def make(self, asked: Asked) -> tuple[Any, ClientHandlerType] | None:
         """The request of a call, and what sends it; None: aiohttp has to prepare it, or to say what is wrong."""
         session = self._session
-        _, str_or_url, params, headers, data, json = asked
+        method, str_or_url, params, headers, data, json = asked
         try:
             version = getversion(session._default_headers)
             if version != self._version:
                 self._version = version
                 self._known.clear()
             url = session._build_url(str_or_url)
-            known = self._known.get(_alike(asked, url))
+            known = self._known.get(_alike(method, url, params, headers, data, json))
             if (
                 known is None
                 or known.auth is not session._default_auth
@@ -131,11 +133,11 @@ class PreparedRequests:
 
     def keep(self, asked: Asked, request: Any, send: Any) -> None:
         """Keep what aiohttp has prepared for this call, if those of others can be made of it."""
-        _, str_or_url, params, headers, _, _ = asked
+        method, str_or_url, params, headers, data, json = asked
         url, defaults = self._session._build_url(str_or_url), self._session._default_headers
         if not (
             isinstance(defaults, CIMultiDict)
-            and _is_plain(asked)
+            and _is_plain(headers, data, json)
             and _DEPENDENCIES.issuperset(send.__code__.co_freevars)
             and type(request._body) in _PAYLOADS
             and _CONTENT_LENGTH not in defaults
@@ -145,22 +147,21 @@ class PreparedRequests:
         ):
             return
         try:
-            known = Prepared(request, send)
+            known = Prepared(request, send, headers or ())
         except AttributeError:  # a release of aiohttp whose requests know less
             return
         made = known.again(url.extend_query(params) if params else url, headers, request._body)
         if _is_same(made, request):
             if len(self._known) >= _KEPT:
                 self._known.clear()
-            self._known[_alike(asked, url)] = known
+            self._known[_alike(method, url, params, headers, data, json)] = known
 
     def clear(self) -> None:
         """Forget them all: they lead back to the session."""
         self._known.clear()
 
 
-def _alike(asked: Asked, url: URL) -> Alike:
-    method, _, params, headers, data, json = asked
+def _alike(method: str, url: URL, params: Any, headers: Any, data: Any, json: Any) -> Alike:
     if json is None:
         kind: object = type(data)
     else:
@@ -169,9 +170,8 @@ def _alike(asked: Asked, url: URL) -> Alike:
     return method, url.scheme, url.raw_authority, names, bool(params), kind
 
 
-def _is_plain(asked: Asked) -> bool:
+def _is_plain(headers: Any, data: Any, json: Any) -> bool:
     """Whether nothing that aiohttp does for a call depends on the values of its header fields or of its body."""
-    _, _, _, headers, data, json = asked
     headers = headers or {}
     if type(headers) is not dict or not (data is None or json is None) or type(data) not in _BODIES:
         return False

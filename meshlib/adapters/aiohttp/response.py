@@ -50,8 +50,12 @@ def _change(response: Any, exchange: Exchange) -> None:
     exchange.mutate_response(headers)
     response._headers = CIMultiDictProxy(headers)
     response._cache.pop("headers", None)
-    if exchange.cookies:  # the session's cookie jar reads these
-        response._raw_cookie_headers = tuple(headers.getall("set-cookie", ()))
+    response._raw_cookie_headers = _cookies(headers)
+
+
+def _cookies(headers: CIMultiDict[str]) -> tuple[str, ...] | None:
+    """What the session's cookie jar reads."""
+    return tuple(headers.getall("set-cookie", ())) or None
 
 
 class _Body:
@@ -135,6 +139,7 @@ def local_response(request: aiohttp.ClientRequest, reply: LocalReply, exchange: 
     response.reason = _phrase(reply.status)
     response.content = content
     response._headers = CIMultiDictProxy(headers)
+    response._raw_cookie_headers = _cookies(headers)
     response._raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
     response._closed = False
     response.mesh = exchange
