@@ -23,11 +23,14 @@ XFF: Final = "x-forwarded-for"
 
 
 class TrustedProxies:
-    """Addresses and blocks of proxies whose word is taken. Raises :class:`MeshError` for what is neither."""
+    """Addresses and blocks of proxies whose word is taken; a text is one of them.
+
+    Raises :class:`MeshError` for what is neither.
+    """
 
     def __init__(self, blocks: Iterable[str]) -> None:
         self._networks = []
-        for block in blocks:
+        for block in (blocks,) if isinstance(blocks, str) else blocks:
             try:
                 self._networks.append(ip_network(block, strict=False))
             except ValueError:

@@ -59,7 +59,7 @@ class MeshMiddleware:
         self.app = app
         settings: dict[str, Any] = {
             "health_paths": health_paths,
-            "trusted_proxies": tuple(trusted_proxies),
+            "trusted_proxies": trusted_proxies if isinstance(trusted_proxies, str) else tuple(trusted_proxies),
             "debug_headers": debug_headers,
         }
         self._gate = Gate(mesh.runtime, forbid=forbid_in_asgi, reading=reading_of(app), **settings)

@@ -255,6 +255,12 @@ def test_urls_of_websockets_are_requests_of_http(server: Upstream, scheme: str) 
     assert server.seen[0].headers["x-forwarded-proto"] == "http"
 
 
+def test_a_package_that_is_none_is_one_clear_error() -> None:
+    """It names those that are."""
+    with pytest.raises(MeshError, match="package='requests' is none .* 'httpx' or 'httpx2'"):
+        Mesh.load(YAML).httpx(package="requests")
+
+
 def test_a_request_of_the_other_package_is_refused() -> None:
     """One clear error."""
     transport: Any = MeshTransport(Mesh.load(YAML), wrapped=httpx.MockTransport(lambda request: httpx.Response(200)))

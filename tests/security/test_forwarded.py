@@ -11,6 +11,12 @@ from meshlib._snapshot.inbound import parse_address
 PEER = "10.9.0.1"
 
 
+def test_a_text_is_one_proxy() -> None:
+    """Not one for each of its characters."""
+    assert TrustedProxies("10.9.0.0/16").trusts(parse_address(PEER))
+    assert not TrustedProxies("10.9.0.0/16").trusts(parse_address("10.8.0.1"))
+
+
 @pytest.mark.parametrize(
     ("forwarded", "client"),
     [

@@ -23,6 +23,8 @@ class Package:
     """``api`` is httpx itself, ``core`` the package of connections under it; the rest are classes of its families."""
 
     def __init__(self, name: str) -> None:
+        if name not in _MINIMUM:
+            raise MeshError(f"package={name!r} is none that a client can be made of; it is 'httpx' or 'httpx2'")
         api: Any = require(name, _MINIMUM[name], extra=name, purpose=f"a governed {name} client")
         self.api = api
         self.core: Any = importlib.import_module(_CORE[name])
