@@ -257,7 +257,7 @@ def test_urls_of_websockets_are_requests_of_http(server: Upstream, scheme: str) 
 
 def test_a_package_that_is_none_is_one_clear_error() -> None:
     """It names those that are."""
-    with pytest.raises(MeshError, match="package='requests' is none .* 'httpx' or 'httpx2'"):
+    with pytest.raises(MeshError, match=r"package='requests' is none .* 'httpx' or 'httpx2'"):
         Mesh.load(YAML).httpx(package="requests")
 
 

@@ -176,6 +176,30 @@ def test_retries_of_urllib3_bound_redirects_only(mesh: Mesh, server: Upstream) -
     assert len(server.seen) == 6
 
 
+def test_retries_of_the_manager_bound_redirects_of_all_requests(mesh: Mesh, server: Upstream) -> None:
+    """They were not looked at; who raises the error says what was called, not where it lies in memory."""
+    moved = {"status": 302, "headers": [("location", "/again")]}
+    server.script[:] = [moved] * 9
+    assert mesh.urllib3(retries=False).request("GET", URL).status == 302
+    assert len(server.seen) == 1
+    with pytest.raises(urllib3.exceptions.MaxRetryError, match=r"MeshHost\(host='reviews.example.com', port=80\): Max"):
+        mesh.urllib3(retries=urllib3.Retry(9, redirect=1)).request("GET", URL)
+    assert len(server.seen) == 3
+
+
+def test_the_pool_of_a_host_has_the_verbs_of_urllib3(mesh: Mesh, server: Upstream) -> None:
+    """Libraries ask for it, and call it as they would call urllib3's own; the manager's headers are not its."""
+    manager = mesh.urllib3(headers={"x-team": "shop"})
+    with manager.connection_from_url(URL) as host:
+        assert host.request("POST", "/items", fields={"a": "b"}, headers={"x-own": "1"}).status == 200
+        assert host.urlopen("GET", "/items").status == 200
+        host.close()
+    assert manager.request("GET", URL).status == 200
+    assert b'name="a"' in server.seen[0].body
+    assert server.seen[0].headers["x-own"] == "1"
+    assert ["x-team" in seen.headers for seen in server.seen] == [False, False, True]
+
+
 def test_an_argument_of_the_pool_manager_is_kept(mesh: Mesh, server: Upstream) -> None:
     """Headers of all requests."""
     manager = mesh.urllib3(headers={"x-team": "shop"}, maxsize=4)

@@ -7,9 +7,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import urllib3
+from urllib3._request_methods import RequestMethods
 from urllib3.util import Retry, parse_url
 
 from meshlib._drivers import govern
@@ -119,17 +120,30 @@ class MeshPoolManager(urllib3.PoolManager):
         self.mirrors = ThreadMirrors()
 
 
-class MeshHost:
+class MeshHost(RequestMethods):
     """A host as the application calls it; takes the place of urllib3's pool of connections to it."""
 
     def __init__(
         self, manager: MeshPoolManager, scheme: str, host: str, port: int, pool_kwargs: dict[str, Any] | None
     ) -> None:
+        super().__init__()
         self._manager = manager
         self._pool_kwargs = pool_kwargs
         self.scheme = scheme
         self.host = host
         self.port = port
+
+    def __repr__(self) -> str:
+        return f"MeshHost(host={self.host!r}, port={self.port!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is to be closed: the connections are the manager's."""
+
+    def close(self) -> None:
+        """Nothing is to be closed: the connections are the manager's."""
 
     def is_same_host(self, url: str) -> bool:
         """Whether a redirect stays on this host."""
@@ -141,7 +155,7 @@ class MeshHost:
             self.scheme, self.host, self.port,
         )  # fmt: skip
 
-    def urlopen(
+    def urlopen(  # type: ignore[override]  # that of urllib3's own pools has these arguments, too
         self,
         method: str,
         url: str,
@@ -153,7 +167,7 @@ class MeshHost:
         decode_content: bool = True,
         **arguments: Any,
     ) -> urllib3.HTTPResponse:
-        """One exchange; arguments as those of :meth:`urllib3.HTTPConnectionPool.urlopen`."""
+        """One exchange; arguments as those of :meth:`urllib3.HTTPConnectionPool.urlopen`, no redirect."""
         manager = self._manager
         for name in ("release_conn", "body_pos"):
             arguments.pop(name, None)
@@ -164,7 +178,7 @@ class MeshHost:
             method,
             (self.scheme, self.host, self.port),
             url,
-            manager.headers if headers is None else headers,
+            self.headers if headers is None else headers,
             Body(body),
             self._pool_kwargs,
             arguments,
@@ -184,5 +198,6 @@ class MeshHost:
             if manager.raise_on_refusal and reply.refusal:
                 raise manager.refusals.error(exchange, reply) from reply.error
             response = local_response(reply, exchange, path=url, preload=preload_content, decode=decode_content)
-        response.retries = Retry.from_int(retries, redirect=redirect)
+        own = manager.connection_pool_kw.get("retries")
+        response.retries = Retry.from_int(retries, redirect=redirect, default=own)
         return response
