@@ -287,3 +287,29 @@ async def test_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
             await same(server, bare, governed, "GET", f"{BASE}/x", headers={f"X-{number}": "1"})
         kept: PreparedRequests = governed._request.__self__._prepared  # type: ignore[attr-defined]
         assert len(kept._known) <= 8
+
+
+async def test_a_release_of_aiohttp_that_sends_in_another_way() -> None:
+    """What its handlers depend on is not known: each call is aiohttp's own."""
+
+    class Handler:
+        async def __call__(self, request: Any) -> Any:
+            return await self.sent(request)
+
+        async def sent(self, request: Any) -> Any:
+            raise NotImplementedError
+
+    async with sessions() as (_, _, governed):
+        kept: PreparedRequests = governed._request.__self__._prepared  # type: ignore[attr-defined]
+
+        async def keep(request: Any, handler: Any) -> Any:
+            for other in (Handler(), Handler().sent):
+                kept.keep(("GET", BASE, None, None, None, None), request, other)
+                assert not is_prepared(governed, "GET", BASE)
+            kept.keep(("GET", BASE, None, None, None, None), request, handler)
+            raise KeyError
+
+        request = aiohttp.ClientSession._request(governed, "GET", BASE, middlewares=[keep])
+        with pytest.raises(KeyError):
+            await request
+        assert is_prepared(governed, "GET", BASE)

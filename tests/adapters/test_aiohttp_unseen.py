@@ -7,10 +7,12 @@ it changes meanwhile, the instrumentation around aiohttp) is what it sees of a b
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import warnings
+import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -21,6 +23,7 @@ from yarl import URL
 
 from meshlib.adapters.aiohttp import governed_session
 from meshlib.adapters.aiohttp.calls import _unwrapped
+from meshlib.errors import MeshError
 from tests.adapters.prepared_calls import is_prepared
 from tests.adapters.servers import Resolver, raw_server
 from tests.adapters.side_by_side import BASE, Server, made, same, sessions
@@ -327,3 +330,24 @@ async def test_values_are_not_kept() -> None:
         [kept] = prepared._known.values()
         assert "secret" not in str(kept._headers)
         assert kept._headers["Authorization"] == ""
+
+
+async def test_a_body_that_was_consumed_is_let_go() -> None:
+    """With its error: no cycle is left to the collector."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    async with sessions() as (_, _, governed):
+        body: Any = pieces()
+        async for _piece in body:
+            pass
+        gone = weakref.ref(body)
+        gc.disable()
+        try:
+            with pytest.raises(MeshError, match="consumed"):
+                await governed.post(f"{BASE}/x", data=body)
+            del body
+            assert gone() is None
+        finally:
+            gc.enable()

@@ -234,6 +234,7 @@ class Governor(Shared):
         if body:
             can_replay = governed.can_replay
             if type(body) is AsyncIterablePayload and is_spent(getattr(body, "_value", None)):
+                request.attempt = None  # no cycle here either
                 raise ConsumedBodyError(SPENT)
         exchange = governed.exchange = self._runtime.begin(governed, request.headers, can_replay)
         try:

@@ -138,7 +138,7 @@ class PreparedRequests:
         if not (
             isinstance(defaults, CIMultiDict)
             and _is_plain(headers, data, json)
-            and _DEPENDENCIES.issuperset(send.__code__.co_freevars)
+            and _is_known(send)
             and type(request._body) in _PAYLOADS
             and _CONTENT_LENGTH not in defaults
             and request.headers.getall(_COOKIE, ()) == defaults.getall(_COOKIE, ())  # the jar has none for it
@@ -177,6 +177,12 @@ def _is_plain(headers: Any, data: Any, json: Any) -> bool:
         return False
     lower = {name.lower() for name in headers}
     return len(lower) == len(headers) and _READ_BY_AIOHTTP.isdisjoint(lower)
+
+
+def _is_known(send: Any) -> bool:
+    """Whether sending depends on what it does in aiohttp 3.14."""
+    code = getattr(send, "__code__", None)
+    return code is not None and frozenset(code.co_freevars) == _DEPENDENCIES
 
 
 def _is_same(made: Any, request: Any) -> bool:
