@@ -70,13 +70,14 @@ class MeshClosedError(MeshError):
 
 
 class MissingExtraError(MeshError, ImportError):
-    """An optional dependency is not installed; the message names the extra that brings it."""
+    """A dependency is not installed; the message names the extra that brings it (empty: it always comes)."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         self.package, self.extra = package, extra
+        brought_by = f"proxyless-mesh[{extra}]" if extra else "proxyless-mesh"
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed; "
-            f"install it with: pip install 'proxyless-mesh[{extra}]'"
+            f"install it with: pip install '{brought_by}'"
         )
 
 

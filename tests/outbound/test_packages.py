@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 
@@ -17,6 +18,36 @@ def test_a_missing_package_names_its_extra() -> None:
         require("no_such_package_here", "1.0", extra="httpx", purpose="a governed client")
     assert isinstance(raised.value, ImportError)
     assert "a governed client needs the package 'no_such_package_here'" in str(raised.value)
+
+
+def test_a_package_that_always_comes_needs_no_extra() -> None:
+    """Somebody has taken it away."""
+    with pytest.raises(MissingExtraError, match=r"install it with: pip install 'proxyless-mesh'$"):
+        require("no_such_package_here", "1.0", extra="", purpose="a governed client")
+
+
+OLD = """
+import {package}
+{package}.__version__ = "0.1.0"
+from meshlib import Mesh
+mesh = Mesh.load("apiVersion: v1\\nkind: Namespace\\nmetadata: {{name: x}}\\n")
+try:
+    mesh.{verb}()
+except ImportError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "verb"),
+    [("aiohttp", "aiohttp"), ("httpx", "httpx"), ("requests", "requests"), ("urllib3", "urllib3")],
+)
+def test_a_client_of_an_old_library_is_one_clear_error(package: str, verb: str) -> None:
+    """It says which release is needed; an old aiohttp would work, and mix up TLS connections."""
+    code = OLD.format(package=package, verb=verb)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"UnsupportedVersionError {package} 0.1.0 is not supported: meshlib needs {package}>")
+    assert f"pip install --upgrade '{package}>=" in done.stdout
 
 
 @pytest.mark.parametrize(("found", "works"), [("0.27.9", False), ("0.28.0", True), ("0.28", False), ("1.0.dev3", True)])
