@@ -29,7 +29,11 @@ class Observers(dict[type[Event], tuple[Observer, ...]]):
     whether to every request that is served.
     """
 
-    watches_calls = watches_served = False
+    __slots__ = ("watches_calls", "watches_served")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watches_calls = self.watches_served = False
 
     def add(self, observer: Observer, kinds: Iterable[type[Event]]) -> None:
         """Deliver events of these kinds to it."""

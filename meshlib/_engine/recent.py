@@ -44,6 +44,11 @@ class Recent(Generic[K, V]):
             self.newer = newer
         newer[key] = value
 
+    def drop(self, key: K) -> None:
+        """Forget something, if it is remembered."""
+        self.newer.pop(key, None)
+        self._older.pop(key, None)
+
     def __len__(self) -> int:
         return len(self.newer) + len(self._older)
 

@@ -3,57 +3,68 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from types import FunctionType
 from typing import Any, Final, TypeAlias
 
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.arrivals import Arrival
 from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
-from meshlib._inbound.grants import Terms
+from meshlib._inbound.gate import Gate
+from meshlib._inbound.grants import Scope, Terms
 from meshlib._inbound.heads import PlainHead, text_of
-from meshlib._inbound.inbound import Inbound
-from meshlib._inbound.memory import Key, Memory
+from meshlib._inbound.memory import Asked, Connection, Memory
 from meshlib._inbound.shapes import Shape, Values
 from meshlib._inbound.targets import agreed_path
 
-__all__ = ["Connection", "again_head", "again_scope", "arrival_of", "connection_of", "key_of"]
+__all__ = ["Receive", "Send", "again_head", "arrival_of", "connection_of", "recall"]
 
-Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
+_NO_FIELDS: Final[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = (), ()
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
 
-Connection: TypeAlias = tuple[str, bool, str | None, str | None]
-"""The address of the direct peer; whether there is TLS, the identity verified by it, and the server name in it."""
 
+def recall(
+    scope: Scope, pairs: list[Any], receive: Receive, send: Send, gate: Gate, memory: Memory
+) -> tuple[Asked, Values, Terms | None]:
+    """All of a request that decides, the values of its headers, and the terms on which an equal one was let in.
 
-def key_of(scope: Scope, connection: Connection, shape: Shape, values: Values, memory: Memory) -> Key:
-    """All of a request that decides, as it came."""
-    paths, path, raw = memory.paths, scope["path"], scope.get("raw_path")
-    known = paths.known.get(raw)
+    None: there was no such request, or what was decided of it does not hold any more.
+    """
+    names, values = zip(*pairs) if pairs else _NO_FIELDS  # noqa: B905 - to be strict takes half as long again
+    shape = memory.shapes.newer.get(names) or memory.shape_of(names)
+    path, raw = scope["path"], scope.get("raw_path")
+    known = memory.paths.known.get(raw)
     if known is None or known[0] != path:
-        known = paths.find(raw, path)
+        known = memory.paths.find(raw, path)
+    connection: str | Connection
+    if isinstance(receive, FunctionType) and isinstance(send, FunctionType) and "extensions" not in scope:
+        client = scope.get("client")  # all that connection_of would find: it has nothing else to look at
+        connection = str(client[0]) if client else ""
+    else:
+        connection = connection_of(scope, receive, send)
+    decides, facts, now, keys = shape.decides, memory.facts, gate.now, gate.keys
     try:
-        facts = memory.facts(scope)
-    except KeyError:  # ASGI lets servers leave some of them out
-        facts = memory.facts(defaultdict(lambda: None, scope))
-    if type(facts[0]) is list:  # ASGI allows it of the server, and lists are no part of keys
-        facts = (tuple(facts[0]), *facts[1:])
-    return connection, known[1], shape.present, shape.decides(values), facts
+        asked: Asked = (connection, known[1], shape, decides(values), facts(scope))
+        terms = memory.terms.newer.get(asked) or memory.find(asked)
+    except (KeyError, TypeError):  # ASGI lets servers leave some facts out, and show addresses as lists
+        asked = (connection, known[1], shape, decides(values), _odd_facts(scope, memory))
+        terms = memory.find(asked)
+    if terms is not None and terms.since <= now() <= terms.until and terms.version == keys.version:
+        if keys.stale_at is None or not keys.are_stale():
+            return asked, values, terms
+    memory.terms.drop(asked)
+    return asked, values, None
 
 
-def again_scope(scope: Scope, terms: Terms, values: Values, inbound: Inbound, made: str | None) -> Scope:
-    """What the application gets of a request that is let in as an equal one was. ``made``: the id it came without."""
-    changed = dict(scope)
-    changed["mesh"] = inbound
-    if made is not None or not terms.keeps_all:
-        changed["headers"] = terms.headers(values, made)
-    return changed
+def _odd_facts(scope: Scope, memory: Memory) -> tuple[object, ...]:
+    found = memory.facts(defaultdict(lambda: None, scope))
+    return tuple([tuple(fact) if isinstance(fact, list) else fact for fact in found])
 
 
-def arrival_of(scope: Scope, connection: Connection, plain: tuple[Shape, Values] | None) -> Arrival:
+def arrival_of(scope: Scope, connection: str | Connection, plain: tuple[Shape, Values] | None) -> Arrival:
     """What is known of a request. ``plain`` None: its names have no plain shape, or one of them several values."""
     method: str = scope.get("method", "GET")  # a websocket begins with GET
     scheme: str = scope.get("scheme", "http")
@@ -63,6 +74,8 @@ def arrival_of(scope: Scope, connection: Connection, plain: tuple[Shape, Values]
     if query:
         path = f"{path}?{text_of(query)}"
     server = scope.get("server") or ("", None)
+    if isinstance(connection, str):
+        connection = connection, False, None, None
     source, has_tls, identity, server_name = connection
     port = server[1] or 0
     head: RequestHead
@@ -92,11 +105,6 @@ def connection_of(scope: Scope, receive: Receive, send: Send) -> Connection:
     into ``scope["client"]`` what a header of the client says (``--proxy-headers``). TLS is
     what the ASGI extension says where the server has it, else the connection itself.
     """
-    if (
-        isinstance(receive, FunctionType) and isinstance(send, FunctionType) and "extensions" not in scope
-    ):  # none of what follows is there
-        name = scope.get("client")
-        return str(name[0]) if name else "", False, None, None
     owner = getattr(receive, "__self__", None)
     transport = None if owner is None else getattr(owner, "transport", None)  # uvicorn's
     if transport is None and hasattr(send, "__self__"):

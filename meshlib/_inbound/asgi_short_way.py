@@ -7,64 +7,68 @@ for others: no seat to take, no deadline, no span, no log, nobody who listens to
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from meshlib._context import serving
-from meshlib._engine.recording import Served
-from meshlib._inbound.asgi_scopes import Receive, Scope, Send, again_head, again_scope
-from meshlib._inbound.gate import Gate
-from meshlib._inbound.grants import Terms
-from meshlib._inbound.heads import text_of
-from meshlib._inbound.inbound import let_in
+from meshlib._engine.published import Published
+from meshlib._engine.recording import Recorder, Served
+from meshlib._inbound.asgi_scopes import Receive, Send, again_head
+from meshlib._inbound.grants import Scope, Terms
 from meshlib._inbound.reports import complete
 from meshlib._inbound.shapes import Values
 from meshlib._snapshot.snapshot import Snapshot
 
 __all__ = ["serve_short"]
 
+# Names of their own: Python makes an object for each call of a method of what a module has imported.
+_enter: Final = serving.set
+_leave: Final = serving.reset
+
+_NOT_BEGUN: Final[dict[str, Any]] = {}
+
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 async def serve_short(
-    app: App, scope: Scope, receive: Receive, send: Send, gate: Gate, terms: Terms, values: Values
+    app: App,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    published: Published,
+    recorder: Recorder | None,
+    terms: Terms,
+    values: Values,
 ) -> None:
     """Have the request served, and count it."""
-    runtime, grant, shape = gate.runtime, terms.grant, terms.shape
-    published, recorder, at = runtime.published, runtime.recorder, shape.id_at
-    if at is not None and (raw := values[at]):
-        made = None
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            text = text_of(raw)
-    else:
-        made = text = published.request_ids.next()
-    inbound = let_in(grant.verified, text, (shape, values))
-    changed = again_scope(scope, terms, values, inbound, made)
-    status, sent, headers = 0, 0, ()
+    inbound, changed = terms.let_in(scope, values, published.request_ids)
+    status, sent, begun = 0, 0, _NOT_BEGUN
 
     def watched(message: Any) -> Awaitable[None]:
-        nonlocal status, sent, headers
+        nonlocal status, sent, begun
         kind = message["type"]
         if kind == "http.response.body":
             sent += len(message.get("body", b""))
         elif kind == "http.response.start":
-            status, headers = message["status"], message.get("headers", ())
+            status, begun = message["status"], message
         return send(message)
 
-    started, outer = published.now(), serving.set(inbound)
+    now = published.now
+    started, outer = now(), _enter(inbound)
     try:
         await app(changed, receive, send if recorder is None else watched)
     finally:
         try:  # noqa: SIM105 - which would cost a tenth of all this
-            serving.reset(outer)
+            _leave(outer)
         except ValueError:
             pass  # a server that ends the request in another context: that one never saw the request
         if recorder is not None:
-            key, snapshot = (grant.port, grant.peer, status), published.snapshot
-            if not status or not recorder.count_again(snapshot.telemetry, key, started, sent):
+            grant, snapshot = terms.grant, published.snapshot
+            key = grant.port, grant.peer, status
+            count_again = recorder.count_again
+            if not status or not count_again(snapshot.telemetry, key, started, sent):
                 served = _served(scope, snapshot, terms, values)
-                served.started, served.status, served.response_headers, served.sent = started, status, headers, sent
+                served.started, served.status, served.sent = started, status, sent
+                served.response_headers = begun.get("headers", ())
                 recorder.serve(served)
 
 

@@ -95,15 +95,6 @@ class Gate:
         runtime = self.runtime
         return runtime.recorder is not None or runtime.published.observers.watches_served
 
-    @property
-    def only_counts(self) -> bool:
-        """Whether nobody wants more of a request that arrives now than its count."""
-        runtime = self.runtime
-        published, recorder = runtime.published, runtime.recorder
-        if published.observers.watches_served:
-            return False
-        return recorder is None or recorder.only_counts(published.snapshot)
-
     def inspection(self, snapshot: Snapshot, request: InboundRequest) -> Inspection:
         """Begin to decide about a request on a snapshot."""
         return inspect(snapshot.security, request, self._check(snapshot), checks_peer=self.checks_peer)

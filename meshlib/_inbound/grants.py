@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from itertools import compress
+from typing import Any, Final, TypeAlias
 
 from meshlib._engine.decisions import Decision
+from meshlib._engine.request_headers import RequestIds
 from meshlib._http import NO_HEADERS, RequestHead
 from meshlib._inbound.arrivals import Arrival, client_text
 from meshlib._inbound.forwarded import XFCC
-from meshlib._inbound.inbound import Verified
+from meshlib._inbound.inbound import Inbound, Verified
 from meshlib._inbound.shapes import REQUEST_ID, Shape, Values
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.peers import PEER_HEADERS
 
-__all__ = ["Grant", "Terms"]
+__all__ = ["Grant", "Scope", "Terms"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+
+
+_new: Final = object.__new__
 
 
 class Grant:
     """What was decided of a request that was let in. ``dropped`` and ``given`` are fields as ASGI has them.
 
     ``is_quiet``: nothing is to be done for the next one but to let it in and to count it (no limits of the port, no
-    policies in dry run). ``terms`` are those of the last shape that was let in: look there, then ask :meth:`terms_for`.
+    policies in dry run).
     """
 
     __slots__ = (
-        "decision", "destination", "dropped", "given", "head", "is_quiet", "peer", "port", "since", "source", "terms",
-        "until", "verified", "version",
+        "decision", "destination", "dropped", "given", "head", "is_quiet", "peer", "port", "since", "source", "until",
+        "verified", "version",
     )  # fmt: skip
 
     def __init__(
@@ -53,12 +60,6 @@ class Grant:
         dropped = (*decision.remove_headers, *set_names, *PEER_HEADERS, *(() if keeps_xfcc else (XFCC,)))
         self.dropped = frozenset(name.lower().encode() for name in dropped)
         self.given = [(name.lower().encode(), _raw(value)) for name, value in decision.set_headers]
-        self.terms = Terms(self, Shape(()))
-
-    def terms_for(self, shape: Shape) -> Terms:
-        """The terms on which requests of a shape are let in; a client sends the same shape again."""
-        terms = self.terms = Terms(self, shape)
-        return terms
 
     def __repr__(self) -> str:
         return f"<Grant {self.head.method} {self.head.path_only} by {self.decision.policy or '-'}>"
@@ -67,26 +68,44 @@ class Grant:
 class Terms:
     """How requests of one shape are let in by a grant: what follows from the two, found out once.
 
-    ``is_quiet``: nothing is to be done but to let them in and to count them. ``keeps_all``: the application gets
-    their headers as they came, with an id if they have none.
+    ``is_quiet``: nothing is to be done but to let them in and to count them. ``id_at`` is where the id of those stands
+    of which the application gets the headers as they came; None: they lose or get some.
     """
 
-    __slots__ = ("_kept", "grant", "is_quiet", "keeps_all", "shape")
+    __slots__ = ("_kept", "grant", "id_at", "is_quiet", "shape", "since", "until", "verified", "version")
 
     def __init__(self, grant: Grant, shape: Shape) -> None:
         self.grant = grant
         self.shape = shape
+        self.since, self.until, self.version, self.verified = grant.since, grant.until, grant.version, grant.verified
         self.is_quiet = shape.is_quiet and grant.is_quiet
         self._kept = [name not in grant.dropped for name in shape.names]
-        self.keeps_all = all(self._kept) and not grant.given
+        self.id_at = shape.id_at if all(self._kept) and not grant.given else None
 
-    def headers(self, values: Values, request_id: str | None) -> list[tuple[bytes, bytes]]:
-        """The headers for the application; ``request_id``: one that was made for the request."""
+    def let_in(self, scope: Scope, values: Values, ids: RequestIds) -> tuple[Inbound, Scope]:
+        """A request as the application may know it, and as it gets it."""
+        inbound = _new(Inbound)
+        inbound._verified = self.verified
+        inbound._claims = None
+        inbound._handed_on = self.shape, values
+        changed, at = dict(scope), self.id_at
+        changed["mesh"] = inbound
+        if at is not None and (raw := values[at]):
+            inbound._request_id = raw
+        else:
+            at = self.shape.id_at
+            own = b"" if at is None else values[at]
+            made = "" if own else ids.next()
+            inbound._request_id = made or own
+            changed["headers"] = self._headers(values, made)
+        return inbound, changed
+
+    def _headers(self, values: Values, made: str) -> list[tuple[bytes, bytes]]:
         headers = list(compress(zip(self.shape.names, values, strict=True), self._kept))
         headers += self.grant.given
-        if request_id is not None:
+        if made:
             headers = [pair for pair in headers if pair[0] != REQUEST_ID]
-            headers.append((REQUEST_ID, request_id.encode()))
+            headers.append((REQUEST_ID, made.encode()))
         return headers
 
     def __repr__(self) -> str:

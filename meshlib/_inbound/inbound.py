@@ -10,7 +10,7 @@ from meshlib._engine.decisions import Decision
 from meshlib.errors import MeshError
 
 if TYPE_CHECKING:
-    from meshlib._inbound.shapes import Shape
+    from meshlib._inbound.shapes import Shape, Values
 
 __all__ = ["ForbiddenError", "Inbound", "Verified", "let_in"]
 
@@ -46,7 +46,7 @@ class Inbound:
     exception for a 403; None: :class:`ForbiddenError`.
     """
 
-    __slots__ = ("_carried", "_claims", "_verified", "request_id")
+    __slots__ = ("_claims", "_handed_on", "_request_id", "_verified")
 
     def __init__(
         self,
@@ -65,9 +65,15 @@ class Inbound:
         decision = Decision(allowed=True, policy=policy or "", rule=rule, audited=audited, shadow=dry_run or "")
         decision.claims, decision.request_principal = claims or {}, request_principal or ""
         self._verified = Verified(decision, principal or "", client_address, forbid)
+        self._request_id: str | bytes = request_id
         self._claims: Mapping[str, Any] | None = None
-        self._carried: Mapping[str, str] | tuple[Shape, tuple[bytes, ...]] = {}
-        self.request_id = request_id
+        self._handed_on: Mapping[str, str] | tuple[Shape, Values] = {}
+
+    @property
+    def request_id(self) -> str:
+        """The id that calls made while serving carry on."""
+        found = self._request_id
+        return found if isinstance(found, str) else found.decode("utf-8", "surrogateescape")
 
     @property
     def client_address(self) -> str:
@@ -82,11 +88,11 @@ class Inbound:
     @property
     def carried(self) -> Mapping[str, str]:
         """The headers that calls made while serving it get unless they have them: its id, and those of its trace."""
-        carried = self._carried
-        if isinstance(carried, tuple):
-            shape, values = carried
-            carried = self._carried = shape.carried_of(values, self.request_id)
-        return carried
+        found = self._handed_on
+        if isinstance(found, tuple):
+            shape, values = found
+            found = self._handed_on = shape.carried_of(values, self.request_id)
+        return found
 
     @property
     def principal(self) -> str | None:
@@ -144,15 +150,13 @@ class Inbound:
         return f"<Inbound principal={self.principal} request_principal={self.request_principal}>"
 
 
-def let_in(
-    verified: Verified, request_id: str, carried: Mapping[str, str] | tuple[Shape, tuple[bytes, ...]]
-) -> Inbound:
-    """A request that was let in. Its ``carried`` headers, or where they can be found if somebody asks."""
+def let_in(verified: Verified, request_id: str | bytes, handed_on: Mapping[str, str] | tuple[Shape, Values]) -> Inbound:
+    """A request that was let in. The id may be as it came, and the headers where they can be found if somebody asks."""
     made = _new(Inbound)
     made._verified = verified
+    made._request_id = request_id
     made._claims = None
-    made._carried = carried
-    made.request_id = request_id
+    made._handed_on = handed_on
     return made
 
 

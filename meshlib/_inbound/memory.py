@@ -21,8 +21,7 @@ from meshlib._context import PROPAGATED
 from meshlib._engine.published import Published
 from meshlib._engine.recent import Recent
 from meshlib._inbound.forwarded import XFCC, XFF
-from meshlib._inbound.grants import Grant
-from meshlib._inbound.keys import KeyManager
+from meshlib._inbound.grants import Grant, Terms
 from meshlib._inbound.path_classes import PathClasses
 from meshlib._inbound.shapes import Names, Shape
 from meshlib._inbound.targets import Reading, one_slash
@@ -31,10 +30,19 @@ from meshlib._snapshot.inbound_ports import InboundPorts
 from meshlib._snapshot.security import Security
 from meshlib._snapshot.snapshot import Snapshot
 
-__all__ = ["Grant", "Key", "Memory"]
+__all__ = ["Asked", "Connection", "Key", "Memory"]
 
-Key: TypeAlias = tuple[object, ...]
-"""All of a request that decides."""
+Connection: TypeAlias = tuple[str, bool, str | None, str | None]
+"""The address of the direct peer; whether there is TLS, the identity verified by it, and the server name in it.
+
+Where only the address can be known, that alone stands for it in keys.
+"""
+
+Asked: TypeAlias = tuple[str | Connection, object, Shape, object, tuple[object, ...]]
+"""All of a request that decides, and its shape: connection, class of its path, deciding values, facts of the scope."""
+
+Key: TypeAlias = tuple[str | Connection, object, int, object, tuple[object, ...]]
+"""All of a request that decides: the same, with what its shape has of the deciding headers in place of that."""
 
 _REMEMBERED: Final = 4096
 _LONGEST: Final = 8192
@@ -50,11 +58,12 @@ class Memory:
     ``paths`` tells which paths are alike to the policies; none are where these look at the whole path with its query.
     ``facts`` takes what else belongs to a key out of a scope; KeyError: a scope without some of it.
     ``published`` is what was in force when it was last asked: the same security may be published again. ``shapes``
-    are those of late by their names: look into the newer ones, then ask :meth:`shape_of`.
+    and ``terms`` are those of late: look into the newer ones, then ask :meth:`shape_of` and :meth:`find`.
     """
 
     __slots__ = (
         "_grants", "_seen", "facts", "has_tokens", "names", "paths", "ports", "published", "security", "shapes",
+        "terms",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +94,7 @@ class Memory:
         sets = None if _QUERY in read else _path_sets(self.security)
         self.paths = PathClasses(sets, health_paths, reading)
         self.shapes: Recent[Names, Shape] = Recent(_SHAPES)
+        self.terms: Recent[Asked, Terms] = Recent(_REMEMBERED)
         self._grants: Recent[Key, Grant] = Recent(_REMEMBERED)
         self._seen: Recent[int, int] = Recent(_REMEMBERED)
 
@@ -109,17 +119,23 @@ class Memory:
         """Whether what is remembered holds for a snapshot."""
         return snapshot.security is self.security and snapshot.inbound is self.ports
 
-    def find(self, key: Key, now: float, keys: KeyManager) -> Grant | None:
-        """What was decided of an equal request, if it still holds."""
-        grant = self._grants.newer.get(key) or self._grants.get(key)
-        if (
-            grant is None
-            or not grant.since <= now <= grant.until
-            or grant.version != keys.version
-            or (keys.stale_at is not None and keys.are_stale())
-        ):
-            return None
-        return grant
+    def find(self, asked: Asked) -> Terms | None:
+        """The terms on which an equal request was let in, whether they still hold or not."""
+        terms = self.terms.get(asked)
+        if terms is None and asked[2].is_plain:
+            grant = self._grants.get(self.key_of(asked))
+            if grant is not None:
+                shape = asked[2]
+                terms = Terms(grant, shape)
+                if self.shapes.get(shape.names) is shape:
+                    self.terms.keep(asked, terms)
+        return terms
+
+    @staticmethod
+    def key_of(asked: Asked) -> Key:
+        """What a request is remembered by: the names of headers that nobody looks at do not matter."""
+        connection, place, shape, values, facts = asked
+        return connection, place, shape.present, values, facts
 
     def keep(self, key: Key, grant: Grant) -> None:
         """Remember what was decided, unless there is more to it than a grant can say."""

@@ -157,28 +157,27 @@ class Passage:
             return verdict
         return await self.sit_async(arrival.head) or verdict
 
-    def admit_again(self, terms: Terms, snapshot: Snapshot, values: Values, head: PlainHead | None) -> Inbound:
+    def admit_again(
+        self, terms: Terms, snapshot: Snapshot, values: Values, inbound: Inbound, head: PlainHead | None
+    ) -> None:
         """Let a request in as an equal one was. ``head`` None: nobody watches."""
         gate, grant, shape = self._gate, terms.grant, terms.shape
         decision, fields = grant.decision, shape.fields(values)
         self._decision, self._peer = decision, grant.peer
-        text = shape.request_id(values) or gate.runtime.published.request_ids.next()
         if head is not None:
             self._head = head
             self._watch(head, snapshot, grant.source, grant.destination)
             if self._served is not None:
-                self._served.request_id = text
+                self._served.request_id = inbound.request_id
         if decision.dry_runs:
             gate.dry_runs.count(decision.dry_runs)
         if shape.peer:
             self.told = tuple((name, value) for name in shape.peer if (value := snapshot.peer_headers.get(name)))
             if self._served is not None:
                 self._served.claimed = text_of(fields.get(_PEER_METADATA, b""))
-        inbound = let_in(grant.verified, text, (shape, values))
         self._serving = serving.set(inbound)
         if shape.has_deadline:
             self._bound(text_of(fields[DEADLINE]))
-        return inbound
 
     async def sit_async(self, head: RequestHead) -> Refused | None:
         """Take a seat where the port has limits; None: the request has one, or needs none."""

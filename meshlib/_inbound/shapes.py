@@ -58,10 +58,6 @@ class Shape:
         self.peer = tuple(name for name in PEER_HEADERS if name.encode() in names)
         self.is_quiet = self.is_bare and not self.has_deadline and not self.peer
 
-    def request_id(self, values: Values) -> str:
-        """The id that a request came with; empty without one."""
-        return "" if self.id_at is None else values[self.id_at].decode("utf-8", "surrogateescape")
-
     def fields(self, values: Values) -> Fields:
         """The header fields of a request."""
         return dict(zip(self.names, values, strict=True))

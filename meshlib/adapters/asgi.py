@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from meshlib._inbound.asgi_roots import Rooted, server_root, without_root
-from meshlib._inbound.asgi_scopes import again_head, again_scope, arrival_of, connection_of, key_of
+from meshlib._inbound.asgi_scopes import again_head, arrival_of, connection_of, recall
 from meshlib._inbound.asgi_short_way import serve_short
 from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Gate, HasRuntime, Refused
 from meshlib._inbound.grants import Terms
-from meshlib._inbound.memory import Memory
+from meshlib._inbound.memory import Asked, Connection, Key, Memory
 from meshlib._inbound.passage import Passage
-from meshlib._inbound.shapes import Values
+from meshlib._inbound.shapes import Shape, Values
 from meshlib._inbound.targets import reading_of
 
 __all__ = ["MeshMiddleware"]
@@ -30,8 +30,6 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_NO_FIELDS: Final[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = (), ()
 
 
 class MeshMiddleware:
@@ -67,37 +65,64 @@ class MeshMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, websocket or lifespan, as ASGI has it."""
-        kind = scope["type"]
-        if kind not in ("http", "websocket"):
-            await self.app(scope, receive, send)
+        if scope["type"] != "http" or type(pairs := scope["headers"]) is not list:
+            await self._pass(scope, receive, send)
             return
         gate = self._gate
-        connection = connection_of(scope, receive, send)
-        memory = key = plain = None
-        pairs = scope["headers"]
-        if kind == "http" and type(pairs) is list:
-            memory = gate.memory
-            if memory.published is not gate.runtime.published:
-                memory = gate.recall()
-            names, values = zip(*pairs, strict=True) if pairs else _NO_FIELDS
-            shape = memory.shapes.newer.get(names) or memory.shape_of(names)
-            if shape.is_plain:
-                key = key_of(scope, connection, shape, values, memory)
-                grant = memory.find(key, gate.now(), gate.keys)
-                if grant is not None:
-                    terms = grant.terms if grant.terms.shape is shape else grant.terms_for(shape)
-                    if terms.is_quiet and gate.only_counts:
-                        await serve_short(self.app, scope, receive, send, gate, terms, values)
-                    else:
-                        await self._serve_again(scope, receive, send, terms, values, memory)
-                    return
-                plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
+        runtime, memory = gate.runtime, gate.memory
+        published = memory.published
+        if published is not runtime.published:
+            memory = gate.recall()
+            published = memory.published
+        asked, values, terms = recall(scope, pairs, receive, send, gate, memory)
+        if terms is None:
+            await self._decide(scope, receive, send, asked, values, memory)
+            return
+        recorder = runtime.recorder
+        if (
+            terms.is_quiet
+            and not published.observers.watches_served
+            and (recorder is None or recorder.only_counts(published.snapshot))
+        ):
+            await serve_short(self.app, scope, receive, send, published, recorder, terms, values)
+        else:
+            await self._serve_again(scope, receive, send, terms, values, memory)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A lifespan, a websocket, or what cannot be told from others."""
+        if scope["type"] in ("http", "websocket"):
+            await self._admit(scope, receive, send, connection_of(scope, receive, send))
+        else:
+            await self.app(scope, receive, send)
+
+    async def _decide(
+        self, scope: Scope, receive: Receive, send: Send, asked: Asked, values: Values, memory: Memory
+    ) -> None:
+        """A request of which nothing is remembered."""
+        connection, _, shape, _, _ = asked
+        if not shape.is_plain:
+            await self._admit(scope, receive, send, connection)
+            return
+        plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
+        await self._admit(scope, receive, send, connection, plain, memory, memory.key_of(asked))
+
+    async def _admit(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        connection: str | Connection,
+        plain: tuple[Shape, Values] | None = None,
+        memory: Memory | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """A request that is decided about; ``memory`` keeps that under ``key``."""
         if scope.get("root_path") and (root := server_root(scope, receive)):
             await self._rooted(root)(without_root(scope, root), receive, send)
             return
         arrival = arrival_of(scope, connection, plain)
         body = _Body(receive)
-        with Passage(gate) as passage:
+        with Passage(self._gate) as passage:
             verdict = await passage.admit_async(arrival, body.read, memory, key)
             if isinstance(verdict, Refused):
                 await _refuse(scope, receive, send, verdict)
@@ -123,14 +148,14 @@ class MeshMiddleware:
             head = None
             if gate.is_watched or memory.ports is not None:
                 head = again_head(scope, terms, values)
-            inbound = passage.admit_again(terms, memory.published.snapshot, values, head)
+            published = memory.published
+            inbound, changed = terms.let_in(scope, values, published.request_ids)
+            passage.admit_again(terms, published.snapshot, values, inbound, head)
             if head is not None and memory.ports is not None:
                 refused = await passage.sit_async(head)
                 if refused is not None:
                     await _refuse(scope, receive, send, refused)
                     return
-            made = None if terms.shape.request_id(values) else inbound.request_id
-            changed = again_scope(scope, terms, values, inbound, made)
             started = passage.watch_start(send)
             await self.app(changed, receive, _adding(started, passage.told) if passage.told else started)
         finally:

@@ -283,7 +283,8 @@ class IstioMetrics:
         tally: RequestTally | None = shard.tallies.get(key)
         if tally is None or self._instruments is not None:
             return False
-        tally.seconds.append(self._now() - started)
+        now = self._now
+        tally.seconds.append(now() - started)
         lengths = tally.lengths
         lengths.append(sent)
         if len(lengths) >= _PUT_DOWN:

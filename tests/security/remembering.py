@@ -69,7 +69,7 @@ class Seen:
 
 def is_new(name: bytes, value: bytes) -> bool:
     """Whether a header is an id that was made for the request."""
-    return name == b"x-request-id" and value != b"given"
+    return name == b"x-request-id" and value not in (b"given", b"")
 
 
 def at_once(serving: Coroutine[Any, Any, None]) -> None:

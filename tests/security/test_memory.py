@@ -165,6 +165,26 @@ def test_a_request_that_loses_no_header_still_gets_those_of_its_token(*, is_watc
         assert len(seen) == 4
 
 
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_who_is_at_the_other_end_is_told_of_each_request(chains: dict[str, bytes], *, is_watched: bool) -> None:
+    """What the server says of TLS stands in each scope: a request without it is nobody's."""
+    server = Server(load(), is_watched=is_watched)
+    for _ in range(3):
+        for peer in (PEER, STRANGER, None):
+            tls = {"extensions": {"tls": {"client_cert_chain": [chains[peer]]}}, "scheme": "https"} if peer else {}
+            assert server.ask(scope_of("/a", **tls))[1][4] == (peer and peer.replace("old.test", "cluster.local"))
+
+
+def test_shapes_too_long_to_be_kept_leave_nothing_behind() -> None:
+    """Each of them is another one, by which nothing would be found again."""
+    server = Server(load(), is_watched=False)
+    for _ in range(5):
+        assert status_of(server.ask(scope_of("/a", ("x-" + "a" * 3000, "1")))) == 200
+    memory = server.middleware._gate.memory
+    assert len(memory._grants) == 1
+    assert len(memory.shapes) == len(memory.terms) == 0
+
+
 ODD: dict[str, dict[str, Any]] = {
     "no headers at all": {"headers": []},
     "a server as a list": {"server": ["10.0.0.2", 80]},
@@ -291,6 +311,21 @@ class Issuer:
         self.clock += REFRESH
         self.manager._turn()
         self.settle()
+
+
+def test_what_was_forgotten_is_remembered_anew() -> None:
+    """After new keys, and after the time of a token: decided once more, and then let in as before."""
+    mesh = load(FETCHED, ONLY_ANN)
+    issuer = Issuer(mesh)
+    server = Server(mesh, is_watched=False)
+    scope = scope_of("/a", bearer(good(exp=NOW + 999_999)))
+    memory = server.middleware._gate.memory
+    for text in (KEYS, KEYS + " "):
+        issuer.read(text)
+        for _ in range(4):
+            assert status_of(server.ask(dict(scope))) == 200
+        assert [one.version for one in memory.terms.newer.values()] == [issuer.manager.version]
+    issuer.manager.close()
 
 
 @pytest.mark.parametrize("text", [OTHER_KEYS, ""])
