@@ -54,6 +54,27 @@ def mesh(server: Upstream) -> Mesh:
     return Mesh.load(YAML.replace("PORT", str(server.port)))
 
 
+COOKIES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cookies, namespace: default}
+spec:
+  hosts: [cookies.example.com]
+  http:
+    - headers: {response: {add: {set-cookie: own=1}}}
+      directResponse: {status: 200, body: {string: hello}}
+"""
+
+
+def test_cookies_of_direct_responses_are_kept() -> None:
+    """As a client behind a sidecar keeps them."""
+    with Mesh.load(COOKIES).requests() as session:
+        for _ in range(2):
+            response = session.get("http://cookies.example.com/")
+            assert (response.text, response.cookies.get_dict()) == ("hello", {"own": "1"})
+        assert session.cookies.get_dict() == {"own": "1"}
+
+
 def test_only_schemes_of_http_are_governed(mesh: Mesh, server: Upstream) -> None:
     """Another one was once sent as HTTP."""
     with mesh.urllib3() as manager, pytest.raises(urllib3.exceptions.URLSchemeUnknown):

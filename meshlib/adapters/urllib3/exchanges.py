@@ -188,12 +188,29 @@ def attach(response: urllib3.HTTPResponse, exchange: Exchange, attempt: Attempt)
         response.headers = urllib3.HTTPHeaderDict(headers.items())
         original = response._original_response
         if original is not None:  # cookie jars read this one
-            message = http.client.HTTPMessage()
-            for name, value in headers.items():
-                message.add_header(name, value)
-            original.headers = original.msg = message
+            original.headers = original.msg = _message(headers)
     response.mesh = exchange  # type: ignore[attr-defined]
     attempt.begin_response(exchange)
+
+
+def _message(headers: HeadersView | urllib3.HTTPHeaderDict) -> http.client.HTTPMessage:
+    message = http.client.HTTPMessage()
+    for name, value in headers.items():
+        message.add_header(name, value)
+    return message
+
+
+class _Unsent:
+    """What cookie jars read of a response that never was on a wire, in place of http.client's."""
+
+    def __init__(self, headers: urllib3.HTTPHeaderDict) -> None:
+        self.msg = _message(headers)
+
+    def isclosed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def local_response(
@@ -205,9 +222,12 @@ def local_response(
         reason = HTTPStatus(reply.status).phrase
     except ValueError:
         reason = ""
+    fields = urllib3.HTTPHeaderDict(reply.headers)
+    original: Any = _Unsent(fields) if "set-cookie" in fields else None
     response = urllib3.HTTPResponse(
         body=io.BytesIO(b"" if method == "HEAD" else reply.body),
-        headers=urllib3.HTTPHeaderDict(reply.headers),
+        headers=fields,
+        original_response=original,
         status=reply.status,
         version=11,
         version_string="HTTP/1.1",
