@@ -24,6 +24,7 @@ __all__ = [
     "deadline",
     "entered",
     "handed_on",
+    "is_carriable",
     "serving",
 ]
 
@@ -100,10 +101,15 @@ def begin_apart() -> None:
     entered.set(None)
 
 
+def is_carriable(value: str) -> bool:
+    """Whether any client library can write a value: anybody may send others, and break no call of the handler."""
+    return value.isascii() and value.isprintable()
+
+
 def carried_of(headers: Mapping[str, str]) -> dict[str, str]:
     """As :func:`carried_headers`, for headers that are found in any case."""
     names = PROPAGATED.intersection(map(str.lower, headers))
-    return {name: headers[name] for name in names}
+    return {name: value for name in names if is_carriable(value := headers[name])}
 
 
 def carried_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -111,6 +117,6 @@ def carried_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     carried: dict[str, str] = {}
     for written, value in headers:
         name = written.lower()
-        if name in PROPAGATED:
+        if name in PROPAGATED and is_carriable(value):
             carried.setdefault(name, value)
     return carried

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextvars
 import threading
 
-from meshlib._context import Carried, carried_headers, serving
+from meshlib._context import Carried, carried_headers, carried_of, serving
 from meshlib._engine.commands import Send
+from meshlib._inbound.shapes import Shape
 from tests.mesh_builders import begin, make_cluster, make_runtime, make_snapshot
 
 INCOMING = [("x-request-id", "r-1"), ("traceparent", "00-a-b-01"), ("cookie", "secret=1"), ("traceparent", "second")]
@@ -44,6 +45,15 @@ def test_what_the_caller_sets_wins() -> None:
         return outgoing(traceparent="00-own-span-01")
 
     assert contextvars.copy_context().run(serve)["traceparent"] == "00-own-span-01"
+
+
+def test_what_no_client_library_takes_is_left_out() -> None:
+    """Bytes that are no ASCII made errors of encoding in the handler's calls, of whoever sent them."""
+    came = {"x-request-id": "r-\udcff", "baggage": "user=\u00e4", "tracestate": "a=\x01", "b3": "0"}
+    shape = Shape(tuple(name.encode() for name in came))
+    values = tuple(value.encode("utf-8", "surrogateescape") for value in came.values())
+    for carried in (carried_headers(came.items()), carried_of(came), shape.carried_of(values, came["x-request-id"])):
+        assert carried == {"b3": "0"}
 
 
 def test_a_thread_with_the_context_carries_them_on_and_another_does_not() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from meshlib._context import PROPAGATED
+from meshlib._context import PROPAGATED, is_carriable
 from meshlib._snapshot.peers import PEER_HEADERS, PEER_METADATA
 
 __all__ = ["DEADLINE", "REQUEST_ID", "Fields", "Names", "Shape", "Values"]
@@ -64,9 +64,11 @@ class Shape:
 
     def carried_of(self, values: Values, request_id: str) -> dict[str, str]:
         """The headers that calls made while serving it carry on."""
-        carried = {"x-request-id": request_id}
+        carried = {"x-request-id": request_id} if is_carriable(request_id) else {}
         for place, name in self.carried_besides:
-            carried[name] = values[place].decode("utf-8", "surrogateescape")
+            value = values[place].decode("utf-8", "surrogateescape")
+            if is_carriable(value):
+                carried[name] = value
         return carried
 
     def __repr__(self) -> str:

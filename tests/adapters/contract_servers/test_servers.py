@@ -229,6 +229,14 @@ def test_calls_carry_the_context_of_the_request(client: Client, path: str) -> No
     assert seen["client"] == "127.0.0.1"
 
 
+@pytest.mark.parametrize("path", ["/call", "/thread"])
+def test_garbage_in_the_context_breaks_no_call(client: Client, path: str) -> None:
+    """It was handed to client libraries, which cannot write it."""
+    seen = client.seen(path, **{**TRACE, "baggage": "user=\xff", "tracestate": "\xc3\xa4"})
+    assert (seen["called"]["status"], seen["called"]["traceparent"]) == ("200", TRACE["traceparent"])
+    assert {"baggage", "tracestate"}.isdisjoint(seen["called"])
+
+
 def test_calls_of_what_a_handler_starts_carry_it_too(client: Client, backend: tuple[int, type[Backend]]) -> None:
     """A background task, a task of the loop, a thread with the context of its starter."""
     assert client.ask("/task", **TRACE)[0] == 200
