@@ -26,6 +26,7 @@ from meshlib.telemetry.labels import caller, endpoint_peer, is_mutual, service, 
 from meshlib.telemetry.peers import UNKNOWN, own_peer
 from meshlib.telemetry.propagated_peer import peer_of_text
 from meshlib.telemetry.targets import RequestTally, Targets
+from meshlib.telemetry.texts import writable
 from meshlib.workload import Workload
 
 if TYPE_CHECKING:
@@ -85,14 +86,14 @@ class _Side:
         if change.disabled or not self.enabled:
             return None
         if not change.tags:
-            return tuple(standard.items())
+            return tuple((name, writable(value)) for name, value in standard.items())
         labels = dict(standard)
         for tag, expression in change.tags.items():
             if expression is None:
                 labels.pop(tag, None)
             else:
                 labels[tag] = values[self.names[expression]]
-        return tuple(labels.items())
+        return tuple((name, writable(value)) for name, value in labels.items())
 
 
 def _prepare(expression: str) -> Evaluate:

@@ -25,6 +25,7 @@ from meshlib.telemetry.log_format import Line, compile_text
 from meshlib.telemetry.operations import operation
 from meshlib.telemetry.peers import canonical_revision, canonical_service
 from meshlib.telemetry.span_writer import complete
+from meshlib.telemetry.texts import writable
 
 if TYPE_CHECKING:
     from meshlib._engine.attempts import Attempts
@@ -61,12 +62,12 @@ def first_tags(head: RequestHead) -> Tags:
     """What all requests to a host have in common and samplers may look at."""
     tags: Tags = {
         "http.request.method": head.method,
-        "server.address": bare_host(head.authority),
+        "server.address": writable(bare_host(head.authority)),
         "server.port": head.port,
     }
     if head.method not in _KNOWN_METHODS:
         tags["http.request.method"] = "_OTHER"
-        tags["http.request.method_original"] = head.method[:64]
+        tags["http.request.method_original"] = writable(head.method[:64])
     return tags
 
 
@@ -123,8 +124,8 @@ class SpanTags:
         if common is None or common.route is not route:
             common = side.remember(key, _common_of_call(side, exchange, address))
         tags = common.tags.copy()
-        tags["url.full"] = recorded.url
-        tags["guid:x-request-id"] = headers.get(_REQUEST_ID, "-")
+        tags["url.full"] = writable(recorded.url)
+        tags["guid:x-request-id"] = writable(headers.get(_REQUEST_ID, "-"))
         tags["request_size"] = str(received_bytes(exchange))
         tags["response_size"] = str(sent_bytes(exchange))
         _add_url_and_agent(tags, request, recorded.url, headers.get(_AGENT), side.settings.path_length)
@@ -147,8 +148,8 @@ class SpanTags:
         if common is None:
             common = side.remember(key, _common_of_request(side, served, telemetry))
         tags = common.tags.copy()
-        tags["url.scheme"], tags["url.path"] = head.scheme, head.path_only
-        tags["guid:x-request-id"] = served.request_id or headers.get(_REQUEST_ID, "-")
+        tags["url.scheme"], tags["url.path"] = head.scheme, writable(head.path_only)
+        tags["guid:x-request-id"] = writable(served.request_id or headers.get(_REQUEST_ID, "-"))
         tags["request_size"] = str(body_length(headers, 0))
         tags["response_size"] = str(served_bytes(served))
         _add_url_and_agent(tags, head, recorded.url, headers.get(_AGENT), side.settings.path_length)
@@ -177,7 +178,7 @@ def _common_of_call(side: _Side, exchange: Exchange, address: str) -> _Common:
     tags = _common_tags(side, request, exchange.status, exchange.flags, cluster=cluster)
     if address:
         tags["upstream_address"] = tags["peer.address"] = address
-    return _Common(exchange.route, operation(exchange.route, request.authority), tags)
+    return _Common(exchange.route, writable(operation(exchange.route, request.authority)), tags)
 
 
 def _common_of_request(side: _Side, served: Served, telemetry: Telemetry) -> _Common:
@@ -185,13 +186,13 @@ def _common_of_request(side: _Side, served: Served, telemetry: Telemetry) -> _Co
     own = telemetry.services.get(head.port) or next(iter(telemetry.services.values()), None)
     name = own.host if own is not None else bare_host(head.authority)
     tags = _common_tags(side, head, served.status, served_flags(served), cluster=f"inbound|{head.port}||")
-    return _Common(None, f"{name}:{head.port}/*", tags)
+    return _Common(None, writable(f"{name}:{head.port}/*"), tags)
 
 
 def _common_tags(side: _Side, head: RequestHead, status: int, flags: tuple[str, ...], *, cluster: str) -> Tags:
     """What is the same for all requests with that result; a missing value is ``-``, as in Envoy."""
     tags = side.fixed | first_tags(head)
-    tags["http.method"] = head.method
+    tags["http.method"] = writable(head.method)
     tags["http.status_code"] = str(status)
     tags["response_flags"] = ",".join(flags) or "-"
     if status:
@@ -206,17 +207,17 @@ def _common_tags(side: _Side, head: RequestHead, status: int, flags: tuple[str, 
 def _add_url_and_agent(tags: Tags, head: RequestHead, url: str, agent: str | None, longest_path: int) -> None:
     if len(head.path) > longest_path:
         url = f"{head.scheme}://{head.authority}{head.path_only[:longest_path]}"
-    tags["http.url"] = url
+    tags["http.url"] = writable(url)
     if agent:
-        tags["user_agent"] = tags["user_agent.original"] = agent
+        tags["user_agent"] = tags["user_agent.original"] = writable(agent)
     else:
         tags["user_agent"] = "-"
 
 
 def _add_grpc(tags: Tags, head: RequestHead, status: str) -> None:
-    tags["grpc.path"] = head.path_only
-    tags["grpc.authority"] = head.authority
-    tags["grpc.status_code"] = status or "-"
+    tags["grpc.path"] = writable(head.path_only)
+    tags["grpc.authority"] = writable(head.authority)
+    tags["grpc.status_code"] = writable(status or "-")
 
 
 def _add_custom(tags: Tags, side: _Side, facts: Facts | None) -> None:
@@ -224,7 +225,7 @@ def _add_custom(tags: Tags, side: _Side, facts: Facts | None) -> None:
     for name, line in side.custom:
         value = line(facts)
         if value:
-            tags[name] = value
+            tags[name] = writable(value)
 
 
 def _source(tag: CustomTag) -> Line:

@@ -24,6 +24,7 @@ from meshlib._http import Outcome, Response
 from meshlib._snapshot.telemetry import Telemetry, Tracing
 from meshlib.telemetry.span_tags import SpanTags, attempt_tags, first_tags
 from meshlib.telemetry.span_writer import Starts
+from meshlib.telemetry.texts import writable
 
 if TYPE_CHECKING:
     from meshlib._engine.attempts import Attempts
@@ -223,9 +224,9 @@ class Tracer:
             return
         name, tags = head.method, None
         if self._starts.are_looked_at():
-            name = f"{head.method} {head.authority}"
+            name = writable(f"{head.method} {head.authority}")
             tags = first_tags(head)
-            tags["url.scheme"], tags["url.path"] = head.scheme, head.path_only
+            tags["url.scheme"], tags["url.path"] = head.scheme, writable(head.path_only)
         kind = SpanKind.INTERNAL if is_nested else SpanKind.SERVER
         span = self._tracer.start_span(name, context=parent, kind=kind, attributes=tags)
         _enter(served, trace.set_span_in_context(span, parent))

@@ -92,12 +92,16 @@ def serve(
         "method": "GET",
         "scheme": "http",
         "path": path,
-        "raw_path": path.encode(),
+        "raw_path": _raw(path),
         "query_string": b"",
-        "headers": [(b"host", b"reviews"), *((name.encode(), value.encode()) for name, value in headers)],
+        "headers": [(b"host", b"reviews"), *((name.encode(), _raw(value)) for name, value in headers)],
         "server": ("10.0.0.9", 8080),
         "client": ("10.0.0.8", 40000),
         "extensions": {} if peer is None else {"tls": {"client_cert_chain": [peer]}},
     }
     asyncio.run(MeshMiddleware(app, mesh)(scope, receive, send))
     return sent
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

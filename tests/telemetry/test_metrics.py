@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshlib import Mesh, Workload
@@ -467,6 +467,22 @@ def test_overrides_change_the_labels_of_a_metric() -> None:
     ]
     assert "method" not in duration
     assert duration["response_flags"] == "-"
+
+
+def test_bytes_that_are_no_text_do_not_break_the_scrape() -> None:
+    """One request with such a header was the end of all metrics of the process."""
+    overrides = (
+        "{match: {metric: REQUEST_COUNT}, tagOverrides: {team: {value: \"request.headers['x-team']\"},"
+        " path: {value: request.url_path}}}"
+    )
+    mesh = Mesh.load(REVIEWS + TELEMETRY % overrides, workload=Workload(namespace="shop", labels={"app": "web"}))
+    registry = CollectorRegistry()
+    mesh.metrics(registry)
+    serve(mesh, headers=(("x-team", "bl\udcffue"),), path="/\udcfe")
+    serve(mesh, headers=(("x-team", "b\u00e9"),))
+    scraped = generate_latest(registry).decode()
+    assert 'team="bl?ue"' in scraped
+    assert 'team="b\u00e9"' in scraped
 
 
 def test_metrics_that_are_off_are_not_counted() -> None:

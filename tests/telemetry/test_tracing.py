@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.b3 import B3MultiFormat
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -486,6 +487,22 @@ def test_a_collector_gets_the_spans_over_otlp() -> None:
     assert span.name == f"{URL}:80/*"
     assert (values["http.response.status_code"], values["http.request.resend_count"]) == (200, 1)
     assert [event.name for event in span.events] == ["attempt", "attempt"]
+
+
+def test_bytes_that_are_no_text_do_not_break_the_export() -> None:
+    """One request with such a header took all other spans of its batch with it."""
+    traced = Traced("extensionProviders: [{name: otel, opentelemetry: {service: otel.x, port: 4317}}]\n", TAGS)
+    headers = (("user-agent", "\udcff"), ("x-request-id", "\udcfe"), ("x-team", "bl\udcffue"))
+    serve(traced.mesh, headers=headers, path="/\udcfd")
+    call(traced.mesh, 200, path="/\udcfd", headers=dict(headers))
+    encoded = encode_spans(traced.spans())
+    assert len(traced.spans()) == 2
+    values = {
+        pair.key: pair.value.string_value
+        for span in encoded.resource_spans[0].scope_spans[0].spans
+        for pair in span.attributes
+    }
+    assert (values["user_agent"], values["head"]) == ("?", "bl%ffue")
 
 
 GLOBAL = """\
