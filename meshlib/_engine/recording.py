@@ -6,7 +6,7 @@ neither block nor raise. Without one nothing of this costs anything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from meshlib._snapshot.snapshot import Snapshot
     from meshlib._snapshot.telemetry import Telemetry
 
-__all__ = ["CountAgain", "Listener", "Recorder", "Served", "Trace", "View"]
+__all__ = ["SDK", "CountAgain", "Listener", "Recorder", "Served", "Trace", "View"]
+
+SDK: Final = "opentelemetry.sdk.trace"
+"""Until somebody imports it there is nobody who records spans, unless a mesh was told of one."""
 
 View: TypeAlias = "Callable[[], Iterable[tuple[str, tuple[tuple[str, str], ...], float]]]"
 """A part of the mesh that has figures to show: names of metrics, their labels and values, as they are now."""
@@ -69,6 +72,11 @@ class Recorder(Protocol):
     @property
     def count_again(self) -> CountAgain:
         """Counts what :meth:`only_counts` allows not to tell of in full."""
+        ...
+
+    @property
+    def quiet(self) -> Snapshot | None:
+        """What :meth:`only_counts` has answered yes to: still true as long as nobody has imported :data:`SDK`."""
         ...
 
     def only_counts(self, snapshot: Snapshot) -> bool:

@@ -34,7 +34,9 @@ def recall(
     None: there was no such request, or what was decided of it does not hold any more.
     """
     names, values = zip(*pairs) if pairs else _NO_FIELDS  # noqa: B905 - to be strict takes half as long again
-    shape = memory.shapes.newer.get(names) or memory.shape_of(names)
+    shape = memory.shapes.newer.get(names)
+    if shape is None:
+        shape = memory.shape_of(names)
     path, raw = scope["path"], scope.get("raw_path")
     known = memory.paths.known.get(raw)
     if known is None or known[0] != path:
@@ -48,7 +50,9 @@ def recall(
     decides, facts, now, keys = shape.decides, memory.facts, gate.now, gate.keys
     try:
         asked: Asked = (connection, known[1], shape, decides(values), facts(scope))
-        terms = memory.terms.newer.get(asked) or memory.find(asked)
+        terms = memory.terms.newer.get(asked)
+        if terms is None:
+            terms = memory.find(asked)
     except (KeyError, TypeError):  # ASGI lets servers leave some facts out, and show addresses as lists
         asked = (connection, known[1], shape, decides(values), _odd_facts(scope, memory))
         terms = memory.find(asked)

@@ -14,6 +14,7 @@ from meshlib._engine.published import Published
 from meshlib._engine.recording import Recorder, Served
 from meshlib._inbound.asgi_scopes import Receive, Send, again_head
 from meshlib._inbound.grants import Scope, Terms
+from meshlib._inbound.inbound import Inbound
 from meshlib._inbound.reports import complete
 from meshlib._inbound.shapes import Values
 from meshlib._snapshot.snapshot import Snapshot
@@ -24,9 +25,29 @@ __all__ = ["serve_short"]
 _enter: Final = serving.set
 _leave: Final = serving.reset
 
-_NOT_BEGUN: Final[dict[str, Any]] = {}
+_new: Final = object.__new__
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Passing(Inbound):
+    """A request on the short way: what the application may know of it, and what it has sent."""
+
+    __slots__ = ("begun", "send", "sent", "status")
+
+    begun: Any
+    send: Send
+    sent: int
+    status: int
+
+    def watched(self, message: Any) -> Awaitable[None]:
+        """The server's ``send``, with a note of the status, of how the response began, and of the bytes of its body."""
+        kind = message["type"]
+        if kind == "http.response.body":
+            self.sent += len(message.get("body", b""))
+        elif kind == "http.response.start":
+            self.status, self.begun = message["status"], message
+        return self.send(message)
 
 
 async def serve_short(
@@ -40,42 +61,36 @@ async def serve_short(
     values: Values,
 ) -> None:
     """Have the request served, and count it."""
-    inbound, changed = terms.let_in(scope, values, published.request_ids)
-    status, sent, begun = 0, 0, _NOT_BEGUN
-
-    def watched(message: Any) -> Awaitable[None]:
-        nonlocal status, sent, begun
-        kind = message["type"]
-        if kind == "http.response.body":
-            sent += len(message.get("body", b""))
-        elif kind == "http.response.start":
-            status, begun = message["status"], message
-        return send(message)
-
+    inbound = _new(Passing)
+    changed = terms.let_in(inbound, scope, values, published.request_ids)
     now = published.now
     started, outer = now(), _enter(inbound)
+    if recorder is not None:
+        inbound.send, inbound.status, inbound.sent = send, 0, 0
+        send = inbound.watched
     try:
-        await app(changed, receive, send if recorder is None else watched)
+        await app(changed, receive, send)
     finally:
         try:  # noqa: SIM105 - which would cost a tenth of all this
             _leave(outer)
         except ValueError:
             pass  # a server that ends the request in another context: that one never saw the request
         if recorder is not None:
-            grant, snapshot = terms.grant, published.snapshot
-            key = grant.port, grant.peer, status
+            snapshot, status = published.snapshot, inbound.status
             count_again = recorder.count_again
-            if not status or not count_again(snapshot.telemetry, key, started, sent):
-                served = _served(scope, snapshot, terms, values)
-                served.started, served.status, served.sent = started, status, sent
-                served.response_headers = begun.get("headers", ())
-                recorder.serve(served)
+            if not status or not count_again(
+                snapshot.telemetry, (terms.port, terms.peer, status), started, inbound.sent
+            ):
+                recorder.serve(_served(scope, snapshot, terms, values, started, inbound))
 
 
-def _served(scope: Scope, snapshot: Snapshot, terms: Terms, values: Values) -> Served:
+def _served(scope: Scope, snapshot: Snapshot, terms: Terms, values: Values, started: float, passing: Passing) -> Served:
     """What is told in full: of the first of its kind, and of one that the client went away from."""
     grant = terms.grant
-    served = Served(again_head(scope, terms, values), snapshot, 0.0)
+    served = Served(again_head(scope, terms, values), snapshot, started)
     served.source, served.destination, served.is_bare = grant.source, grant.destination, True
-    complete(served, grant.decision, status=0, peer=grant.peer)
+    complete(served, grant.decision, status=passing.status, peer=grant.peer)
+    served.sent = passing.sent
+    if passing.status:
+        served.response_headers = passing.begun.get("headers", ())
     return served

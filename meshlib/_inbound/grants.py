@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
 from itertools import compress
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from meshlib._engine.decisions import Decision
 from meshlib._engine.request_headers import RequestIds
@@ -19,9 +19,6 @@ from meshlib._snapshot.peers import PEER_HEADERS
 __all__ = ["Grant", "Scope", "Terms"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
-
-
-_new: Final = object.__new__
 
 
 class Grant:
@@ -72,19 +69,31 @@ class Terms:
     of which the application gets the headers as they came; None: they lose or get some.
     """
 
-    __slots__ = ("_kept", "grant", "id_at", "is_quiet", "shape", "since", "until", "verified", "version")
+    __slots__ = (
+        "_kept",
+        "grant",
+        "id_at",
+        "is_quiet",
+        "peer",
+        "port",
+        "shape",
+        "since",
+        "until",
+        "verified",
+        "version",
+    )
 
     def __init__(self, grant: Grant, shape: Shape) -> None:
         self.grant = grant
         self.shape = shape
+        self.port, self.peer = grant.port, grant.peer
         self.since, self.until, self.version, self.verified = grant.since, grant.until, grant.version, grant.verified
         self.is_quiet = shape.is_quiet and grant.is_quiet
         self._kept = [name not in grant.dropped for name in shape.names]
         self.id_at = shape.id_at if all(self._kept) and not grant.given else None
 
-    def let_in(self, scope: Scope, values: Values, ids: RequestIds) -> tuple[Inbound, Scope]:
-        """A request as the application may know it, and as it gets it."""
-        inbound = _new(Inbound)
+    def let_in(self, inbound: Inbound, scope: Scope, values: Values, ids: RequestIds) -> Scope:
+        """A request as the application gets it; ``inbound`` is made what it may know of it."""
         inbound._verified = self.verified
         inbound._claims = None
         inbound._handed_on = self.shape, values
@@ -98,7 +107,7 @@ class Terms:
             made = "" if own else ids.next()
             inbound._request_id = made or own
             changed["headers"] = self._headers(values, made)
-        return inbound, changed
+        return changed
 
     def _headers(self, values: Values, made: str) -> list[tuple[bytes, bytes]]:
         headers = list(compress(zip(self.shape.names, values, strict=True), self._kept))

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from functools import cache
+from sys import modules
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
+from meshlib._engine.recording import SDK
 from meshlib._inbound.asgi_roots import Rooted, server_root, without_root
 from meshlib._inbound.asgi_scopes import again_head, arrival_of, connection_of, recall
 from meshlib._inbound.asgi_short_way import serve_short
 from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Gate, HasRuntime, Refused
 from meshlib._inbound.grants import Terms
+from meshlib._inbound.inbound import Inbound
 from meshlib._inbound.memory import Asked, Connection, Key, Memory
 from meshlib._inbound.passage import Passage
 from meshlib._inbound.shapes import Shape, Values
@@ -82,7 +85,11 @@ class MeshMiddleware:
         if (
             terms.is_quiet
             and not published.observers.watches_served
-            and (recorder is None or recorder.only_counts(published.snapshot))
+            and (
+                recorder is None
+                or (recorder.quiet is published.snapshot and SDK not in modules)
+                or recorder.only_counts(published.snapshot)
+            )
         ):
             await serve_short(self.app, scope, receive, send, published, recorder, terms, values)
         else:
@@ -149,7 +156,8 @@ class MeshMiddleware:
             if gate.is_watched or memory.ports is not None:
                 head = again_head(scope, terms, values)
             published = memory.published
-            inbound, changed = terms.let_in(scope, values, published.request_ids)
+            inbound = Inbound()
+            changed = terms.let_in(inbound, scope, values, published.request_ids)
             passage.admit_again(terms, published.snapshot, values, inbound, head)
             if head is not None and memory.ports is not None:
                 refused = await passage.sit_async(head)

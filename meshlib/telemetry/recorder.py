@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from meshlib._clock import Clock
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Published
-from meshlib._engine.recording import CountAgain, Listener, Served, View
+from meshlib._engine.recording import SDK, CountAgain, Listener, Served, View
 from meshlib._http import RequestHead
 from meshlib._random import Chance
 from meshlib._snapshot.snapshot import Snapshot
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from meshlib.telemetry.tracing import Tracer
 
 __all__ = ["Telemetry"]
-
-
-_SDK: Final = "opentelemetry.sdk.trace"
-"""Until somebody imports it there is nobody who records spans."""
 
 
 class Observed(Protocol):
@@ -74,7 +70,7 @@ class Telemetry:
         self._find_global: Callable[[], TracerProvider | None] | None = None
         self._counter: Listener | None = None
         self._only_counted: Published | None = None  # of whose exchanges nobody wants more than to count them
-        self._quiet: Snapshot | None = None  # of whose served requests nobody wants more than that
+        self.quiet: Snapshot | None = None  # of whose served requests nobody wants more than that
         self.count_again: CountAgain = _count_nothing
 
     def switch_on_metrics(self, *, max_series: int, max_hosts: int) -> Metrics:
@@ -101,7 +97,7 @@ class Telemetry:
 
     def trace_with(self, provider: TracerProvider | None) -> None:
         """Who records spans from now on; None: the global provider, as soon as there is one."""
-        self._tracer = self._only_counted = self._quiet = None
+        self._tracer = self._only_counted = self.quiet = None
         if provider is not None:
             from meshlib.telemetry.tracing import Tracer
 
@@ -113,7 +109,7 @@ class Telemetry:
         """Whether :meth:`begin` would take part in an exchange."""
         telemetry = snapshot.telemetry
         if telemetry.client_tracing.enabled and (
-            self._tracer is not None or (_SDK in sys.modules and self._find_tracer() is not None)
+            self._tracer is not None or (SDK in sys.modules and self._find_tracer() is not None)
         ):
             return True
         return self.metrics is not None or bool(telemetry.client_logs)
@@ -121,7 +117,7 @@ class Telemetry:
     def begin(self, exchange: Exchange) -> None:
         """An exchange starts."""
         published = exchange.published
-        if published is self._only_counted and _SDK not in sys.modules:
+        if published is self._only_counted and SDK not in sys.modules:
             exchange.recorder = self._counter
             return
         telemetry = published.snapshot.telemetry
@@ -153,12 +149,12 @@ class Telemetry:
 
     def only_counts(self, snapshot: Snapshot) -> bool:
         """Whether nobody wants more of a request that arrives now than its count."""
-        if snapshot is self._quiet and _SDK not in sys.modules:
+        if snapshot is self.quiet and SDK not in sys.modules:
             return True
         telemetry = snapshot.telemetry
         is_traced = telemetry.server_tracing.enabled and (self._tracer or self._find_tracer()) is not None
         is_quiet = not is_traced and not telemetry.server_logs
-        self._quiet = snapshot if is_quiet else None
+        self.quiet = snapshot if is_quiet else None
         return is_quiet
 
     def arrive(self, head: RequestHead, snapshot: Snapshot) -> Served | None:
@@ -194,7 +190,7 @@ class Telemetry:
 
     def _find_tracer(self) -> Tracer | None:
         """The tracer of the SDK, once it is set up globally, which happens but once; None until then."""
-        if _SDK not in sys.modules:
+        if SDK not in sys.modules:
             return None
         if self._find_global is None:  # an import at each request would cost more than the answer
             from meshlib.telemetry.tracing import global_provider

@@ -173,6 +173,8 @@ class _Tap:
     def end(self, exchange: Exchange) -> None:
         """Only for those who asked."""
 
+    quiet = None
+
     def only_counts(self, snapshot: Snapshot) -> bool:
         """Of each request that arrives everything is wanted."""
         return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +131,60 @@ def test_who_begins_to_listen_hears_of_the_next_request(name: str) -> None:
         asyncio.run(service.ask(scope_of("/a")))
     assert len(seen) == 2
     assert service.metrics.value("istio_requests_total") == 5
+
+
+LATE = """
+import asyncio, logging, sys
+from meshlib import Mesh
+from meshlib.adapters.asgi import MeshMiddleware
+from meshlib.telemetry.access_log import LOGGER
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body"})
+
+def ask():
+    async def send(message): ...
+    scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/a", "raw_path": b"/a", "query_string": b"",
+             "server": ("10.0.0.2", 80), "client": ("10.9.0.7", 1), "headers": [(b"host", b"shop.test")]}
+    asyncio.run(middleware(scope, send, send))
+
+mesh = Mesh.load([])
+mesh.metrics()
+middleware = MeshMiddleware(app, mesh)
+lines = []
+LOGGER.handlers[:] = [handler := logging.Handler()]
+LOGGER.setLevel(logging.INFO)
+handler.emit = lines.append
+quiet, loud = mesh.runtime.compiled, Mesh.load("accessLogFile: /dev/stdout").runtime.compiled
+for snapshot in (quiet, loud, quiet):
+    mesh.runtime.publish(snapshot)
+    for _ in range(5):
+        ask()
+assert "opentelemetry.sdk.trace" not in sys.modules
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+class Ended(SpanProcessor):
+    count = 0
+    def on_end(self, span):
+        self.count += 1
+
+ended = Ended()
+ask()
+trace.set_tracer_provider(TracerProvider())
+trace.get_tracer_provider().add_span_processor(ended)
+for _ in range(3):
+    ask()
+print(len(lines), ended.count)
+"""
+
+
+def test_a_log_and_a_tracer_that_come_later_have_each_request_from_then_on() -> None:
+    """An SDK is not even imported as long as nobody wants spans."""
+    ran = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True)
+    assert ran.stdout == "5 3\n"
 
 
 def test_metrics_that_are_switched_on_later_count_from_then_on() -> None:
