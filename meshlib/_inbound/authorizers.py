@@ -12,6 +12,7 @@ import http.client
 import itertools
 import time
 from typing import Final
+from urllib.parse import quote_from_bytes
 
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
 from meshlib._http import HeadersView
@@ -27,6 +28,7 @@ _LARGEST_BODY: Final = 1 << 20
 _CHUNK: Final = 65536
 _ALWAYS_SENT: Final = ("authorization",)  # as Envoy's HTTP client does
 _ALWAYS_RETURNED: Final = ("www-authenticate", "location", "content-type")
+_SENT_AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))
 _turns = itertools.count()
 
 
@@ -43,14 +45,16 @@ def ask_authorizer(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> Autho
     head = ask.request.head
     headers = _check_headers(authorizer, head.headers)
     connection = http.client.HTTPConnection(endpoint.address, endpoint.port, timeout=authorizer.timeout)
+    path = quote_from_bytes(_bytes(authorizer.path_prefix + head.path), _SENT_AS_IT_IS)
     try:
-        connection.putrequest(
-            head.method, authorizer.path_prefix + head.path, skip_host=True, skip_accept_encoding=True
-        )
-        connection.putheader("host", head.authority)
-        for name, value in headers:
-            connection.putheader(name, value)
+        connection.putrequest(head.method, path, skip_host=True, skip_accept_encoding=True)
+        for name, value in (("host", head.authority), *headers):
+            connection.putheader(name, _bytes(value))
         connection.putheader("content-length", str(len(body)))
+    except (http.client.HTTPException, ValueError):
+        # Nobody was asked, and the client has seen to it: that is no outage, after which some let everybody in.
+        return _UNUSABLE
+    try:
         connection.endheaders(body)
         response = connection.getresponse()
         body = _read(response, time.monotonic() + authorizer.timeout)
@@ -59,6 +63,11 @@ def ask_authorizer(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> Autho
         return _UNAVAILABLE
     finally:
         connection.close()
+
+
+def _bytes(text: str) -> bytes:
+    """As it came: http.client takes text for Latin-1, and refuses most of it."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
@@ -103,7 +112,7 @@ def _listed(name: str, patterns: tuple[str, ...]) -> bool:
 def _reply(authorizer: Authorizer, status: int, headers: list[tuple[str, str]], body: bytes) -> AuthorizerReply:
     if status >= 500:
         return _UNAVAILABLE
-    lowered = [(name.lower(), value) for name, value in headers]
+    lowered = [(name.lower(), value.encode("latin-1").decode("utf-8", "surrogateescape")) for name, value in headers]
     if status == 200:
         kept = tuple(pair for pair in lowered if _listed(pair[0], authorizer.upstream_headers))
         returned = tuple(pair for pair in lowered if _listed(pair[0], authorizer.allow_headers))

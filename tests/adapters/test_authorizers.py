@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,6 +151,31 @@ def test_what_is_asked(serve: Serve, authorizer: Authorizer) -> None:
     assert check.headers == {**expected, "content-length": "0"}
 
 
+@pytest.mark.parametrize("value", ["Bearer \xe2\x82\xac", "Bearer \xff", "Bearer \xc3\xa4"])
+def test_no_byte_of_a_client_keeps_an_authorizer_from_being_asked(
+    serve: Serve, authorizer: Authorizer, value: str
+) -> None:
+    """It sees them as they came. They could not be sent, which was taken for an outage: failOpen let them in."""
+    authorizer.answer = (403, {}, b"no")
+    with serving(serve, authorizer, failOpen=True) as client:
+        assert client.status("/guarded", ("authorization", value)) == 403
+    assert [check.headers["authorization"] for check in authorizer.checks] == [value]
+
+
+def test_a_path_that_is_no_ascii_is_asked_about(serve: Serve, authorizer: Authorizer) -> None:
+    """Escaped, as it could have been sent."""
+    authorizer.answer = (403, {}, b"no")
+    with (
+        serving(serve, authorizer, failOpen=True) as client,
+        socket.create_connection(("127.0.0.1", client.port)) as connection,
+    ):
+        connection.settimeout(PATIENCE)
+        connection.sendall(b"GET /guarded/\xff HTTP/1.1\r\nHost: web.shop\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.split(b" ", 2)[1] in (b"400", b"403")
+    assert {check.path.lower() for check in authorizer.checks} <= {"/guarded/%ff", "/guarded/%ef%bf%bd"}
+
+
 def test_a_no_is_the_authorizers_own_answer(serve: Serve, authorizer: Authorizer) -> None:
     """Status, body, the usual headers and the listed ones."""
     answered = {"location": "http://login.test/", "x-why": "no", "x-inner": "1", "content-type": "text/html"}
@@ -218,7 +244,7 @@ def test_the_body_is_shown_where_it_is_asked_for(
 def test_a_chunked_body_is_shown_and_kept(serve: Serve, authorizer: Authorizer) -> None:
     """Its length is not known before."""
     with serving(serve, authorizer, includeRequestBodyInCheck={"maxRequestBytes": 100}) as client:
-        connection = http.client.HTTPConnection("127.0.0.1", client._port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=PATIENCE)
         connection.request("POST", "/guarded", iter([b"hel", b"lo"]), encode_chunked=True)
         response = connection.getresponse()
         assert json.loads(response.read())["body"] == "hello"

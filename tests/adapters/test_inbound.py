@@ -73,7 +73,7 @@ class Client:
     """Raw requests: nothing of a path or a header is tidied up."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
-        self._port = port
+        self.port = port
         self._tls = tls
 
     def ask(
@@ -82,10 +82,10 @@ class Client:
         kind = http.client.HTTPConnection
         if self._tls is not None:
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                "127.0.0.1", self._port, context=self._tls, timeout=PATIENCE
+                "127.0.0.1", self.port, context=self._tls, timeout=PATIENCE
             )
         else:
-            connection = kind("127.0.0.1", self._port, timeout=PATIENCE)
+            connection = kind("127.0.0.1", self.port, timeout=PATIENCE)
         connection.putrequest(method, path, skip_host=any(name.lower() == "host" for name, _ in headers))
         for name, value in headers:
             connection.putheader(name, value)
