@@ -50,12 +50,17 @@ def hash_request(keys: tuple[HashKey, ...], request: RequestHead, chance: Chance
     return found
 
 
+def _bytes(value: str) -> bytes:
+    """As it came, also if it is no UTF-8."""
+    return value.encode("utf-8", "surrogateescape")
+
+
 def _add_header(found: RequestHash, key: HashKey, request: RequestHead) -> None:
     values = request.headers.getall(key.name, ())
     if values:
         seed = 0
         for value in sorted(values):
-            seed = xxh64(value.encode(), seed)
+            seed = xxh64(_bytes(value), seed)
         found.add(seed)
 
 
@@ -63,7 +68,7 @@ def _add_parameter(found: RequestHash, key: HashKey, request: RequestHead) -> No
     for item in request.query.split("&"):
         name, _, value = item.partition("=")
         if name == key.name:
-            found.add(xxh64(value.encode()))
+            found.add(xxh64(_bytes(value)))
             return
 
 
@@ -73,7 +78,7 @@ def _add_cookie(found: RequestHash, key: HashKey, request: RequestHead, chance: 
         value = f"{chance.getrandbits(64):016x}"
         found.cookies += (_set_cookie(key, value),)
     if value:
-        found.add(xxh64(value.encode()))
+        found.add(xxh64(_bytes(value)))
 
 
 def _cookie(request: RequestHead, name: str) -> str:

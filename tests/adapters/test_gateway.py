@@ -474,6 +474,29 @@ async def test_odd_targets_do_no_harm(target: bytes) -> None:
     assert [seen[1:3] for seen in a.seen] == ([("/y", "other.test")] if b"/" in target else [])
 
 
+@pytest.mark.parametrize("upgrade", [b"", b"connection: upgrade\r\nupgrade: websocket\r\n"])
+async def test_a_header_is_sent_whole_or_not_at_all(upgrade: bytes) -> None:
+    """Bytes that are no UTF-8 were left out of it, after a policy had taken the rest for another value."""
+    deny = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny, namespace: shop}
+spec: {action: DENY, rules: [{when: [{key: "request.headers[x-role]", values: [admin]}]}]}
+---
+"""
+    async with upstream() as a, gateway(GATEWAY + deny + service("a", a.port) + rules(TO_A)) as (_, url):
+        statuses = []
+        for value in (b"admin", b"admin\xff", b"adm\xc3\xa4n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            end = upgrade or b"connection: close\r\n"
+            key = b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n" if upgrade else b""
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nx-role: " + value + b"\r\n" + end + key + b"\r\n")
+            statuses.append(int((await reader.readline()).split(b" ", 2)[1]))
+            writer.close()
+    assert statuses[:2] == [403, 400]
+    assert len(a.seen) == 1
+
+
 async def test_an_authorizer_adds_to_both_directions() -> None:
     """Asked with the body before anything else; what it returns goes up and comes back."""
     asked: list[bytes] = []

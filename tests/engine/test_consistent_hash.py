@@ -83,6 +83,13 @@ def test_what_is_hashed(key: HashKey, request_head: RequestHead, text: bytes | N
     assert found.cookies == ()
 
 
+def test_bytes_that_are_no_text_are_hashed_as_they_came() -> None:
+    """They were an error, and at a gateway a 500."""
+    request = RequestHead("GET", "http", "a", "/?q=\udcff", Headers({"x-a": "\udcff", "cookie": "c=\udcff"}), port=80)
+    for key in (HashKey(kind="header", name="x-a"), HashKey(kind="query", name="q"), HashKey(kind="cookie", name="c")):
+        assert hash_request((key,), request, CHANCE).value == xxh64(b"\xff")
+
+
 def test_the_source_is_the_client_of_a_gateway_or_this_workload() -> None:
     """``useSourceIp``: the address as text, as Envoy hashes it; without one there is nothing to hash."""
     key = (HashKey(kind="source_ip"),)

@@ -21,7 +21,7 @@ from meshlib._inbound.gate import Gate, Refused
 from meshlib._inbound.passage import Passage
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
-from meshlib.adapters.gateway.headers import Hops, response_headers
+from meshlib.adapters.gateway.headers import Hops, can_be_sent, response_headers
 from meshlib.adapters.gateway.websockets import Socket, refuse_websocket, tunnel
 from meshlib.errors import MeshError
 
@@ -131,7 +131,7 @@ class MeshGateway:
                 )
             )
             try:
-                if url is None:
+                if url is None or not can_be_sent(headers):
                     await _answer(scope, send, 400, [], b"")
                 elif client is None:
                     await tunnel(self._session(), url, headers, scope, receive, send)

@@ -19,7 +19,7 @@ from meshlib._inbound.forwarded import XFCC, XFF, TrustedProxies
 from meshlib._snapshot.inbound import Address, parse_address
 from meshlib._snapshot.listeners import Forwards
 
-__all__ = ["Hops", "request_headers", "response_headers"]
+__all__ = ["Hops", "can_be_sent", "request_headers", "response_headers"]
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -89,6 +89,21 @@ def request_headers(
         version, number = client
         headers["x-envoy-external-address"] = str(IPv4Address(number) if version == 4 else IPv6Address(number))
     return headers
+
+
+def can_be_sent(headers: HeadersView) -> bool:
+    """Whether all of them are UTF-8, at last: aiohttp leaves other bytes out.
+
+    The service would get another value than the one that the policies have let through.
+    """
+    text = "".join(headers.values())
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _forward_certificate(headers: Headers, certificate: str, forwards: Forwards) -> None:
