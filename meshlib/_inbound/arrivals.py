@@ -35,7 +35,8 @@ class Arrival:
     without), ``source_address`` and ``destination_address`` its two ends.
     ``server_name`` is what the client named in its TLS handshake (None: the server cannot
     tell). ``target_authority`` is the host in the request target, where that is a whole URL.
-    ``merges_slashes``: the application may read paths in another way, as some with several slashes.
+    ``merges_slashes``: the application may read paths in another way, as some with several slashes, behind the
+    ``prefix`` under which it is mounted.
     """
 
     head: RequestHead
@@ -47,6 +48,7 @@ class Arrival:
     protocol: str = "http"
     target_authority: str = ""
     merges_slashes: bool = False
+    prefix: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,9 +79,12 @@ def other_reading(
     """The request that the application may take an allowed one for; that must be allowed too."""
     if not arrival.merges_slashes or not decision.allowed:
         return None
-    path = reading(arrival.head.path if decision.path is None else decision.path)
-    if path is None:
+    path = arrival.head.path if decision.path is None else decision.path
+    prefix = arrival.prefix if path.startswith(arrival.prefix) else ""
+    read = reading(path[len(prefix) :])
+    if read is None:
         return None
+    path = f"{prefix}{read}"
     head = arrival.head
     return InboundRequest(
         RequestHead(head.method, head.scheme, head.authority, path, head.headers, port=head.port, host=head.host),

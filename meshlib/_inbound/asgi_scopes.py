@@ -99,6 +99,7 @@ def arrival_of(scope: Scope, connection: str | Connection, plain: tuple[Shape, V
         server_name=server_name,
         protocol=scope["type"],
         merges_slashes=True,
+        prefix=scope.get("root_path", ""),
     )
 
 

@@ -145,6 +145,7 @@ def _arrival(environ: Environ) -> Arrival:
         server_name=server_name_of_tls(connection),
         target_authority=authority,
         merges_slashes=True,
+        prefix=environ.get("SCRIPT_NAME", ""),
     )
 
 

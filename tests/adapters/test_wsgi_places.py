@@ -5,12 +5,20 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import flask
 import pytest
+import quart
 from gunicorn.config import Config
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import create
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client
 
 from meshlib import Mesh
+from meshlib.adapters.asgi import MeshMiddleware as AsgiMiddleware
 from meshlib.adapters.wsgi import MeshMiddleware
 
 POLICY = """
@@ -54,6 +62,28 @@ def test_a_trusted_proxy_says_where_the_application_is() -> None:
     assert served("/app/page", "/app", trusted=("127.0.0.1",)) == ("200", "/app|/page")
     assert served("/app/vault", "/app", trusted=("127.0.0.1",)) == ("403", "")
     assert served("/app/page", "/app", trusted=("10.0.0.1",)) == ("200", "|/app/page")
+
+
+@pytest.mark.parametrize("path", ["/app/vault", "/app//vault", "/app///vault", "/app/./vault", "/app/x/..//vault"])
+def test_a_mounted_application_is_judged_by_what_it_reads(path: str) -> None:
+    """Flask and Quart read several slashes behind their prefix as one."""
+    mesh = Mesh.load(POLICY)
+
+    def page() -> str:
+        return "page"
+
+    inner = flask.Flask("inner")
+    inner.route("/vault")(page)
+    inner.route("/page")(page)
+    mounted = DispatcherMiddleware(flask.Flask("outer").wsgi_app, {"/app": MeshMiddleware(inner.wsgi_app, mesh)})
+    wsgi = Client(mounted)
+    quart_app = quart.Quart("inner")
+    quart_app.route("/vault")(page)
+    quart_app.route("/page")(page)
+    asgi = TestClient(Starlette(routes=[Mount("/app", AsgiMiddleware(quart_app, mesh))]))
+    for _ in range(3):  # what is let in is remembered
+        assert (wsgi.get("/app/page").status_code, asgi.get("/app/page").status_code) == (200, 200)
+        assert (wsgi.get(path).status_code, asgi.get(path).status_code) == (403, 403)
 
 
 def test_the_server_says_where_the_application_is(monkeypatch: pytest.MonkeyPatch) -> None:
