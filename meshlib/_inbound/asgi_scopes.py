@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from meshlib._http import Headers, RequestHead
 from meshlib._inbound.arrivals import Arrival
+from meshlib._inbound.asgi_roots import server_root
 from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
 from meshlib._inbound.gate import Gate
 from meshlib._inbound.grants import Scope, Terms
@@ -41,20 +42,23 @@ def recall(
     known = memory.paths.known.get(raw)
     if known is None or known[0] != path:
         known = memory.paths.find(raw, path)
+    place = known[1]
     connection: str | Connection
     if isinstance(receive, FunctionType) and isinstance(send, FunctionType) and "extensions" not in scope:
         client = scope.get("client")  # all that connection_of would find: it has nothing else to look at
         connection = str(client[0]) if client else ""
     else:
         connection = connection_of(scope, receive, send)
+        if scope.get("root_path") and (root := server_root(scope, receive)):
+            place = root  # of no remembered request: policies see another path
     decides, facts, now, keys = shape.decides, memory.facts, gate.now, gate.keys
     try:
-        asked: Asked = (connection, known[1], shape, decides(values), facts(scope))
+        asked: Asked = (connection, place, shape, decides(values), facts(scope))
         terms = memory.terms.newer.get(asked)
         if terms is None:
             terms = memory.find(asked)
     except (KeyError, TypeError):  # ASGI lets servers leave some facts out, and show addresses as lists
-        asked = (connection, known[1], shape, decides(values), _odd_facts(scope, memory))
+        asked = (connection, place, shape, decides(values), _odd_facts(scope, memory))
         terms = memory.find(asked)
     if terms is not None and terms.since <= now() <= terms.until and terms.version == keys.version:
         if keys.stale_at is None or not keys.are_stale():
@@ -125,7 +129,7 @@ def connection_of(scope: Scope, receive: Receive, send: Send) -> Connection:
         server_name = None if tls is None else server_name_of_tls(tls)
     source = str(name[0]) if name else ""
     if extensions and (extension := extensions.get("tls")) is not None:
-        chain = extension.get("client_cert_chain") or ()
+        chain = () if extension.get("client_cert_error") else extension.get("client_cert_chain") or ()
         return source, True, identity_of(chain[0]) if chain else None, server_name
     if tls is None:
         return source, False, None, None
@@ -154,4 +158,6 @@ def again_head(scope: Scope, terms: Terms, values: Values) -> PlainHead:
     if query:
         path = f"{path}?{text_of(query)}"
     fields = terms.shape.fields(values)
+    for name in terms.shape.peer:
+        del fields[name.encode()]  # nobody is told, as of a request that is decided about
     return PlainHead(known.method, known.scheme, known.authority, path, known.port, fields, terms.shape)

@@ -90,7 +90,7 @@ def _served(scope: Scope, snapshot: Snapshot, terms: Terms, values: Values, star
     served = Served(again_head(scope, terms, values), snapshot, started)
     served.source, served.destination, served.is_bare = grant.source, grant.destination, True
     complete(served, grant.decision, status=passing.status, peer=grant.peer)
-    served.sent = passing.sent
+    served.sent, served.request_id = passing.sent, passing.request_id
     if passing.status:
         served.response_headers = passing.begun.get("headers", ())
     return served

@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -73,10 +74,10 @@ def serving(make: Callable[[Mesh], Any], **settings: Any) -> Iterator[int]:
         thread.join(PATIENCE)
 
 
-def get(port: int, path: str) -> tuple[int, Any]:
+def get(port: int, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
-        connection.request("GET", path, headers={"host": "shop.test"})
+        connection.request("GET", path, headers={"host": "shop.test", **headers})
         response = connection.getresponse()
         body = response.read()
     finally:
@@ -97,6 +98,32 @@ def test_a_path_is_judged_as_it_was_sent(make: Callable[[Mesh], Any], http: str)
             assert get(port, "/open?q=1")[1] == ["/api", "/api/open", "/api/open", "http://shop.test/api/open?q=1"]
         assert get(port, "/x/../users")[0] == 403
         assert get(port, "/x/../%6fpen")[1][:3] == ["/api", "/api/open", "/api/open"]
+
+
+class SometimesBetween:
+    """A middleware that takes the server's ``receive`` away from requests that ask for it."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def own() -> Any:
+            return await receive()
+
+        is_asked = any(name == b"x-between" for name, _ in scope.get("headers", ()))
+        await self.app(scope, own if is_asked else receive, send)
+
+
+def between(mesh: Mesh) -> Any:
+    return SometimesBetween(around(mesh))
+
+
+def test_what_was_let_in_by_a_path_with_its_prefix_is_not_remembered_for_one_without() -> None:
+    """The prefix cannot be seen through such a middleware; where it can, the request is another one."""
+    with serving(between, root_path="/api") as port:
+        for _ in range(3):
+            assert get(port, "/users", {"x-between": "1"})[0] == 200
+            assert get(port, "/users")[0] == 403
 
 
 def test_a_mounted_application_keeps_its_own_prefix() -> None:

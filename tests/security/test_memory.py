@@ -175,6 +175,15 @@ def test_who_is_at_the_other_end_is_told_of_each_request(chains: dict[str, bytes
             assert server.ask(scope_of("/a", **tls))[1][4] == (peer and peer.replace("old.test", "cluster.local"))
 
 
+def test_a_certificate_that_was_not_verified_names_nobody(chains: dict[str, bytes]) -> None:
+    """Servers may let such connections in, and say so beside the certificate."""
+    server = Server(load())
+    for _ in range(3):
+        for error, name in ((None, PEER), ("expired", None)):
+            tls = {"client_cert_chain": [chains[PEER]], "client_cert_error": error}
+            assert server.ask(scope_of("/a", extensions={"tls": tls}, scheme="https"))[1][4] == name
+
+
 def test_shapes_too_long_to_be_kept_leave_nothing_behind() -> None:
     """Each of them is another one, by which nothing would be found again."""
     server = Server(load(), is_watched=False)

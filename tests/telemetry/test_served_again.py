@@ -133,6 +133,40 @@ def test_who_begins_to_listen_hears_of_the_next_request(name: str) -> None:
     assert service.metrics.value("istio_requests_total") == 5
 
 
+TAGGED = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: tags, namespace: shop}
+spec:
+  metrics:
+  - providers: [{name: prometheus}]
+    overrides:
+    - match: {metric: REQUEST_COUNT, mode: SERVER}
+      tagOverrides: {id: {value: request.id}}
+"""
+
+
+def test_a_label_can_hold_the_id_that_a_request_is_given() -> None:
+    """Also of one that is let in as others were."""
+    service = Service()
+    service.mesh.publish(TAGGED)
+    for _ in range(4):
+        asyncio.run(service.ask(scope_of("/a")))
+    ids = {dict(key.labels)["id"] for key in service.metrics.totals() if key.metric == "istio_requests_total"}
+    assert len(ids) == 4
+    assert "unknown" not in ids
+
+
+def test_what_callers_say_of_themselves_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Whether their requests are decided about or remembered."""
+    caplog.set_level("INFO", "meshlib.access")
+    service = Service()
+    service.mesh.publish("{accessLogFile: /dev/stdout, accessLogFormat: '%REQ(X-ENVOY-PEER-METADATA-ID)%|%REQ(X-A)%'}")
+    for _ in range(4):
+        asyncio.run(service.ask(scope_of("/a", ("x-envoy-peer-metadata-id", "sidecar~a"), ("x-a", "1"))))
+    assert [record.getMessage() for record in caplog.records] == ["-|1"] * 4
+
+
 LATE = """
 import asyncio, logging, sys
 from meshlib import Mesh
