@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from types import FunctionType
 from typing import Any, Final, TypeAlias
@@ -51,25 +50,25 @@ def recall(
         connection = connection_of(scope, receive, send)
         if scope.get("root_path") and (root := server_root(scope, receive)):
             place = root  # of no remembered request: policies see another path
-    decides, facts, now, keys = shape.decides, memory.facts, gate.now, gate.keys
+    decides, now, keys = shape.decides, gate.now, gate.keys
+    query = scope["query_string"] if memory.has_query else None
     try:
-        asked: Asked = (connection, place, shape, decides(values), facts(scope))
+        asked: Asked = (
+            connection, place, shape, decides(values), scope["server"], scope["method"], scope["scheme"], query,
+        )  # fmt: skip
         terms = memory.terms.newer.get(asked)
         if terms is None:
             terms = memory.find(asked)
     except (KeyError, TypeError):  # ASGI lets servers leave some facts out, and show addresses as lists
-        asked = (connection, place, shape, decides(values), _odd_facts(scope, memory))
+        server = scope.get("server")
+        server = tuple(server) if isinstance(server, list) else server
+        asked = connection, place, shape, decides(values), server, scope.get("method"), scope.get("scheme"), query
         terms = memory.find(asked)
     if terms is not None and terms.since <= now() <= terms.until and terms.version == keys.version:
         if keys.stale_at is None or not keys.are_stale():
             return asked, values, terms
     memory.terms.drop(asked)
     return asked, values, None
-
-
-def _odd_facts(scope: Scope, memory: Memory) -> tuple[object, ...]:
-    found = memory.facts(defaultdict(lambda: None, scope))
-    return tuple([tuple(fact) if isinstance(fact, list) else fact for fact in found])
 
 
 def arrival_of(scope: Scope, connection: str | Connection, plain: tuple[Shape, Values] | None) -> Arrival:

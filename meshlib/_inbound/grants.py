@@ -97,7 +97,7 @@ class Terms:
         inbound._verified = self.verified
         inbound._claims = None
         inbound._handed_on = self.shape, values
-        changed, at = dict(scope), self.id_at
+        changed, at = {**scope}, self.id_at
         changed["mesh"] = inbound
         if at is not None and (raw := values[at]):
             inbound._request_id = raw

@@ -13,9 +13,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from collections.abc import Collection, Iterator
+from typing import Final, TypeAlias
 
 from meshlib._context import PROPAGATED
 from meshlib._engine.published import Published
@@ -38,10 +37,14 @@ Connection: TypeAlias = tuple[str, bool, str | None, str | None]
 Where only the address can be known, that alone stands for it in keys.
 """
 
-Asked: TypeAlias = tuple[str | Connection, object, Shape, object, tuple[object, ...]]
-"""All of a request that decides, and its shape: connection, class of its path, deciding values, facts of the scope."""
+Asked: TypeAlias = tuple[str | Connection, object, Shape, object, object, object, object, object]
+"""All of a request that decides, and its shape, which stands third.
 
-Key: TypeAlias = tuple[str | Connection, object, int, object, tuple[object, ...]]
+The others are the connection, the class of the path, the deciding values, the server, the method, the scheme, and the
+query, where that decides.
+"""
+
+Key: TypeAlias = tuple[str | Connection, object, int, object, object, object, object, object]
 """All of a request that decides: the same, with what its shape has of the deciding headers in place of that."""
 
 _REMEMBERED: Final = 4096
@@ -56,13 +59,12 @@ class Memory:
     """The memory of a server for one configuration. ``names`` are the headers that belong to a :data:`Key`.
 
     ``paths`` tells which paths are alike to the policies; none are where these look at the whole path with its query.
-    ``facts`` takes what else belongs to a key out of a scope; KeyError: a scope without some of it.
     ``published`` is what was in force when it was last asked: the same security may be published again. ``shapes``
     and ``terms`` are those of late: look into the newer ones, then ask :meth:`shape_of` and :meth:`find`.
     """
 
     __slots__ = (
-        "_grants", "_seen", "facts", "has_tokens", "names", "paths", "ports", "published", "security", "shapes",
+        "_grants", "_seen", "has_query", "has_tokens", "names", "paths", "ports", "published", "security", "shapes",
         "terms",
     )  # fmt: skip
 
@@ -88,9 +90,7 @@ class Memory:
             names.update((XFF, XFCC))
         self.names = tuple(sorted(name.lower().encode() for name in names))
         self.has_tokens = bool(rules)
-        has_query = _QUERY in read or any(rule.params for rule in rules)
-        facts = ("server", "method", "scheme", *(("query_string",) if has_query else ()))
-        self.facts: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*facts)
+        self.has_query = _QUERY in read or any(rule.params for rule in rules)
         sets = None if _QUERY in read else _path_sets(self.security)
         self.paths = PathClasses(sets, health_paths, reading)
         self.shapes: Recent[Names, Shape] = Recent(_SHAPES)
@@ -134,8 +134,8 @@ class Memory:
     @staticmethod
     def key_of(asked: Asked) -> Key:
         """What a request is remembered by: the names of headers that nobody looks at do not matter."""
-        connection, place, shape, values, facts = asked
-        return connection, place, shape.present, values, facts
+        connection, place, shape, values, server, method, scheme, query = asked
+        return connection, place, shape.present, values, server, method, scheme, query
 
     def keep(self, key: Key, grant: Grant) -> None:
         """Remember what was decided, unless there is more to it than a grant can say."""

@@ -106,7 +106,7 @@ class MeshMiddleware:
         self, scope: Scope, receive: Receive, send: Send, asked: Asked, values: Values, memory: Memory
     ) -> None:
         """A request of which nothing is remembered."""
-        connection, _, shape, _, _ = asked
+        connection, _, shape, *_ = asked
         if not shape.is_plain:
             await self._admit(scope, receive, send, connection)
             return

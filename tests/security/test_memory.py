@@ -112,6 +112,32 @@ def test_a_header_that_must_not_be_there_decides_too() -> None:
         assert status_of(server.ask(scope_of("/a", *headers))) == status
 
 
+def only_when(key: str, value: str) -> Mesh:
+    return load(resource("AuthorizationPolicy", {"rules": [{"when": [{"key": key, "values": [value]}]}]}))
+
+
+FACTS: dict[str, tuple[tuple[str, str], dict[str, Any], dict[str, Any]]] = {
+    "query": (("request.headers[:path]", "/a?q=1"), {"query_string": b"q=1"}, {"query_string": b"q=2"}),
+    "scheme": (("request.headers[:scheme]", "http"), {"scheme": "http"}, {"scheme": "https"}),
+    "port": (("destination.port", "80"), {"server": ("10.0.0.2", 80)}, {"server": ("10.0.0.2", 81)}),
+    "port, in a list": (("destination.port", "80"), {"server": ["10.0.0.2", 80]}, {"server": ["10.0.0.2", 81]}),
+    "address": (("destination.ip", "10.0.0.2"), {"server": ("10.0.0.2", 80)}, {"server": ("10.0.0.3", 80)}),
+    "client": (("source.ip", CLIENT), {"client": (CLIENT, 1)}, {"client": ("10.8.0.8", 1)}),
+    "method": (("request.headers[:method]", "GET"), {"method": "GET"}, {"method": "HEAD"}),
+}
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+@pytest.mark.parametrize("name", FACTS)
+def test_a_request_that_differs_in_one_fact_of_its_scope_is_decided_anew(name: str, *, is_watched: bool) -> None:
+    """By turns, so that both may be remembered."""
+    condition, allowed, denied = FACTS[name]
+    server = Server(only_when(*condition), is_watched=is_watched)
+    for _ in range(4):
+        assert status_of(server.ask(scope_of("/a") | allowed)) == 200
+        assert status_of(server.ask(scope_of("/a") | denied)) == 403
+
+
 EITHER = resource(
     "AuthorizationPolicy",
     {
