@@ -40,7 +40,7 @@ def recall(
     path, raw = scope["path"], scope.get("raw_path")
     known = memory.paths.known.get(raw)
     if known is None or known[0] != path:
-        known = memory.paths.find(raw, path)
+        known = memory.paths.find(raw, path, scope.get("root_path", ""))
     place = known[1]
     connection: str | Connection
     if isinstance(receive, FunctionType) and isinstance(send, FunctionType) and "extensions" not in scope:
@@ -51,7 +51,7 @@ def recall(
         if scope.get("root_path") and (root := server_root(scope, receive)):
             place = root  # of no remembered request: policies see another path
     decides, now, keys = shape.decides, gate.now, gate.keys
-    query = scope["query_string"] if memory.has_query else None
+    query = scope.get("query_string") if memory.has_query else None
     try:
         asked: Asked = (
             connection, place, shape, decides(values), scope["server"], scope["method"], scope["scheme"], query,

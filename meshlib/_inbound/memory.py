@@ -58,7 +58,8 @@ _QUERY: Final = ":path"
 class Memory:
     """The memory of a server for one configuration. ``names`` are the headers that belong to a :data:`Key`.
 
-    ``paths`` tells which paths are alike to the policies; none are where these look at the whole path with its query.
+    ``paths`` tells which paths are alike to the policies; none are where these look at the whole path with its query,
+    or where the application has a ``reading`` of its own.
     ``published`` is what was in force when it was last asked: the same security may be published again. ``shapes``
     and ``terms`` are those of late: look into the newer ones, then ask :meth:`shape_of` and :meth:`find`.
     """
@@ -91,8 +92,8 @@ class Memory:
         self.names = tuple(sorted(name.lower().encode() for name in names))
         self.has_tokens = bool(rules)
         self.has_query = _QUERY in read or any(rule.params for rule in rules)
-        sets = None if _QUERY in read else _path_sets(self.security)
-        self.paths = PathClasses(sets, health_paths, reading)
+        has_classes = _QUERY not in read and reading is one_slash
+        self.paths = PathClasses(_path_sets(self.security) if has_classes else None, health_paths)
         self.shapes: Recent[Names, Shape] = Recent(_SHAPES)
         self.terms: Recent[Asked, Terms] = Recent(_REMEMBERED)
         self._grants: Recent[Key, Grant] = Recent(_REMEMBERED)

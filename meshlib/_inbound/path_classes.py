@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from meshlib._inbound.targets import Reading, one_slash
 from meshlib._snapshot.conditions import TextSet
 from meshlib._snapshot.matchers import RegexProgram
 from meshlib._snapshot.rule_index import RuleIndex
@@ -14,7 +13,8 @@ from meshlib._snapshot.rule_index import RuleIndex
 __all__ = ["PathClasses"]
 
 _USUAL: Final = re.compile(r"(?:/(?!/|\.)[A-Za-z0-9\-_~!$&'()*+,:@=.]*)+/?\Z|/\Z")
-"""What is the same sent and decoded, at every level of normalization, and to all frameworks but Litestar."""
+"""What is the same sent and decoded, at every level of normalization, and to all frameworks but Litestar,
+wherever their applications are mounted."""
 _REMEMBERED: Final = 4096
 _LONGEST: Final = 1024
 
@@ -22,17 +22,14 @@ _LONGEST: Final = 1024
 class PathClasses:
     """Which of the conditions on paths a path meets, as the bits of a number: what meets the same is decided alike.
 
-    ``sets`` are those conditions; None: there are others, and no paths are alike. Paths that are ``apart`` are in no
-    class, and neither are those that a server, a normalization or a framework may read in more than one way. ``known``
-    are paths of late as they were sent, with what applications read and their class: look there, then ask :meth:`find`.
+    ``sets`` are those conditions; None: no paths are alike. Paths that are ``apart`` are in no class, and neither are
+    those that a server, a normalization or a framework may read in more than one way. ``known`` are paths of late as
+    they were sent, with what applications read and their class: look there, then ask :meth:`find`.
     """
 
-    __slots__ = ("_apart", "_has_classes", "_index", "_programs", "_reading", "_suffixes", "known")
+    __slots__ = ("_apart", "_has_classes", "_index", "_programs", "_suffixes", "known")
 
-    def __init__(
-        self, sets: Iterable[TextSet] | None, apart: Collection[str] = (), reading: Reading = one_slash
-    ) -> None:
-        self._reading = reading
+    def __init__(self, sets: Iterable[TextSet] | None, apart: Collection[str] = ()) -> None:
         self._has_classes = sets is not None
         self._apart = frozenset(apart)
         always = 0
@@ -55,12 +52,15 @@ class PathClasses:
         self._suffixes = tuple(suffixes.items())
         self.known: dict[bytes | None, tuple[str, object]] = {}
 
-    def find(self, raw: bytes | None, path: str) -> tuple[str, object]:
-        """A path that was sent as ``raw``, and its class, a number; what is in none is in one with only itself."""
+    def find(self, raw: bytes | None, path: str, root: str) -> tuple[str, object]:
+        """A path that was sent as ``raw``, and its class, a number; what is in none is in one with only itself.
+
+        ``root`` is where the application is mounted: what is unusual may be read in another way behind it.
+        """
         if not self._has_classes or len(path) > _LONGEST or path in self._apart:
-            return path, (raw, path)
-        if _USUAL.match(path) is None or raw != path.encode() or self._reading(path) is not None:
-            return path, (raw, path)
+            return path, (raw, path, root)
+        if _USUAL.match(path) is None or raw != path.encode():
+            return path, (raw, path, root)
         if len(self.known) >= _REMEMBERED:
             self.known.clear()
         found = self.known[raw] = path, self.bits(path)

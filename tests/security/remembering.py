@@ -24,6 +24,7 @@ __all__ = [
     "STRANGER",
     "Clock",
     "Draw",
+    "Seen",
     "Server",
     "bearer",
     "load",
@@ -59,7 +60,7 @@ class Seen:
         mesh, carried = scope["mesh"], handed_on() or {}
         headers = [(name, b"new" if is_new(name, value) else value) for name, value in scope["headers"]]
         self.facts = (
-            scope["path"], scope.get("raw_path"), scope["query_string"], sorted(headers), mesh.principal,
+            scope["path"], scope.get("raw_path"), scope.get("query_string"), sorted(headers), mesh.principal,
             mesh.request_principal, mesh.claims, mesh.client_address, mesh.policy, mesh.rule, mesh.audited,
             mesh.dry_run, {**carried, "x-request-id": ""}, deadline.get(), carried["x-request-id"] == mesh.request_id,
         )  # fmt: skip

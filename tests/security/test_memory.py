@@ -249,6 +249,17 @@ def test_scopes_that_servers_may_make_are_remembered_or_decided_anew(name: str) 
         assert status_of(server.ask(odd("/a", "GET"))) == (200 if name == "no server" else 403)
 
 
+def test_a_scope_without_a_query_has_none() -> None:
+    """Where policies look at it."""
+    when = [{"key": "request.headers[:path]", "values": ["/a"]}]
+    server = Server(load(resource("AuthorizationPolicy", {"rules": [{"when": when}]})))
+    scope = scope_of("/a")
+    del scope["query_string"]
+    for _ in range(3):
+        assert status_of(server.ask(dict(scope))) == 200
+        assert status_of(server.ask({**scope, "query_string": b"b"})) == 403
+
+
 def test_a_token_that_expires_is_refused_although_its_request_was_let_in() -> None:
     """The time is looked at with every request."""
     clock = Clock()

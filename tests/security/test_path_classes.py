@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from meshlib._compile.conditions import PatternProgram, text_set
 from meshlib._inbound.path_classes import PathClasses
 from meshlib._snapshot.conditions import TextSet
-from tests.security.remembering import Server, load, resource, scope_of, status_of
+from tests.security.remembering import Seen, Server, load, resource, scope_of, status_of
 
 PART = st.text("ab/", max_size=4)
 FORMS = st.lists(st.one_of(PART, PART.map("{}*".format), PART.map("*{}".format), st.just("*")), min_size=1, max_size=4)
@@ -35,7 +35,7 @@ def test_the_bits_are_the_conditions_that_a_path_meets(sets: list[TextSet], path
 def test_usual_paths_have_a_class(path: str) -> None:
     classes = PathClasses([text_set(["/a"])])
     for _ in range(2):
-        assert classes.find(path.encode(), path) == (path, int(path == "/a"))
+        assert classes.find(path.encode(), path, "") == (path, int(path == "/a"))
 
 
 UNUSUAL = [
@@ -47,7 +47,7 @@ UNUSUAL = [
 @pytest.mark.parametrize("path", UNUSUAL)
 def test_others_have_none(path: str) -> None:
     raw = path.encode()
-    assert PathClasses([], apart=["/healthz"]).find(raw, path) == (path, (raw, path))
+    assert PathClasses([], apart=["/healthz"]).find(raw, path, "/b") == (path, (raw, path, "/b"))
 
 
 @pytest.mark.parametrize(("raw", "path"), [(b"/a", "/b"), (b"/%61", "/a"), (b"/a/", "/a"), (None, "/a"), (b"", "/a")])
@@ -55,16 +55,16 @@ def test_a_path_that_the_application_reads_otherwise_has_none(raw: bytes | None,
     """Whatever was known of either form before."""
     classes = PathClasses([])
     for one in (path, (raw or b"").decode()):
-        classes.find(one.encode(), one)
+        classes.find(one.encode(), one, "")
     known = classes.known.get(raw)
     assert known is None or known[0] != path
-    assert classes.find(raw, path) == (path, (raw, path))
+    assert classes.find(raw, path, "/b") == (path, (raw, path, "/b"))
 
 
 def test_what_is_known_is_bounded() -> None:
     classes = PathClasses([])
     for number in range(10_000):
-        classes.find(f"/{number}".encode(), f"/{number}")
+        classes.find(f"/{number}".encode(), f"/{number}", "")
     assert len(classes.known) <= 4096
 
 
@@ -81,6 +81,33 @@ def test_a_path_that_a_policy_names_is_not_its_neighbours(denied: str) -> None:
         assert status_of(server.ask(scope_of(f"/items/{number}"))) == 200
     assert status_of(server.ask(scope_of(denied))) == 403
     assert status_of(server.ask(scope_of("/items/15"))) == 200
+
+
+class OfLitestar(Seen):
+    """An application whose framework reads no part of a path as empty."""
+
+
+OfLitestar.__module__ = "litestar.app"
+
+MOUNTED = {
+    "slashes that were nothing special elsewhere": (Seen, "/m/a", ("", "/m//a"), ("/m", "/m//a")),
+    "the place itself, for a path in it": (OfLitestar, "/m/", ("/m", "/m/x"), ("/m", "/m")),
+    "the place itself, for the same path elsewhere": (OfLitestar, "/m/", ("", "/m"), ("/m", "/m")),
+}
+
+
+@pytest.mark.parametrize("name", MOUNTED)
+def test_what_an_application_reads_where_it_is_mounted_is_asked_there(name: str) -> None:
+    """Whatever was let in in another place, or for another path."""
+    kind, path, let_in, refused = MOUNTED[name]
+    operation = {"operation": {"paths": [path]}}
+    server = Server(load(resource("AuthorizationPolicy", {"action": "DENY", "rules": [{"to": [operation]}]})))
+    server.app = kind()
+    server.forget()
+    for root, asked in [let_in] * 3:
+        assert status_of(server.ask(scope_of(asked, root_path=root))) == 200
+    root, asked = refused
+    assert status_of(server.ask(scope_of(asked, root_path=root))) == 403
 
 
 def test_who_listens_hears_of_each_path() -> None:
