@@ -18,11 +18,13 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _KEPT: Final = "meshlib.root_path"
-"""What the scope says of the prefix, to which frameworks add what they mount."""
+"""What the scope says of the prefix, to which frameworks add what they mount; there while it is taken away."""
 
 
 def server_root(scope: Scope, receive: Receive) -> str:
-    """The prefix that the server has added; empty if it has added none, as all others than uvicorn."""
+    """The prefix that the server has added; empty if it has added none, as all others than uvicorn, or it is gone."""
+    if _KEPT in scope:
+        return ""
     owner = getattr(receive, "__self__", None)  # of a websocket its protocol, of a request what has a transport
     transport = getattr(owner, "transport", None)
     if transport is None:
@@ -33,10 +35,11 @@ def server_root(scope: Scope, receive: Receive) -> str:
 
 
 def without_root(scope: Scope, root: str) -> Scope:
-    """The request as it was sent."""
+    """The request as it was sent; what frameworks have mounted is still said of it."""
     path, raw = scope["path"][len(root) :], scope.get("raw_path") or b""
-    kept = scope["root_path"]
-    return {**scope, "root_path": "", _KEPT: kept, "path": path or "/", "raw_path": raw[len(root.encode()) :]}
+    kept: str = scope["root_path"]
+    sent = {"path": path or "/", "raw_path": raw[len(root.encode()) :], "root_path": kept.removeprefix(root)}
+    return {**scope, **sent, _KEPT: kept}
 
 
 class Rooted:
@@ -50,5 +53,6 @@ class Rooted:
         """One request or websocket, as ASGI has it."""
         root = self._root
         raw = root.encode() + (scope.get("raw_path") or b"")
-        kept = scope[_KEPT]
-        await self.app({**scope, "root_path": kept, "path": root + scope["path"], "raw_path": raw}, receive, send)
+        changed = {**scope, "path": root + scope["path"], "raw_path": raw}
+        changed["root_path"] = changed.pop(_KEPT)
+        await self.app(changed, receive, send)

@@ -132,6 +132,7 @@ def test_a_mounted_application_keeps_its_own_prefix() -> None:
         for _ in range(3):
             assert get(port, "/v1/users")[0] == 403
             assert get(port, "/v1/open")[1][:2] == ["/api/v1", "/api/v1/open"]
+            assert get(port, "/v1//users")[0] == 403  # which frameworks may read as /users behind their place
 
 
 def test_without_a_prefix_nothing_is_cut_off() -> None:
