@@ -29,10 +29,7 @@ _SCHEMES: Final = {"ws": "http", "wss": "https"}
 def recall(
     scope: Scope, pairs: list[Any], receive: Receive, send: Send, gate: Gate, memory: Memory
 ) -> tuple[Asked, Values, Terms | None]:
-    """All of a request that decides, the values of its headers, and the terms on which an equal one was let in.
-
-    None: there was no such request, or what was decided of it does not hold any more.
-    """
+    """All of a request that decides, the values of its headers, and the terms that hold for an equal one, if any."""
     names, values = zip(*pairs) if pairs else _NO_FIELDS  # noqa: B905 - to be strict takes half as long again
     shape = memory.shapes.newer.get(names)
     if shape is None:
@@ -60,15 +57,18 @@ def recall(
         if terms is None:
             terms = memory.find(asked)
     except (KeyError, TypeError):  # ASGI lets servers leave some facts out, and show addresses as lists
-        server = scope.get("server")
-        server = tuple(server) if isinstance(server, list) else server
-        asked = connection, place, shape, decides(values), server, scope.get("method"), scope.get("scheme"), query
+        asked = connection, place, shape, decides(values), *_odd_facts(scope), query
         terms = memory.find(asked)
     if terms is not None and terms.since <= now() <= terms.until and terms.version == keys.version:
         if keys.stale_at is None or not keys.are_stale():
             return asked, values, terms
     memory.terms.drop(asked)
     return asked, values, None
+
+
+def _odd_facts(scope: Scope) -> tuple[object, object, object]:
+    server = scope.get("server")
+    return tuple(server) if isinstance(server, list) else server, scope.get("method"), scope.get("scheme")
 
 
 def arrival_of(scope: Scope, connection: str | Connection, plain: tuple[Shape, Values] | None) -> Arrival:
