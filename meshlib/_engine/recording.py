@@ -27,7 +27,8 @@ View: TypeAlias = "Callable[[], Iterable[tuple[str, tuple[tuple[str, str], ...],
 
 CountAgain: TypeAlias = "Callable[[Telemetry, tuple[int, str, int], float, int], bool]"
 """Count a served request without a body by its port, its peer's identity and its status, the time when it began and the
-bytes that were sent. False: none like it was served before; :meth:`Recorder.serve` is to be told in full."""
+bytes that were sent. False: none like it was served before, or nobody saw the response (status 0);
+:meth:`Recorder.serve` is to be told in full."""
 
 
 class Trace(Protocol):

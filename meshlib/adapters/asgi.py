@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from meshlib._engine.recording import SDK
+from meshlib._inbound.asgi_bodies import Body
 from meshlib._inbound.asgi_roots import Rooted, server_root, without_root
 from meshlib._inbound.asgi_scopes import again_head, arrival_of, connection_of, recall
-from meshlib._inbound.asgi_short_way import serve_short
+from meshlib._inbound.asgi_short_way import Passing, enter, leave, new_passing
 from meshlib._inbound.forbidden import forbid_in_asgi
 from meshlib._inbound.gate import Admitted, Gate, HasRuntime, Refused
 from meshlib._inbound.grants import Terms
@@ -73,27 +74,35 @@ class MeshMiddleware:
             return
         gate = self._gate
         runtime, memory = gate.runtime, gate.memory
-        published = memory.published
-        if published is not runtime.published:
+        if memory.published is not runtime.published:
             memory = gate.recall()
-            published = memory.published
         asked, values, terms = recall(scope, pairs, receive, send, gate, memory)
-        if terms is None:
-            await self._decide(scope, receive, send, asked, values, memory)
+        published, recorder = memory.published, runtime.recorder
+        if terms is None or not terms.is_quiet or published.observers.watches_served:
+            await self._serve(scope, receive, send, asked, values, memory, terms)
             return
-        recorder = runtime.recorder
-        if (
-            terms.is_quiet
-            and not published.observers.watches_served
-            and (
-                recorder is None
-                or (recorder.quiet is published.snapshot and SDK not in modules)
-                or recorder.only_counts(published.snapshot)
-            )
-        ):
-            await serve_short(self.app, scope, receive, send, published, recorder, terms, values)
-        else:
-            await self._serve_again(scope, receive, send, terms, values, memory)
+        if recorder is not None and (recorder.quiet is not published.snapshot or SDK in modules):
+            if not recorder.only_counts(published.snapshot):
+                await self._serve(scope, receive, send, asked, values, memory, terms)
+                return
+        passing = new_passing(Passing)  # from here on as Passage does it, for all that is wanted of such a request
+        changed = terms.let_in(passing, scope, values, published.request_ids)
+        now = published.now
+        started, outer = now(), enter(passing)
+        if recorder is not None:
+            passing.send, passing.status, passing.sent = send, 0, 0
+            send = passing.watched
+        try:
+            await self.app(changed, receive, send)
+        finally:
+            try:  # noqa: SIM105 - which would cost a tenth of all this
+                leave(outer)
+            except ValueError:
+                pass  # a server that ends the request in another context: that one never saw it
+            if recorder is not None:
+                count_again, kind = recorder.count_again, (terms.port, terms.peer, passing.status)
+                if not count_again(published.snapshot.telemetry, kind, started, passing.sent):
+                    recorder.serve(passing.told(scope, published.snapshot, terms, values, started))
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A lifespan, a websocket, or what cannot be told from others."""
@@ -102,16 +111,25 @@ class MeshMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    async def _decide(
-        self, scope: Scope, receive: Receive, send: Send, asked: Asked, values: Values, memory: Memory
+    async def _serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        asked: Asked,
+        values: Values,
+        memory: Memory,
+        terms: Terms | None,
     ) -> None:
-        """A request of which nothing is remembered."""
+        """A request of which nothing is remembered, or more is wanted than its count."""
         connection, _, shape, *_ = asked
-        if not shape.is_plain:
+        if terms is not None:
+            await self._serve_again(scope, receive, send, terms, values, memory)
+        elif not shape.is_plain:
             await self._admit(scope, receive, send, connection)
-            return
-        plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
-        await self._admit(scope, receive, send, connection, plain, memory, memory.key_of(asked))
+        else:
+            plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
+            await self._admit(scope, receive, send, connection, plain, memory, memory.key_of(asked))
 
     async def _admit(
         self,
@@ -128,7 +146,7 @@ class MeshMiddleware:
             await self._rooted(root)(without_root(scope, root), receive, send)
             return
         arrival = arrival_of(scope, connection, plain)
-        body = _Body(receive)
+        body = Body(receive)
         with Passage(self._gate) as passage:
             verdict = await passage.admit_async(arrival, body.read, memory, key)
             if isinstance(verdict, Refused):
@@ -211,34 +229,3 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) 
         await send({"type": "websocket.http.response.body", "body": refused.body})
     else:
         await send({"type": "websocket.close", "code": 1008})  # the server answers 403
-
-
-class _Body:
-    """The body of a request, of which a policy may need the beginning before the application reads it."""
-
-    __slots__ = ("_receive", "_seen")
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._seen: list[Message] = []
-
-    async def read(self, limit: int) -> bytes:
-        """The first ``limit`` bytes (one more, if there are more); the application still gets all of it."""
-        parts: list[bytes] = []
-        size = 0
-        while size <= limit:
-            message = await self._receive()
-            self._seen.append(message)
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                break
-        return b"".join(parts)[: limit + 1]
-
-    @property
-    def receive(self) -> Receive:
-        """What the application calls: the server's own, unless something was read already."""
-        return self._replay if self._seen else self._receive
-
-    async def _replay(self) -> Message:
-        return self._seen.pop(0) if self._seen else await self._receive()
