@@ -59,10 +59,11 @@ def recall(
     except (KeyError, TypeError):  # ASGI lets servers leave some facts out, and show addresses as lists
         asked = connection, place, shape, decides(values), *_odd_facts(scope), query
         terms = memory.find(asked)
-    if terms is not None and terms.since <= now() <= terms.until and terms.version == keys.version:
-        if keys.stale_at is None or not keys.are_stale():
-            return asked, values, terms
-    memory.terms.drop(asked)
+    if terms is not None:
+        if terms.since <= now() <= terms.until and terms.version == keys.version:
+            if keys.stale_at is None or not keys.are_stale():
+                return asked, values, terms
+        memory.terms.drop(asked)
     return asked, values, None
 
 

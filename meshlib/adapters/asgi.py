@@ -111,7 +111,7 @@ class MeshMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    async def _serve(
+    def _serve(
         self,
         scope: Scope,
         receive: Receive,
@@ -120,16 +120,15 @@ class MeshMiddleware:
         values: Values,
         memory: Memory,
         terms: Terms | None,
-    ) -> None:
+    ) -> Awaitable[None]:
         """A request of which nothing is remembered, or more is wanted than its count."""
         connection, _, shape, *_ = asked
         if terms is not None:
-            await self._serve_again(scope, receive, send, terms, values, memory)
-        elif not shape.is_plain:
-            await self._admit(scope, receive, send, connection)
-        else:
-            plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
-            await self._admit(scope, receive, send, connection, plain, memory, memory.key_of(asked))
+            return self._serve_again(scope, receive, send, terms, values, memory)
+        if not shape.is_plain:
+            return self._admit(scope, receive, send, connection)
+        plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
+        return self._admit(scope, receive, send, connection, plain, memory, memory.key_of(asked))
 
     async def _admit(
         self,
