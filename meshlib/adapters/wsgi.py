@@ -91,7 +91,8 @@ class _Response:
         self._passage: Passage | None = passage
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._body
+        for part in self._body:  # noqa: UP028 - yield from would close the body too, when the server stops early
+            yield part
         if self._passage is not None:
             self._passage.leave()
 

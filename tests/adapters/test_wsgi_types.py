@@ -47,3 +47,36 @@ def test_a_peer_that_says_who_it_is_gets_an_answer(path: str, status: str) -> No
     ((found, headers),) = told
     assert found == status
     assert "x-envoy-peer-metadata-id" in headers
+
+
+class Closing:
+    """A body that is an iterator and has something to end, as werkzeug's are."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Closing:
+        return self
+
+    def __next__(self) -> bytes:
+        return b"part"
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_body_that_nobody_reads_to_its_end_is_closed_once() -> None:
+    """A client that goes away once had what Flask runs at the end of a response (call_on_close) run twice."""
+    environ: dict[str, Any] = {"PATH_INFO": "/page"}
+    setup_testing_defaults(environ)
+    body = Closing()
+    response = iter(MeshMiddleware(lambda *_: body, Mesh.load(MESH))(environ, lambda *_: None))
+    assert next(response) == b"part"
+    response.close()  # type: ignore[attr-defined]
+    assert body.closed == 0  # only the server ends it
+    served = MeshMiddleware(lambda *_: body, Mesh.load(MESH))(environ, lambda *_: None)
+    parts = iter(served)
+    next(parts)
+    served.close()  # type: ignore[attr-defined]
+    del served, parts
+    assert body.closed == 1
