@@ -66,7 +66,8 @@ class Terms:
     """How requests of one shape are let in by a grant: what follows from the two, found out once.
 
     ``is_quiet``: nothing is to be done but to let them in and to count them. ``id_at`` is where the id of those stands
-    of which the application gets the headers as they came; None: they lose or get some.
+    of which the application gets the headers as they came; None: they lose or get some, or may get some (trailers)
+    that nobody has decided about.
     """
 
     __slots__ = (
@@ -90,7 +91,7 @@ class Terms:
         self.since, self.until, self.version, self.verified = grant.since, grant.until, grant.version, grant.verified
         self.is_quiet = shape.is_quiet and grant.is_quiet
         self._kept = [name not in grant.dropped for name in shape.names]
-        self.id_at = shape.id_at if all(self._kept) and not grant.given else None
+        self.id_at = shape.id_at if all(self._kept) and not grant.given and not shape.has_trailers else None
 
     def let_in(self, inbound: Inbound, scope: Scope, values: Values, ids: RequestIds) -> Scope:
         """A request as the application gets it; ``inbound`` is made what it may know of it."""

@@ -36,12 +36,13 @@ class Shape:
     of those that are there. ``id_at`` is where the id of the request stands, if it has one. ``carried_besides`` are the
     fields that calls made while serving carry on besides that, and their names as text. ``is_bare``: it has no body and
     does not say who sends it, as those do that have ``peer`` headers (Istio's metadata exchange). ``has_deadline``: it
-    says until when it is waited for. ``is_quiet``: nothing in it is for anybody but the application.
+    says until when it is waited for. ``has_trailers``: it may have some behind its
+    body. ``is_quiet``: nothing in it is for anybody but the application.
     """
 
     __slots__ = (
-        "carried_besides", "decides", "has_deadline", "id_at", "is_bare", "is_plain", "is_quiet", "names", "peer",
-        "present",
+        "carried_besides", "decides", "has_deadline", "has_trailers", "id_at", "is_bare", "is_plain", "is_quiet",
+        "names", "peer", "present",
     )  # fmt: skip
 
     def __init__(self, names: Names, deciding: Names = ()) -> None:
@@ -55,6 +56,7 @@ class Shape:
         self.carried_besides = tuple((place, text) for place, text in texts if text in PROPAGATED)
         self.is_bare = _COUNTED.isdisjoint(names)
         self.has_deadline = DEADLINE in names
+        self.has_trailers = b"transfer-encoding" in names
         self.peer = tuple(name for name in PEER_HEADERS if name.encode() in names)
         self.is_quiet = self.is_bare and not self.has_deadline and not self.peer
 

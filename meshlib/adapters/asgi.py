@@ -144,6 +144,7 @@ class MeshMiddleware:
         if scope.get("root_path") and (root := server_root(scope, receive)):
             await self._rooted(root)(without_root(scope, root), receive, send)
             return
+        scope = {**scope, "headers": list(scope["headers"])}  # uvicorn adds the trailers of a body to its own
         arrival = arrival_of(scope, connection, plain)
         body = Body(receive)
         with Passage(self._gate) as passage:
