@@ -3,7 +3,8 @@
 OpenSSL asks back when a ClientHello has come in; there each connection gets the context
 of the server whose host the client named. What OpenSSL took from the first context by
 then (versions, whether a client must have a certificate) is checked after the handshake,
-before a byte of the request is read. A new configuration counts from the next handshake.
+before a byte of the request is read. A new configuration and renewed files count from the next handshake. What
+cannot be used, as a pair that is half written, leaves the certificate before in its place.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from meshlib._outbound.contexts import load_pair
@@ -38,6 +42,8 @@ _VERSIONS: Final = {
 _CURVES: Final = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
 """Names of curves in Envoy's words, as OpenSSL has them."""
 _ALPN: Final = ["http/1.1"]
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the files."""
 
 
 def gateway_context(
@@ -67,8 +73,17 @@ class _Connection(ssl.SSLObject):
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"refused after the handshake: {problem}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A server's context; ``stamp`` is what its files looked like when it was made."""
+
+    server: TlsServer
+    context: ssl.SSLContext
+    stamp: tuple[tuple[int, int, int], ...]
+
+
 class _Listener:
-    """The contexts of one port, renewed by each publish."""
+    """The contexts of one port, renewed by each publish and as files are replaced."""
 
     def __init__(self, runtime: Runtime, port: int, certificates: str | os.PathLike[str] | None) -> None:
         self._runtime = runtime
@@ -80,13 +95,20 @@ class _Listener:
         self.context.set_alpn_protocols(_ALPN)
         self.context.sslobject_class = _Connection
         self.context.sni_callback = self._on_hello
-        self._servers = self._load(strict=True)
-        self._open()
+        self._lock = threading.Lock()
+        self._problems: set[str] = set()
+        self._entries: list[_Entry] = []
+        self._renew()
+        if not self._entries:
+            reason = "; ".join(sorted(self._problems)) or (
+                "no Gateway or Sidecar of this workload has a server there that ends TLS"
+            )
+            raise MeshError(f"port {port} cannot speak TLS: {reason}; add the Secret or the files it names")
         runtime.observe(self._renew, ConfigPublished)
 
     def _open(self) -> None:
         """What OpenSSL decides before it asks back: as much as one of the servers takes."""
-        servers = [server for server, _ in self._servers]
+        servers = [entry.server for entry in self._entries]
         if servers:
             self.context.minimum_version = _VERSIONS[min(server.oldest for server in servers)]
             self.context.maximum_version = _VERSIONS[max(server.newest for server in servers)]
@@ -96,39 +118,51 @@ class _Listener:
         asks = any(server.asks_clients for server in servers)
         self.context.verify_mode = ssl.CERT_OPTIONAL if asks else ssl.CERT_NONE
 
-    def _load(self, *, strict: bool = False) -> list[tuple[TlsServer, ssl.SSLContext]]:
-        """The servers of the port that can be used. Raises MeshError if ``strict`` and there is none."""
-        loaded, problems = [], []
-        for server in self._runtime.published.snapshot.listeners.tls.get(self._port, ()):
-            try:
-                loaded.append((server, _server_context(server, self._certificates)))
-            except (OSError, ValueError, SourceError) as error:  # an SSLError is an OSError
-                problems.append(f"{server.origin.resource} ({', '.join(server.hosts)}): {error}")
-                _log.warning("TLS on port %d is not served for %s", self._port, problems[-1])
-        if strict and not loaded:
-            reason = "; ".join(problems) or "no Gateway or Sidecar of this workload has a server there that ends TLS"
-            raise MeshError(f"port {self._port} cannot speak TLS: {reason}; add the Secret or the files it names")
-        return loaded
+    def _renew(self, _: object = None) -> None:
+        with self._lock:
+            self._looked = self._runtime.clock.monotonic()
+            before = {entry.server: entry for entry in self._entries}
+            loaded, problems = [], set()
+            for server in self._runtime.published.snapshot.listeners.tls.get(self._port, ()):
+                entry = before.get(server)
+                try:
+                    stamp = self._stamp(server)
+                    if entry is None or entry.stamp != stamp:
+                        entry = _Entry(server, _server_context(server, self._certificates), stamp)
+                except (OSError, ValueError, SourceError) as error:  # an SSLError is an OSError
+                    problems.add(f"{server.origin.resource} ({', '.join(server.hosts)}): {error}")
+                if entry is not None:
+                    loaded.append(entry)
+            for problem in problems - self._problems:
+                _log.warning("the certificate of a server of port %d cannot be used: %s", self._port, problem)
+            self._entries, self._problems = loaded, problems
+            self._open()
 
-    def _renew(self, _: object) -> None:
-        self._servers = self._load()
-        self._open()
+    def _stamp(self, server: TlsServer) -> tuple[tuple[int, int, int], ...]:
+        """What changes when one of the server's files is replaced. Raises OSError or SourceError if one is missing."""
+        if server.mode == "ISTIO_MUTUAL":
+            return find_certificates(self._certificates).stamp()
+        parts = (*(part for pair in server.pairs for part in (pair.chain, pair.key)), server.roots, server.revoked)
+        looks = [Path(part).stat() for part in parts if part and isinstance(part, str)]
+        return tuple((look.st_mtime_ns, look.st_size, look.st_ino) for look in looks)
 
     def _on_hello(self, connection: Any, name: str | None, _: ssl.SSLContext) -> int | None:
         host = (name or "").lower().removesuffix(".")
-        found = _find(self._servers, host)
+        if self._runtime.clock.monotonic() - self._looked >= _LOOK_EVERY:
+            self._renew()
+        found = _find(self._entries, host)
         if found is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        connection.server, connection.context = found
+        connection.server, connection.context = found.server, found.context
         connection.server_name = host
         return None
 
 
-def _find(servers: Iterable[tuple[TlsServer, ssl.SSLContext]], host: str) -> tuple[TlsServer, ssl.SSLContext] | None:
+def _find(entries: Iterable[_Entry], host: str) -> _Entry | None:
     """The server of a host: named itself, by the longest suffix, or by ``*``."""
     best, length = None, -1
-    for entry in servers:
-        for pattern in entry[0].hosts:
+    for entry in entries:
+        for pattern in entry.server.hosts:
             if pattern == host:
                 return entry
             if pattern.startswith("*") and len(pattern) > length and host.endswith(pattern[1:]):
