@@ -21,7 +21,8 @@ from meshlib._inbound.gate import Gate, Refused
 from meshlib._inbound.passage import Passage
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
-from meshlib.adapters.gateway.headers import Hops, can_be_sent, response_headers
+from meshlib.adapters.gateway.headers import Hops, can_be_sent, is_chunked_only, response_headers
+from meshlib.adapters.gateway.odd_answers import UNREADABLE, UNREADABLE_HEADERS, is_answer
 from meshlib.adapters.gateway.websockets import Socket, refuse_websocket, tunnel
 from meshlib.errors import MeshError
 
@@ -133,6 +134,8 @@ class MeshGateway:
             try:
                 if url is None or not can_be_sent(headers):
                     await _answer(scope, send, 400, [], b"")
+                elif not is_chunked_only(scope["headers"]):
+                    await _answer(scope, send, 501, [], b"")
                 elif client is None:
                     await tunnel(self._session(), url, headers, scope, receive, send)
                 else:
@@ -149,12 +152,16 @@ class MeshGateway:
         )
         async with request as response:
             send = passage.watch_start(send)
+            if not is_answer(response.status):
+                response.close()  # whatever follows is no HTTP
+                await _answer({"type": "http"}, send, 502, UNREADABLE_HEADERS, UNREADABLE)
+                return
             passage.status = response.status
             exchange: Any = getattr(response, "mesh", None)
             service_time = None
             if exchange is not None and exchange.details == "via_upstream":
                 service_time = int((self._runtime.clock.monotonic() - exchange.attempt_started) * 1000)
-            raw = response_headers(response.headers, service_time=service_time)
+            raw = response_headers(response.headers, service_time=service_time, status=response.status)
             if service_time is None and "content-length" not in response.headers:
                 raw.append((b"content-length", b"%d" % len(await response.read())))
             await send({"type": "http.response.start", "status": response.status, "headers": raw})
@@ -166,7 +173,7 @@ class MeshGateway:
                     await send({"type": "http.response.body", "body": part, "more_body": more})
             except (aiohttp.ClientPayloadError, OSError) as error:
                 # The status has gone out: what is left is to end the connection, which the server does.
-                _log.warning("%s %s broke off: %s", method, url, error)
+                _log.warning("%s %s broke off: %s", method, url.with_query(None), error)  # a query may hold a token
 
     def _server_port(self, connection: Connection) -> int:
         """The port of the Gateway's server: as told, as listened on, or the only one there is."""

@@ -19,7 +19,7 @@ from meshlib._inbound.forwarded import XFCC, XFF, TrustedProxies
 from meshlib._snapshot.inbound import Address, parse_address
 from meshlib._snapshot.listeners import Forwards
 
-__all__ = ["Hops", "can_be_sent", "request_headers", "response_headers"]
+__all__ = ["Hops", "can_be_sent", "is_chunked_only", "request_headers", "response_headers"]
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -27,6 +27,7 @@ _HOP_BY_HOP: Final = frozenset(
     "connection expect keep-alive proxy-authenticate proxy-connection te trailer transfer-encoding upgrade".split()
 )
 _TRAILERS: Final = "trailers"
+_WITHOUT_BODY: Final = (204, 304)
 _OUTSIDE: Final = (
     "x-request-id",  # a gateway gives its own
     "x-envoy-internal",
@@ -106,6 +107,14 @@ def can_be_sent(headers: HeadersView) -> bool:
     return True
 
 
+def is_chunked_only(raw: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a body has no transfer coding but ``chunked``: a service would take what is left of others for the body.
+
+    Envoy answers 501 to them.
+    """
+    return all(value.strip().lower() == b"chunked" for name, value in raw if name == b"transfer-encoding")
+
+
 def _forward_certificate(headers: Headers, certificate: str, forwards: Forwards) -> None:
     """X-Forwarded-Client-Cert as Envoy forwards it (semantics 6.6)."""
     before = headers.popall(XFCC, [])
@@ -124,14 +133,19 @@ def _forward_certificate(headers: Headers, certificate: str, forwards: Forwards)
         headers[XFCC] = ",".join(kept)
 
 
-def response_headers(headers: CIMultiDictProxy[str], *, service_time: int | None) -> RawHeaders:
-    """An upstream's or the mesh's headers for the client; ``service_time`` in milliseconds, None if nobody served."""
+def response_headers(headers: CIMultiDictProxy[str], *, service_time: int | None, status: int = 200) -> RawHeaders:
+    """An upstream's or the mesh's headers for the client; ``service_time`` in milliseconds, None if nobody served.
+
+    A ``status`` without a body has no Content-Length: uvicorn would wait for so many bytes, and end the connection.
+    """
     named = {part.strip().lower() for value in headers.getall("connection", ()) for part in value.split(",")}
     returned = [
         (name.lower().encode("latin-1", "replace"), value.encode("utf-8", "surrogateescape"))
         for name, value in headers.items()
         if (lower := name.lower()) not in _HOP_BY_HOP and lower not in named and lower != "server"
     ]
+    if status in _WITHOUT_BODY:
+        returned = [pair for pair in returned if pair[0] != b"content-length"]
     if "date" not in headers:
         returned.append((b"date", formatdate(usegmt=True).encode()))
     if service_time is not None:
