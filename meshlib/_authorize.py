@@ -160,6 +160,9 @@ def _check(described: Mapping[str, Any]) -> None:
     for name in _TEXTS:
         if not isinstance(described.get(name) or "", str):
             raise RequestError(f"{name!r} must be a text, not {described[name]!r}")
+    for name in ("source_ip", "remote_ip", "destination_ip"):
+        if described.get(name) and parse_address(described[name]) is None:
+            raise RequestError(f"{name!r} must be an IP address, not {described[name]!r}")
     port = described.get("port") or 0
     if not isinstance(port, int) or not 0 <= port <= 65535:
         raise RequestError(f"'port' must be a number between 1 and 65535, not {port!r}")

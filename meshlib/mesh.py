@@ -32,7 +32,7 @@ from meshlib.errors import ConfigError
 from meshlib.events import ConfigPublished, ConfigRejected, Event, Observer
 from meshlib.sources import SourceText
 from meshlib.sources.environment import workload_from_environment
-from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, import_notifier, watch_paths
+from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, import_notifier, watch_paths, written
 from meshlib.telemetry.methods import TelemetryMethods
 from meshlib.telemetry.recorder import Telemetry
 from meshlib.workload import Workload
@@ -60,10 +60,8 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
         self._config = config
         self._strict = strict
         self._lock = threading.Lock()
-        self._known = (
-            KnownTexts(),
-            KnownCompilation(),
-        )  # filled by the first reload: who never reloads pays no memory for it
+        # Filled by the first reload: who never reloads pays no memory for it.
+        self._known = (KnownTexts(), KnownCompilation())
         self._watch: _Watch | None = None
         self.workload = workload
         self.runtime = runtime
@@ -124,6 +122,7 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
     def reload(self) -> None:
         """Read the same sources again and swap atomically.
 
+        A file that is empty now, but was not, is given a moment: it may be just being written.
         Raises as :meth:`load` does; the configuration before then stays in force, and
         observers get :class:`meshlib.events.ConfigRejected`.
         """
@@ -138,7 +137,8 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
         with self._lock:
             try:
                 with unobtrusive():
-                    loaded = _load(config, self.workload, None, strict=self._strict, known=self._known)
+                    known, before = self._known, self._loaded.fingerprint
+                    loaded = _load(config, self.workload, None, strict=self._strict, known=known, before=before)
             except ConfigError as error:
                 self.runtime.notify(ConfigRejected(findings=error.findings, reason=str(error)))
                 raise
@@ -307,8 +307,10 @@ def _load(
     *,
     strict: bool,
     known: tuple[KnownTexts, KnownCompilation] | None = None,
+    before: Fingerprint = (),
 ) -> _Loaded:
-    looks = fingerprint(config)  # before reading: a change meanwhile is then a change, not missed
+    # Before reading: a change meanwhile is then a change, not missed.
+    looks = written(config, fingerprint(config), before, threading.Event())
     texts = expand(config)
     read, compiled = known or (None, None)
     with no_collection():

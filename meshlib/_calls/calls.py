@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from meshlib._calls.attempt import CallAttempt
 from meshlib._calls.classification import Classify
 from meshlib._calls.decorator import govern, run
-from meshlib._calls.fallbacks import Fallback
+from meshlib._calls.fallbacks import Fallback, LastGood
 from meshlib._calls.pybreaker_gate import PybreakerGate
 from meshlib._calls.target import DEFAULT_METHOD, Options, Target
 from meshlib._calls.tenacity_rules import Retry, Stop, Wait, refuse_async
@@ -54,6 +54,9 @@ class Calls:
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """What makes a function a governed one."""
         refuse_async(stop=stop, wait=wait, retry=retry, classify=classify)
+        _check_host(host)
+        if fallback is not None and not (callable(fallback) or isinstance(fallback, LastGood)):
+            raise TypeError(f"fallback is {fallback!r}, it is to be a function of the call's arguments, or a LastGood")
         options = Options(
             subset=subset or "",
             port=port,
@@ -78,6 +81,7 @@ class Calls:
     def _target(self, host: str) -> Target:
         target = self._targets.get(host)
         if target is None:
+            _check_host(host)
             with self._lock:
                 if len(self._targets) >= _REMEMBERED:
                     self._targets.clear()
@@ -94,3 +98,11 @@ class Calls:
 
     def __repr__(self) -> str:
         return f"<Calls hosts={len(self._targets)} breakers={len(self._gates)}>"
+
+
+def _check_host(host: object) -> None:
+    """Raise for what no rule can be for; it would be called by no policy, and nobody would notice."""
+    if not isinstance(host, str):
+        raise TypeError(f'{host!r} is no host; write @mesh.call("reviews") above the function')
+    if not host or "/" in host or any(character.isspace() for character in host):
+        raise ValueError(f"{host!r} is no host; write it as VirtualServices do, without scheme and path: reviews")

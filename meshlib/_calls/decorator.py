@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
+from meshlib._calls.fallbacks import Fallback, LastGood
 from meshlib._calls.invocation import UNGOVERNED, AsyncInvocation, Invocation, refuse_lazy
 from meshlib._calls.target import Target, awaited, conclude_async
 from meshlib._drivers import adrive, drive
@@ -31,7 +32,10 @@ def run(target: Target, function: Callable[P, R], *args: P.args, **kwargs: P.kwa
 
 def _governed(function: Callable[..., Any], target: Target) -> Callable[..., Any]:
     _refuse_generators(function)
-    return _governed_async(function, target) if is_asynchronous(function) else _governed_sync(function, target)
+    if is_asynchronous(function):
+        return _governed_async(function, target)
+    _refuse_waiting(target.options.fallback, function)
+    return _governed_sync(function, target)
 
 
 def _governed_sync(function: Callable[..., Any], target: Target) -> Callable[..., Any]:
@@ -110,6 +114,13 @@ def is_asynchronous(function: Callable[..., object]) -> bool:
     """Whether calling it gives something to await."""
     called = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself, not whether there is one
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _refuse_waiting(fallback: Fallback | None, function: Callable[..., object]) -> None:
+    instead = fallback.otherwise if isinstance(fallback, LastGood) else fallback
+    if instead is not None and is_asynchronous(instead):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"the fallback of {name} is asynchronous, but {name} is not: nobody would await it")
 
 
 def _refuse_generators(function: Callable[..., object]) -> None:

@@ -27,5 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(run(arguments))
     from meshlib.cli.app import app
 
-    app.main(args=arguments, prog_name="meshlib")
-    raise AssertionError  # click's main exits by itself
+    try:
+        app.main(args=arguments, prog_name="meshlib")
+    except OSError as error:  # click ends by itself where nobody reads any more; this is a full disk, for example
+        print(f"Error: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+    sys.exit(2)

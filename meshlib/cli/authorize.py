@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from meshlib.cli.findings import findings_text, is_failure
 from meshlib.cli.inputs import load_config, subject, workload_of
+from meshlib.cli.lines import STDIN, parsed_line, read_lines, tell_unknown
 from meshlib.cli.options import Inputs, UnreadableError, config_options, output_option, paint
 from meshlib.cli.tokens import TokenInputs, given_keys, moment, token_options
 
@@ -25,7 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["authorize"]
 
-_STDIN: Final = "-"
+_REQUEST_KEYS: Final = (
+    "method", "host", "path", "port", "principal", "source_ip", "remote_ip", "destination_ip", "sni", "headers",
+    "token", "claims", "protocol", "transport",
+)  # fmt: skip
+_WORKLOAD_KEYS: Final = ("namespace", "labels", "service_account", "ip")
 _ANSWERS: Final = ("allow", "deny", "unavailable")
 _HELP: Final = """Say whether requests to a workload would be let in, and which policy decided.
 
@@ -36,7 +39,8 @@ _HELP: Final = """Say whether requests to a workload would be let in, and which 
 Of many requests each is a line of JSON, {"workload"?: {"namespace", "labels", "service_account", "ip"}, "request":
 {"method", "host", "path", "port", "principal", "source_ip", "headers", "token"}, "ext_authz"?: "allow" | "deny" |
 "unavailable"}, and so is each answer. Without "workload" it is that of the flags. "ext_authz" is what an external
-authorizer would answer. Status 1 if a single request is denied.
+authorizer would answer. Status 1 if the one request of the arguments is denied; lines
+have their answers in the output.
 """
 
 
@@ -64,16 +68,20 @@ def authorize(
     """Answer one request, or a line for each; the help text is for the user."""
     if (method is None) is not (url is None) or (url is not None and requests is not None):
         raise click.UsageError("give either METHOD and URL, or --requests FILE")
-    if _STDIN in inputs.paths and url is None and requests in (None, _STDIN):
+    if STDIN in inputs.paths and url is None and requests in (None, STDIN):
         raise click.UsageError("standard input cannot be both the configuration and the requests")
     config = load_config(inputs)
     answers = _Answers(config, workload_of(inputs), given_keys(tokens), moment(tokens))
     denied = False
     if method is not None and url is not None:
         asked = _asked(method, url, header, principal, source_ip)
-        denied = _print_one(answers.decide({"request": asked}), output)
+        try:
+            decision = answers.decide({"request": asked})
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        denied = _print_one(decision, output)
     else:
-        _answer_lines(answers, requests or _STDIN)
+        _answer_lines(answers, requests or STDIN)
     _report(config, denied=denied)
 
 
@@ -110,10 +118,13 @@ class _Answers:
         if key not in self._compiled:
             workload = self._workload
             if described:
+                labels = described.get("labels") or {}
+                if not isinstance(labels, Mapping):
+                    raise ValueError(f"'labels' of the workload must be a mapping, not {labels!r}")
                 workload = replace(
                     workload,
                     namespace=str(described.get("namespace") or workload.namespace),
-                    labels=dict(described.get("labels") or {}),
+                    labels={str(name): str(value) for name, value in labels.items()},
                     service_account=str(described.get("service_account") or "default"),
                 )
             self._compiled[key] = self._config.compile(workload).security
@@ -164,32 +175,23 @@ def _print_one(decision: Decision, output: str) -> bool:
 def _answer_lines(answers: _Answers, source: str) -> None:
     from meshlib._authorize import decision_to_json
 
-    try:
-        with _opened(source) as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    decision = answers.decide(_parsed(line))
-                except ValueError as error:
-                    raise UnreadableError(f"{source}: line {number}: {error}") from error
-                click.echo(json.dumps(decision_to_json(decision), ensure_ascii=False))
-    except OSError as error:
-        raise UnreadableError(str(error)) from error
+    for place, line in read_lines(source):
+        try:
+            decision = answers.decide(_described(line, place))
+        except ValueError as error:
+            raise UnreadableError(f"{place}: {error}") from error
+        click.echo(json.dumps(decision_to_json(decision), ensure_ascii=False))
 
 
-def _parsed(line: bytes) -> Mapping[str, Any]:
-    try:
-        found = json.loads(line)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+def _described(line: bytes, place: str) -> Mapping[str, Any]:
+    found = parsed_line(line)
     if not isinstance(found, Mapping):
         raise ValueError("expected a JSON object")
+    for what, known in (("request", _REQUEST_KEYS), ("workload", _WORKLOAD_KEYS)):
+        part = found.get(what)
+        if isinstance(part, Mapping):
+            tell_unknown(place, what, part, known)
     return found
-
-
-def _opened(source: str) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if source == _STDIN else Path(source).open("rb")
 
 
 def _report(config: ConfigSet, *, denied: bool) -> None:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from meshlib.cli.findings import findings_text, is_failure
 from meshlib.cli.inputs import load_config, subject, workload_of
+from meshlib.cli.lines import STDIN, parsed_line, read_lines, tell_unknown
 from meshlib.cli.options import Inputs, UnreadableError, config_options, output_option, paint
 from meshlib.cli.tokens import TokenInputs, given_keys, moment, token_options
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from meshlib._config.load import ConfigSet
     from meshlib._explain import Explanation
     from meshlib._snapshot.snapshot import Snapshot
@@ -27,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
-_STDIN: Final = "-"
+_CLIENT_KEYS: Final = ("kind", "namespace", "labels")
+_REQUEST_KEYS: Final = ("method", "host", "port", "path", "headers", "scheme", "protocol", "sni", "grpc")
 _HELP: Final = """Say what would happen to a request, every rule that was tried, and why (not). Nothing is sent.
 
 \b
@@ -64,7 +62,7 @@ def explain(
         method, url = "GET", method
     if (method is None) is not (url is None) or (url is not None and requests is not None):
         raise click.UsageError("give either METHOD and URL, or --requests FILE")
-    if _STDIN in inputs.paths and url is None and requests in (None, _STDIN):
+    if STDIN in inputs.paths and url is None and requests in (None, STDIN):
         raise click.UsageError("standard input cannot be both the configuration and the requests")
     config = load_config(inputs)
     answers = _Answers(config, replace(workload_of(inputs), gateway=gateway), tokens)
@@ -76,7 +74,7 @@ def explain(
         else:
             click.echo(str(explanation))
     else:
-        _answer_lines(answers, requests or _STDIN)
+        _answer_lines(answers, requests or STDIN)
     _report(config)
 
 
@@ -106,18 +104,20 @@ class _Answers:
         found = explain(snapshot, head, token_check(snapshot.security, self._keys, self._now))
         return with_candidates(found, snapshot, head, self._workload, lambda: resources)
 
-    def explain_line(self, line: bytes) -> Explanation:
+    def explain_line(self, line: bytes, place: str) -> Explanation:
         """Explain a line of JSON. Raises ValueError if it is not of the form described."""
         from meshlib._authorize import token_check
         from meshlib._explain import explain, request_from_json, workload_from_json
 
-        match _parsed(line):
+        match parsed_line(line):
             case {"from": dict() as client, "request": dict() as asked}:
+                tell_unknown(place, "from", client, _CLIENT_KEYS)
                 workload = workload_from_json(client, self._workload)
             case {"request": dict() as asked, **others} if others.get("from") is None:
                 workload = self._workload
             case _:
                 raise ValueError('expected {"from"?: {…}, "request": {…}}')
+        tell_unknown(place, "request", asked, _REQUEST_KEYS)
         snapshot = self._snapshot(workload)
         check = token_check(snapshot.security, self._keys, self._now)
         return explain(snapshot, request_from_json(asked, snapshot), check)
@@ -142,31 +142,12 @@ def _headers(given: Iterable[str]) -> dict[str, str]:
 
 
 def _answer_lines(answers: _Answers, source: str) -> None:
-    try:
-        with _opened(source) as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    click.echo(_answer(answers, line, f"{source}: line {number}"))
-    except OSError as error:
-        raise UnreadableError(str(error)) from error
-
-
-def _answer(answers: _Answers, line: bytes, place: str) -> str:
-    try:
-        return json.dumps(answers.explain_line(line).to_json(), ensure_ascii=False)
-    except ValueError as error:
-        raise UnreadableError(f"{place}: {error}") from error
-
-
-def _parsed(line: bytes) -> object:
-    try:
-        return json.loads(line)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _opened(source: str) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if source == _STDIN else Path(source).open("rb")
+    for place, line in read_lines(source):
+        try:
+            answer = answers.explain_line(line, place).to_json()
+        except ValueError as error:
+            raise UnreadableError(f"{place}: {error}") from error
+        click.echo(json.dumps(answer, ensure_ascii=False))
 
 
 def _report(config: ConfigSet) -> None:

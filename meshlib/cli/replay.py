@@ -11,6 +11,7 @@ import click
 
 from meshlib.cli.findings import findings_text, is_failure
 from meshlib.cli.inputs import load_config, subject
+from meshlib.cli.lines import unreadable
 from meshlib.cli.options import Inputs, UnreadableError, config_options, output_option, paint
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def replay(inputs: Inputs, recording: str, against: tuple[str, ...], output: str
         with Path(recording).open(encoding="utf-8") as lines:
             result = try_on(lines, config, before)
     except OSError as error:
-        raise UnreadableError(str(error)) from error
+        raise unreadable(recording, error) from error
     except ValueError as error:
         raise UnreadableError(f"{recording}: {error}") from error
     if output == "json":

@@ -29,8 +29,11 @@ def read_texts(paths: Iterable[str]) -> list[SourceText]:
 
 
 def _named(path: str) -> str | Path:
-    """A pattern as text, everything else as a path: on a command line nothing is YAML."""
-    if path == _STDIN or (_WILDCARD.search(path) and not path.startswith(("[", "{")) and not Path(path).exists()):
+    """A pattern as text, everything else as a path: on a command line nothing is YAML.
+
+    Not the empty one, which an unset variable leaves: as a path it would be the directory we are in.
+    """
+    if path in ("", _STDIN) or (_WILDCARD.search(path) and not path.startswith(("[", "{")) and not Path(path).exists()):
         return path
     return Path(path)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from meshlib.cli.lines import unreadable
 from meshlib.cli.options import UnreadableError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def given_keys(tokens: TokenInputs) -> GivenKeys:
         try:
             sets[uri] = Path(file).read_bytes()
         except OSError as error:
-            raise UnreadableError(str(error)) from error
+            raise unreadable(file, error) from error
     try:
         return GivenKeys(sets)
     except KeySetError as error:

@@ -33,6 +33,7 @@ __all__ = [
     "fingerprint",
     "import_notifier",
     "watch_paths",
+    "written",
 ]
 
 ConfigInput: TypeAlias = "str | bytes | os.PathLike[str] | Mapping[str, Any] | SourceText | Sequence[ConfigInput]"
@@ -92,7 +93,7 @@ class _Collection:
             case bytes():
                 self.texts.append(SourceText("<text>", config))
             case "-":
-                self._add_text("<stdin>", sys.stdin.buffer.read(MAX_FILE + 1))
+                self._add_text("<stdin>", _standard_input())
             case str() if _is_text(config):
                 self.texts.append(SourceText("<text>", config))
             case str() | os.PathLike():
@@ -130,6 +131,12 @@ class _Collection:
         self.texts.append(SourceText(name, text))
 
 
+def _standard_input() -> bytes:
+    if sys.stdin is None:  # the process was started without one
+        raise SourceError("<stdin>", "standard input is closed", "name a file, or write the text to it")
+    return sys.stdin.buffer.read(MAX_FILE + 1)
+
+
 def _is_text(config: str) -> bool:
     return "\n" in config or ": " in config or config.lstrip().startswith(("{", "["))
 
@@ -162,7 +169,16 @@ def _key(key: object, name: str, where: str) -> str:
 def _files(path: str, *, is_pattern: bool) -> list[str]:
     """The files at ``path``, which may be a directory or, unless something has that very name, a pattern."""
     if not path:
-        raise SourceError(path, "no such file or directory", "name a file, a directory or a pattern")
+        raise SourceError(
+            path, "no such file or directory, as the path is empty", "name a file, a directory or a pattern"
+        )
+    try:
+        return _found(path, is_pattern=is_pattern)
+    except OSError as error:  # no right to look, links in a circle, a name that is too long, a disk that is gone
+        raise _unreadable(os.fspath(error.filename or path), error) from error
+
+
+def _found(path: str, *, is_pattern: bool) -> list[str]:
     place = Path(path)
     if place.is_dir():
         files = sorted(_walk(path))
@@ -188,11 +204,8 @@ def _walk(top: str) -> Iterator[str]:
     pending = [top]
     while pending:
         directory = pending.pop()
-        try:
-            with os.scandir(directory) as entries:
-                shown = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            raise _unreadable(directory, error) from error
+        with os.scandir(directory) as entries:
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
         yield from (entry.path for entry in shown if entry.name.lower().endswith(_SUFFIXES) and entry.is_file())
         for entry in shown:
             if entry.is_dir() and (real := os.path.realpath(entry.path)) not in visited:
@@ -281,6 +294,16 @@ def watch_paths(
             on_change()
         except Exception:  # noqa: BLE001 - whatever it is, the files may be right again next time
             _log.exception("the change of %s could not be applied", ", ".join(paths))
+
+
+def written(config: ConfigInput, current: Fingerprint, before: Fingerprint, pause: threading.Event) -> Fingerprint:
+    """The fingerprint once it stands still, if a file that held something before holds nothing now.
+
+    Who writes a file over empties it first. One that stays empty is meant to be.
+    """
+    held = {path for path, _, size, _ in before if size}
+    is_emptied = any(size == 0 and path in held for path, _, size, _ in current)
+    return _settled(config, current, pause) if is_emptied else current
 
 
 def _settled(config: ConfigInput, current: Fingerprint, stop: threading.Event) -> Fingerprint:

@@ -227,6 +227,25 @@ def test_generators_are_refused() -> None:
         mesh.call("ratings")(5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("host", ["", "http://ratings:9080", "ratings/v1", "my ratings"])
+def test_what_is_no_host_is_refused(host: str) -> None:
+    """No rule can be for it, so that calls would be governed by nothing."""
+    mesh = load(clock=VirtualClock())
+    for ask in (mesh.call, mesh.attempt, lambda host: mesh.run(host, str)):
+        with pytest.raises(ValueError, match="is no host; write it as"):
+            ask(host)
+
+
+def test_the_decorator_needs_its_host() -> None:
+    """It says so where it was written without one, rather than when the function is called."""
+    mesh = load(clock=VirtualClock())
+    with pytest.raises(TypeError, match=r"is no host; write @mesh\.call"):
+
+        @mesh.call  # type: ignore[arg-type]
+        def ratings() -> None:
+            """Never called."""
+
+
 def test_what_runs_later_is_refused() -> None:
     """A plain function that returns a coroutine or a generator would be ungoverned."""
     mesh = load(clock=VirtualClock())

@@ -151,3 +151,21 @@ def test_half_open_lets_one_of_two_hundred_through() -> None:
         return Counter(str(type(end).__name__) for end in ends)
 
     assert run_virtual(stampede(), clock) == {"int": 1, "BreakerOpenError": 199}
+
+
+def test_a_fallback_that_nobody_could_await_is_refused() -> None:
+    """An asynchronous one of a plain function; and what cannot be called at all."""
+    mesh = load(clock=VirtualClock())
+
+    async def instead() -> int:
+        return 6
+
+    for fallback in (instead, LastGood(5.0, instead)):
+        with pytest.raises(TypeError, match=r"fallback of .*ratings is asynchronous"):
+
+            @mesh.call("ratings", fallback=fallback)
+            def ratings() -> int:
+                return 5
+
+    with pytest.raises(TypeError, match=r"fallback is \[\], it is to be a function"):
+        mesh.call("ratings", fallback=[])  # type: ignore[arg-type]

@@ -98,6 +98,17 @@ def test_tokens_are_judged_with_given_keys_at_a_given_time(
     assert statuses == [200, 401, 401]
 
 
+def test_a_key_that_nobody_looks_at_is_told(
+    policies: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A principal that is misspelt is none."""
+    ask(monkeypatch, {"workload": {"lables": {}}, "request": {"pincipal": "cluster.local/ns/ops/sa/root"}})
+    assert run("-f", policies) == 0
+    told = capsys.readouterr().err
+    assert "line 1: workload has the unknown key 'lables'" in told
+    assert "line 1: request has the unknown key 'pincipal'" in told
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -107,6 +118,8 @@ def test_tokens_are_judged_with_given_keys_at_a_given_time(
         ({"request": {"port": "x"}}, "'port' must be a number"),
         ({"request": {"port": 80, "path": 3}}, "'path' must be a text"),
         ({"request": {}, "ext_authz": "maybe"}, "'ext_authz' must be one of"),
+        ({"request": {"source_ip": "10.0.0.x"}}, "'source_ip' must be an IP address"),
+        ({"request": {}, "workload": {"labels": ["web"]}}, "'labels' of the workload must be a mapping"),
         ({"request": {"protocol": "udp"}}, "'protocol' must be http or tcp"),
     ],
 )
@@ -119,7 +132,16 @@ def test_what_is_no_request_is_status_2(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [("--jwks", "x"), ("--jwks", "u=/nowhere"), ("--now", "yesterday"), ("GET",)])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--jwks", "x"),
+        ("--jwks", "u=/nowhere"),
+        ("--now", "yesterday"),
+        ("GET",),
+        ("GET", "http://web/", "--source-ip", "10.0.0.x"),
+    ],
+)
 def test_wrong_usage_is_status_2(policies: str, flags: tuple[str, ...]) -> None:
     """Nothing is guessed."""
     assert run("-f", policies, *flags) == 2

@@ -121,6 +121,15 @@ def test_a_resource_with_an_error_is_left_out_and_told(tmp_path: Path) -> None:
     assert "timeuot" in result.stderr
 
 
+def test_a_key_that_nobody_looks_at_is_told(mesh: str) -> None:
+    """The request is answered as if it was not there, which is another one than was meant."""
+    asked = {"from": {"namespce": "shop"}, "request": {"host": "reviews", "hedaers": {}}}
+    result = run("-f", mesh, text=json.dumps(asked))
+    assert (result.exit_code, len(answers(result))) == (0, 1)
+    assert "line 1: from has the unknown key 'namespce'" in result.stderr
+    assert "line 1: request has the unknown key 'hedaers'; known are method, host" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -79,3 +79,66 @@ def test_without_the_extra_wrong_usage_is_status_2(arguments: tuple[str, ...]) -
     done = run_without_click(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr
+
+
+MESH = "apiVersion: v1\nkind: Service\nmetadata: {name: reviews}\nspec: {ports: [{port: 80}]}\n"
+
+
+@pytest.mark.parametrize("command", ["explain", "authorize"])
+def test_who_stops_reading_the_answers_gets_no_error(command: str, tmp_path: Path) -> None:
+    """As with ``| head -1``."""
+    (tmp_path / "mesh.yaml").write_text(MESH)
+    (tmp_path / "requests.jsonl").write_text('{"request": {"host": "reviews"}}\n' * 2000)
+    arguments = ["-f", str(tmp_path / "mesh.yaml"), "--requests", str(tmp_path / "requests.jsonl")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "meshlib", command, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert json.loads(process.stdout.readline())
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_output_that_cannot_be_written_is_status_2() -> None:
+    """With its cause in one line."""
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "meshlib", "fields", "-o", "json"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    assert result.returncode == 2
+    assert result.stderr.startswith("Error: the output cannot be written: No space left")
+
+
+def test_an_empty_path_is_not_the_directory_we_are_in() -> None:
+    """It is what an unset variable leaves."""
+    result = run("validate", "-f", "")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "the path is empty" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "-f", ".", "--requests", "no/such"),
+        ("authorize", "-f", ".", "--requests", "no/such"),
+        ("authorize", "-f", ".", "--jwks", "uri=no/such"),
+        ("replay", "-f", ".", "no/such"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_a_remedy(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """In the same words everywhere."""
+    (tmp_path / "mesh.yaml").write_text(MESH)
+    result = run(*(str(tmp_path) if argument == "." else argument for argument in arguments))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "Error: no/such: cannot be read: No such file or directory; correct the path\n"

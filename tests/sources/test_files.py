@@ -17,7 +17,7 @@ import pytest
 from meshlib._config.reader import read
 from meshlib.errors import SourceError
 from meshlib.sources import SourceText
-from meshlib.sources.files import MAX_FILE, ConfigInput, expand, fingerprint, watch_paths
+from meshlib.sources.files import MAX_FILE, ConfigInput, expand, fingerprint, watch_paths, written
 from tests.patience import PATIENCE
 
 
@@ -175,6 +175,65 @@ def test_what_cannot_be_read_is_an_error_with_its_cause(tree: Path) -> None:
             expand(path)
         assert raised.value.source == path
         assert raised.value.remedy
+
+
+def test_links_in_a_circle_are_an_error_with_its_cause(tree: Path) -> None:
+    """Not one of the system, which ended the thread that watches; so is a name that is too long."""
+    before = fingerprint(tree)
+    (tree / "a" / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(SourceError, match="cannot be read") as raised:
+        expand(tree)
+    assert raised.value.source == str(tree / "a" / "loop.yaml")
+    assert fingerprint(tree) != before
+    with pytest.raises(SourceError, match="cannot be read"):
+        expand("x" * 5000)
+
+
+def test_standard_input_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is for a process that was started without one."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SourceError, match="standard input is closed"):
+        expand("-")
+
+
+class _Writer(threading.Event):
+    """A pause in which somebody writes the file, for the first ``rounds`` times."""
+
+    def __init__(self, path: Path, rounds: int) -> None:
+        super().__init__()
+        self._path, self._rounds = path, rounds
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Not that long: what happens meanwhile is done at once."""
+        assert timeout
+        if self._rounds:
+            self._rounds -= 1
+            with self._path.open("a") as file:
+                file.write("a: 1\n")
+        return False
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+def test_a_file_that_was_emptied_is_given_a_moment(tree: Path, rounds: int) -> None:
+    """Until it stands still, be it empty."""
+    file = tree / "b.yaml"
+    file.write_text("a: 1")
+    before = fingerprint(tree)
+    file.write_text("")
+    found = written(tree, fingerprint(tree), before, _Writer(file, rounds))
+    assert found == fingerprint(tree)
+    assert file.read_text() == "a: 1\n" * rounds
+
+
+def test_a_file_that_always_was_empty_is_not_waited_for(tree: Path) -> None:
+    """Nor one that holds something."""
+    file = tree / "b.yaml"
+    for text in ("", "a: 1"):
+        file.write_text(text)
+        before = fingerprint(tree)
+        (tree / "new.yaml").write_text(text)
+        assert written(tree, fingerprint(tree), before, _Writer(file, 1)) == fingerprint(tree)
+        assert file.read_text() == text
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser reads everything")
