@@ -21,9 +21,19 @@ from meshlib._engine.state import LiveCluster, State
 from meshlib._http import Headers, RequestHead
 from meshlib._random import Chance, branch, reseed, system_chance
 from meshlib._snapshot.snapshot import Snapshot
+from meshlib.errors import MeshError
 from meshlib.events import Event, Observer
 
-__all__ = ["Runtime", "forked"]
+__all__ = ["Runtime", "forked", "runtime_of"]
+
+
+def runtime_of(mesh: object, user: str) -> Runtime:
+    """What the adapter ``user`` works with. Raises :class:`MeshError` for what is no mesh, as its directory."""
+    found: Runtime | None = getattr(mesh, "runtime", None)
+    if found is None:
+        shown = f"the class {mesh.__name__}" if isinstance(mesh, type) else f"an object of type {type(mesh).__name__}"
+        raise MeshError(f"{user} takes a mesh, not {shown}; give it what Mesh.load(...) returns")
+    return found
 
 
 class Runtime:

@@ -15,6 +15,7 @@ from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
 from meshlib._inbound.inbound import ForbiddenError
 from meshlib._inbound.passage import Passage
 from meshlib._inbound.targets import split_target
+from meshlib._runtime import runtime_of
 
 __all__ = ["mesh_middleware"]
 
@@ -49,7 +50,7 @@ def mesh_middleware(
     what was verified in ``request["mesh"]``, a :class:`meshlib.Inbound`.
     """
     gate = Gate(
-        mesh.runtime,
+        runtime_of(mesh, "mesh_middleware"),
         health_paths=health_paths,
         trusted_proxies=trusted_proxies,
         debug_headers=debug_headers,

@@ -26,6 +26,7 @@ from meshlib._inbound.memory import Asked, Connection, Key, Memory
 from meshlib._inbound.passage import Passage
 from meshlib._inbound.shapes import Shape, Values
 from meshlib._inbound.targets import reading_of
+from meshlib._runtime import runtime_of
 
 __all__ = ["MeshMiddleware"]
 
@@ -64,7 +65,8 @@ class MeshMiddleware:
             "trusted_proxies": trusted_proxies if isinstance(trusted_proxies, str) else tuple(trusted_proxies),
             "debug_headers": debug_headers,
         }
-        self._gate = Gate(mesh.runtime, forbid=forbid_in_asgi, reading=reading_of(app), **settings)
+        runtime = runtime_of(mesh, "MeshMiddleware")
+        self._gate = Gate(runtime, forbid=forbid_in_asgi, reading=reading_of(app), **settings)
         self._rooted = cache(lambda root: MeshMiddleware(Rooted(app, root), mesh, **settings))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,6 +20,7 @@ from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
 from meshlib._inbound.passage import Passage
 from meshlib._inbound.targets import agreed_path, split_target
 from meshlib._inbound.wsgi_places import keep_place
+from meshlib._runtime import runtime_of
 
 __all__ = ["MeshMiddleware"]
 
@@ -48,7 +49,7 @@ class MeshMiddleware:
     ) -> None:
         self.app = app
         self._gate = Gate(
-            mesh.runtime,
+            runtime_of(mesh, "MeshMiddleware"),
             health_paths=health_paths,
             trusted_proxies=trusted_proxies,
             debug_headers=debug_headers,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from meshlib._runtime import Runtime
+from meshlib._runtime import Runtime, runtime_of
 from meshlib.security.files import CertificateFiles, find_certificates
 
 __all__ = ["RenewingContext", "server_context"]
@@ -56,7 +56,7 @@ def server_context(
     if workload is None or isinstance(workload, str | os.PathLike):
         directory, is_strict = workload, True
     else:
-        runtime = workload.runtime
+        runtime = runtime_of(workload, "server_context")
         directory = runtime.certificates
         snapshot = runtime.published.snapshot
         # Behind an ingress listener the server has the listener's modes, as its requests have.

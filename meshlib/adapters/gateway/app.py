@@ -19,6 +19,7 @@ from meshlib._context import Entered, entered
 from meshlib._http import Headers
 from meshlib._inbound.gate import Gate, Refused
 from meshlib._inbound.passage import Passage
+from meshlib._runtime import runtime_of
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
 from meshlib.adapters.gateway.headers import Hops, can_be_sent, is_chunked_only, response_headers
@@ -60,15 +61,15 @@ class MeshGateway:
     """
 
     def __init__(self, mesh: Mesh, *, port: int | None = None) -> None:
+        self._runtime = runtime_of(mesh, "MeshGateway")
         if not mesh.workload.gateway:
             raise MeshError(
                 "the mesh was loaded for a workload that is no gateway; load it with "
                 'workload=Workload(gateway=True, labels={"istio": "ingressgateway"})'
             )
         self._mesh = mesh
-        self._runtime = mesh.runtime
         self._port = port
-        self._gate = _GatewayGate(mesh.runtime)
+        self._gate = _GatewayGate(self._runtime)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._is_closed = False
 

@@ -9,6 +9,7 @@ from meshlib._engine.exchange import Exchange
 from meshlib._http import Headers, Response
 from meshlib._outbound.bodies import SPENT, is_spent
 from meshlib._outbound.tls import HasRuntime, originator
+from meshlib._runtime import runtime_of
 from meshlib.adapters.httpx.exchanges import Head, encoded, local_response
 from meshlib.adapters.httpx.packages import Package, default_package, package_of
 from meshlib.adapters.httpx.pools import Pools, Target
@@ -36,7 +37,7 @@ class Shared:
     ) -> None:
         if package is None:
             package = default_package() if wrapped is None else package_of(_library(wrapped))
-        self.runtime = mesh.runtime
+        self.runtime = runtime_of(mesh, "MeshTransport")
         self.originator = originator(mesh.runtime)
         self.package = package
         self.wrapped: Any = wrapped

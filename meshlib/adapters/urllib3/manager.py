@@ -19,7 +19,7 @@ from meshlib._http import Response
 from meshlib._outbound.mirrors import ThreadMirrors
 from meshlib._outbound.refusals import RefusalKinds
 from meshlib._outbound.tls import HasRuntime, originator
-from meshlib._runtime import forked
+from meshlib._runtime import forked, runtime_of
 from meshlib.adapters.urllib3.bodies import Body
 from meshlib.adapters.urllib3.connections import MeshHTTPConnectionPool, MeshHTTPSConnectionPool
 from meshlib.adapters.urllib3.errors import KINDS
@@ -57,7 +57,7 @@ class MeshPoolManager(urllib3.PoolManager):
         self._most = num_pools
         self._plain: dict[tuple[str, str, int], urllib3.HTTPConnectionPool] = {}
         self.pool_classes_by_scheme = {"http": MeshHTTPConnectionPool, "https": MeshHTTPSConnectionPool}
-        self.runtime = mesh.runtime
+        self.runtime = runtime_of(mesh, type(self).__name__)
         self.originator = originator(mesh.runtime)
         self.raise_on_refusal = raise_on_refusal
         self.refusals = refusals
