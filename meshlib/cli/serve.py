@@ -65,6 +65,7 @@ def serve(
         missing = MissingExtraError("uvicorn", "serve", "meshlib serve")
         raise UnreadableError(str(missing)) from None
     from meshlib.adapters.asgi import MeshMiddleware
+    from meshlib.cli.stopping import Server
 
     mesh = _load(inputs, certificates)
     governed = MeshMiddleware(_application(app), mesh, trusted_proxies=trusted_proxy, health_paths=health_path)
@@ -78,7 +79,7 @@ def serve(
         config.ssl = context
     with mesh:
         mesh.watch()
-        uvicorn.Server(config).run()
+        Server(config).run()
 
 
 def _load(inputs: Inputs, certificates: str | None) -> Mesh:
