@@ -19,7 +19,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def app(*_: Any) -> None:
+async def app(scope: Any, receive: Any, send: Any) -> None:
     """Is asked nothing."""
 
 
