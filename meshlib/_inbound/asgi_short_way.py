@@ -28,7 +28,11 @@ new_passing: Final = object.__new__
 
 
 class Passing(Inbound):
-    """A request on the short way: what the application may know of it, and what it has sent."""
+    """A request on the short way: what the application may know of it, and what it has sent.
+
+    What it has sent is known only where requests are counted: then ``send`` is the server's, ``status`` 0 until the
+    response begins, and ``begun`` the message that began it.
+    """
 
     __slots__ = ("begun", "send", "sent", "status")
 

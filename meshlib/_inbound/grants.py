@@ -71,18 +71,8 @@ class Terms:
     """
 
     __slots__ = (
-        "_kept",
-        "grant",
-        "id_at",
-        "is_quiet",
-        "peer",
-        "port",
-        "shape",
-        "since",
-        "until",
-        "verified",
-        "version",
-    )
+        "_kept", "grant", "id_at", "is_quiet", "peer", "port", "shape", "since", "until", "verified", "version",
+    )  # fmt: skip
 
     def __init__(self, grant: Grant, shape: Shape) -> None:
         self.grant = grant

@@ -5,7 +5,9 @@ Rules:
 * Only a request that was let in is remembered, when it comes for the second time, and only
   where nobody outside was asked about it and its path was left alone.
 * Two requests are equal if all is equal that anything looks at which decides: connection,
-  method, path, host, the headers that may carry tokens, and those that policies read.
+  server, method, scheme, host, the headers that may carry tokens and those that policies
+  read, the query where one of them reads it, and of the path what policies ask of it. A path
+  that may be read in several ways is equal to itself only, where the application is mounted.
 * What was decided holds for the security and the ports it was decided by, so that a reload
   forgets it; for the keys as they were; and for the time in which its tokens are good,
   which is looked at every time.

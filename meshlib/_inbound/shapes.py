@@ -36,8 +36,8 @@ class Shape:
     of those that are there. ``id_at`` is where the id of the request stands, if it has one. ``carried_besides`` are the
     fields that calls made while serving carry on besides that, and their names as text. ``is_bare``: it has no body and
     does not say who sends it, as those do that have ``peer`` headers (Istio's metadata exchange). ``has_deadline``: it
-    says until when it is waited for. ``has_trailers``: it may have some behind its
-    body. ``is_quiet``: nothing in it is for anybody but the application.
+    says until when it is waited for. ``has_trailers``: it may have some behind its body. ``is_quiet``: nothing in it
+    is for anybody but the application.
     """
 
     __slots__ = (

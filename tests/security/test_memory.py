@@ -62,15 +62,19 @@ def test_what_is_remembered_is_what_would_be_decided(chains: dict[str, bytes], s
     for _ in range(ROUNDS):
         documents, clock = draw.documents(), Clock()
         remembering, forgetful = (Server(load(*documents, clock=clock), is_watched=is_watched) for _ in range(2))
-        for _ in range(3):
+        for _ in range(4):
             scope = draw.request()
-            for _ in range(6):
+            for _ in range(8):
                 clock.now += draw.one((0, 0, 0, 0, 20, 60))
                 asked = draw.near(scope)
                 forgetful.forget()
                 expected = forgetful.ask(dict(asked))
                 assert remembering.ask(dict(asked)) == expected, (documents, asked)
                 admitted += status_of(expected) == 200
+            if draw.one((True, False, False)):
+                documents = draw.documents()
+                for server in (remembering, forgetful):
+                    server.mesh.runtime.publish(load(*documents).runtime.compiled)
     assert admitted > ROUNDS  # else nothing was remembered
 
 
