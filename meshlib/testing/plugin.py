@@ -31,7 +31,9 @@ _MARK: Final = (
     "mesh(config, *, namespace, seed): the YAML of mesh_sim() in this test, relative to its file; "
     "a coroutine with this mark, or that asks for mesh_sim, runs on virtual time"
 )
+_MARK_ARGUMENTS: Final = ("namespace", "seed")
 _TERMINAL: Final = "-"
+_RANDOM: Final = "random"
 
 
 class SimulationFactory(Protocol):
@@ -71,7 +73,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Take note of the simulations of each test."""
     config.addinivalue_line("markers", _MARK)
+    _check(config)
     config.pluginmanager.register(_Session(config), "meshlib-session")
+
+
+def _check(config: pytest.Config) -> None:
+    """Say before the first test what no test, or only the end, would find out."""
+    seed, target = config.getoption("mesh_seed", default=None), config.getoption("mesh_report", default=None)
+    if seed not in (None, _RANDOM) and not seed.isdecimal():
+        raise pytest.UsageError(f"--mesh-seed: {seed!r} is neither a number nor '{_RANDOM}'")
+    if target not in (None, _TERMINAL) and not Path(target).absolute().parent.is_dir():
+        raise pytest.UsageError(f"--mesh-report: there is no directory {Path(target).parent}; make it, or name another")
 
 
 class _Session:
@@ -80,6 +92,7 @@ class _Session:
     def __init__(self, config: pytest.Config) -> None:
         self._target: str | None = config.getoption("mesh_report", default=None)
         self._minimum: float | None = config.getoption("mesh_fail_under", default=None)
+        self._has_asyncio = config.pluginmanager.hasplugin("asyncio")
         self._reports = self._target is not None or self._minimum is not None
         self._made: list[Simulation] = []
         self._coverages: list[Coverage] = []
@@ -124,7 +137,9 @@ class _Session:
             function = getattr(item, "obj", None)
             is_ours = item.get_closest_marker("mesh") is not None or "mesh_sim" in getattr(item, "fixturenames", ())
             if is_ours and inspect.iscoroutinefunction(function):
-                item.obj = _on_virtual_time(function)  # type: ignore[attr-defined]
+                # pytest-asyncio awaits what a test returns, whatever became of its function.
+                is_awaited = self._has_asyncio and item.get_closest_marker("asyncio") is not None
+                item.obj = _on_virtual_time(function, is_awaited=is_awaited)  # type: ignore[attr-defined]
 
     # -- the whole run -----------------------------------------------------------------------------
 
@@ -175,16 +190,21 @@ class _Session:
             )
 
 
-def _on_virtual_time(function: Callable[..., Any]) -> Callable[..., None]:
+def _on_virtual_time(function: Callable[..., Any], *, is_awaited: bool) -> Callable[..., Any]:
     """The coroutine function as one that runs it on a loop of virtual time."""
 
     @functools.wraps(function)
-    def run(*arguments: Any, **fixtures: Any) -> None:
+    def run(*arguments: Any, **fixtures: Any) -> Any:
         from meshlib.testing.blocking import run_in_memory
 
         run_in_memory(function(*arguments, **fixtures), fixtures.get("mesh_clock"))
+        return _nothing_more() if is_awaited else None
 
     return run
+
+
+async def _nothing_more() -> None:
+    """For who awaits a test that has run."""
 
 
 # -- fixtures ------------------------------------------------------------------------------------------
@@ -195,7 +215,7 @@ def _seed(item: pytest.Item) -> int:
     if known is None:
         given = item.config.getoption("mesh_seed", default=None)
         mark = item.get_closest_marker("mesh")
-        if given == "random":
+        if given == _RANDOM:
             known = int.from_bytes(os.urandom(4), "big")
         elif given is not None:
             known = int(given)
@@ -233,6 +253,8 @@ def mesh_sim(request: pytest.FixtureRequest, mesh_seed: int) -> Iterator[Simulat
 
     made: list[Simulation] = []
     mark = request.node.get_closest_marker("mesh")
+    if mark is not None and (unknown := mark.kwargs.keys() - _MARK_ARGUMENTS):
+        raise pytest.UsageError(f"the mark mesh has no argument {min(unknown)!r}; it has {', '.join(_MARK_ARGUMENTS)}")
     clock = request.getfixturevalue("mesh_clock") if "mesh_clock" in request.fixturenames else None
 
     def simulate(

@@ -175,6 +175,8 @@ class Upstream:
         **when: Unpack[When],
     ) -> Self:
         """Answer with a status; a ``body`` that is neither bytes nor text is sent as JSON."""
+        if status not in range(100, 600):
+            raise ValueError(f"{status!r} is no status of an answer; use 100 to 599, and body= for what it says")
         content, kind = _content(body)
         fields = {name.lower(): value for name, value in (headers or {}).items()}
         if kind:
@@ -241,6 +243,8 @@ class Upstream:
     def _add(self, reaction: Answer | Break | Handler, when: When) -> Self:
         if unknown := when.keys() - When.__annotations__.keys():
             raise TypeError(f"a rule has no argument {min(unknown)!r}; it has {', '.join(When.__annotations__)}")
+        if not 0.0 <= when.get("probability", 1.0) <= 1.0:
+            raise ValueError(f"probability is {when['probability']!r}, it is to be from 0 to 1")
         start = self._clock.monotonic() + when.get("after", 0.0)
         rule = Rule(
             host=self.host, subset=self._subset, endpoint=self._endpoint, reaction=reaction, left=when.get("times"),

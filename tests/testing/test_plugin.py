@@ -247,6 +247,71 @@ async def test_it(mesh_sim):
     project.runpytest().assert_outcomes(passed=1)
 
 
+def test_a_coroutine_may_be_marked_for_another_plugin(project: pytest.Pytester) -> None:
+    """As pytest-asyncio does with each in its mode ``auto``: it awaits what comes back, which once was nothing."""
+    project.makeconftest(
+        """
+import asyncio
+import pytest
+
+class Awaits:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem):
+        names = pyfuncitem._fixtureinfo.argnames
+        asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+        return True
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "asyncio")
+    config.pluginmanager.register(Awaits(), "asyncio")
+"""
+    )
+    project.makepyfile(
+        """
+import asyncio
+import pytest
+
+@pytest.mark.asyncio
+async def test_it(mesh_sim):
+    sim = mesh_sim("mesh/")
+    await asyncio.sleep(3600)
+    assert sim.now >= 3600
+"""
+    )
+    project.runpytest("-p", "meshlib.testing.plugin").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--mesh-seed=seven", "--mesh-seed: 'seven' is neither a number nor 'random'"),
+        ("--mesh-report=no/such/report.json", "--mesh-report: there is no directory no/such"),
+    ],
+)
+def test_wrong_options_end_the_run_before_it_begins(project: pytest.Pytester, option: str, message: str) -> None:
+    """In one line."""
+    project.makepyfile("def test_it(): pass")
+    result = project.runpytest_subprocess(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{message}*"])
+
+
+def test_a_slip_in_the_mark_is_told(project: pytest.Pytester) -> None:
+    """A namespace that nobody reads is none."""
+    project.makepyfile(
+        """
+import pytest
+
+@pytest.mark.mesh("mesh/", nmespace="shop")
+def test_it(mesh_sim):
+    mesh_sim()
+"""
+    )
+    result = project.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*the mark mesh has no argument 'nmespace'; it has namespace, seed*"])
+
+
 def test_slips_in_names_are_told_instead_of_ignored(project: pytest.Pytester) -> None:
     """A script that nothing obeys would make a test pass."""
     project.makepyfile(
@@ -264,6 +329,10 @@ def test_it(mesh_sim):
         reviews.subset("v9")
     with pytest.raises(TypeError, match="no argument 'time'; it has times, after, lasting, probability, latency"):
         reviews.respond(503, time=3)
+    with pytest.raises(ValueError, match="probability is 50, it is to be from 0 to 1"):
+        reviews.respond(503, probability=50)
+    with pytest.raises(ValueError, match="'ok' is no status of an answer"):
+        reviews.respond("ok")
     nobody = sim.get("http://ratings:9080/")
     assert nobody.status == 503
     assert nobody.text.endswith("no service ratings:9080 in the simulation, see sim.deploy()")
