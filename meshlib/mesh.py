@@ -358,11 +358,11 @@ class _Watch:
     """The background thread that reloads; started again in a forked child."""
 
     def __init__(self, mesh: Mesh, interval: float) -> None:
-        self._mesh = mesh
-        self._interval = interval
-        self._stop = threading.Event()
+        if interval <= 0:
+            raise ValueError(f"interval is {interval!r}, it is to be more than 0 seconds")
+        self._mesh, self._interval = mesh, interval
+        self._stop, self._is_notified = threading.Event(), True
         self._thread: threading.Thread | None = None
-        self._is_notified = True
 
     def start(self) -> None:
         if self._thread is None:

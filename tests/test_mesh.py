@@ -188,6 +188,12 @@ def test_a_closed_mesh_watches_nothing(tmp_path: Path) -> None:
         mesh.watch()
 
 
+def test_a_watch_needs_a_period() -> None:
+    """Of none it would never rest."""
+    with Mesh.load(service(1)) as mesh, pytest.raises(ValueError, match="more than 0 seconds"):
+        mesh.watch(interval=-1.0)
+
+
 def test_watching_picks_up_a_change_and_survives_a_bad_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """In a background thread; closing stops it."""
     path = tmp_path / "mesh.yaml"

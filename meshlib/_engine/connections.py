@@ -68,7 +68,7 @@ class Connection:
         self._is_counted = False
         self._lock: object = None
         self.host = host
-        self.port = port
+        self.port = _number(port)
         self.server_name = server_name
         self.route: Route | None = None
         self.live: LiveCluster | None = None
@@ -220,3 +220,14 @@ class Connection:
     def __repr__(self) -> str:
         where = self.upstream.key if self.upstream is not None else "-"
         return f"<Connection {self.host}:{self.port} → {where}>"
+
+
+def _number(port: int | str) -> int:
+    """The port as the rules have it: as text, which the standard library takes too, it would be under none of them."""
+    try:
+        number = int(port)
+    except ValueError:
+        number = 0
+    if not 0 < number < 65536:
+        raise ValueError(f"port is {port!r}, it is to be a number from 1 to 65535")
+    return number

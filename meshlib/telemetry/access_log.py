@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["LOGGER", "AccessLogs"]
 
 _NAME: Final = "meshlib.access"
+_log = logging.getLogger("meshlib")
+
 LOGGER: Final = logging.getLogger(_NAME)
 """Where the lines go."""
 
@@ -116,7 +118,25 @@ class _Output(logging.StreamHandler[Any]):
 def _handler(path: str) -> logging.Handler:
     if path in ("/dev/stdout", "/dev/stderr"):
         return _Output(path.removeprefix("/dev/"))
-    return logging.handlers.WatchedFileHandler(path, encoding="utf-8", delay=True)
+    return _File(path, encoding="utf-8", delay=True)
+
+
+class _File(logging.handlers.WatchedFileHandler):
+    """A file, opened again when it was moved. That it cannot be written is said once, and fails no request."""
+
+    _is_told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # of opening it, which logging does not expect here
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self._is_told:
+            self._is_told = True
+            reason = sys.exc_info()[1]
+            _log.warning("the access log %s cannot be written: %s; its lines are lost", self.baseFilename, reason)
 
 
 _destinations = _Destinations()

@@ -243,12 +243,12 @@ class Upstream:
     def _add(self, reaction: Answer | Break | Handler, when: When) -> Self:
         if unknown := when.keys() - When.__annotations__.keys():
             raise TypeError(f"a rule has no argument {min(unknown)!r}; it has {', '.join(When.__annotations__)}")
-        if not 0.0 <= when.get("probability", 1.0) <= 1.0:
-            raise ValueError(f"probability is {when['probability']!r}, it is to be from 0 to 1")
+        if not 0.0 <= (probability := when.get("probability", 1.0)) <= 1.0:
+            raise ValueError(f"probability is {probability!r}, it is to be from 0 to 1")
         start = self._clock.monotonic() + when.get("after", 0.0)
         rule = Rule(
             host=self.host, subset=self._subset, endpoint=self._endpoint, reaction=reaction, left=when.get("times"),
-            start=start, end=start + when.get("lasting", math.inf), probability=when.get("probability", 1.0),
+            start=start, end=start + when.get("lasting", math.inf), probability=probability,
             latency=when.get("latency"),
         )  # fmt: skip
         self._scripts.add(rule)

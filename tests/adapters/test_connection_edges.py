@@ -42,6 +42,17 @@ async def test_raw_connections_offer_no_protocol_of_http(ask: Ask) -> None:
     assert seen == [None]
 
 
+async def test_a_port_written_as_text_is_that_port(ask: Ask) -> None:
+    """As the standard library has it; the rules of the port would not have been asked. What is none is refused."""
+    async with server("db") as port:
+        mesh = Mesh.load(entry("db.test", port))
+        assert await ask(mesh, "db.test", "27017") == "db"  # type: ignore[arg-type]
+        for wrong in (0, 65536, "postgres"):
+            with pytest.raises(ValueError, match="it is to be a number from 1 to 65535"):
+                await ask(mesh, "db.test", wrong)  # type: ignore[arg-type]
+    assert counters(mesh.runtime) == AT_REST
+
+
 async def test_a_file_made_of_a_socket_keeps_the_connection() -> None:
     """The socket is closed, the file goes on: the connection counts, and its bytes."""
     async with server("db") as port:

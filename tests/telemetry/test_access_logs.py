@@ -251,6 +251,20 @@ def test_without_any_handler_the_path_decides(tmp_path: Path) -> None:
     assert done.stdout == "code=200\n"
 
 
+@pytest.mark.parametrize("path", ["no/such/access.log", ".", "/dev/full"])
+def test_a_file_that_cannot_be_written_fails_no_request(tmp_path: Path, path: str) -> None:
+    """It once failed each of them. Now it is said once, as for a full disk."""
+    if path.startswith("/") and not Path(path).exists():
+        pytest.skip("no full device here")
+    where = tmp_path / path  # a full path stays as it is
+    script = f"{SCRIPT}\ncall(mesh, 200)\n"
+    text = f"accessLogFile: {where}\naccessLogFormat: '%RESPONSE_CODE%'\n"
+    done = subprocess.run([sys.executable, "-c", script, text], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"the access log {where} cannot be written: [Errno ")
+
+
 def test_times_are_written_as_envoy_writes_them() -> None:
     """Fractions of one to nine digits; seconds since the epoch."""
     assert format_time(NOW) == "2023-11-14T22:13:20.250Z"
