@@ -132,7 +132,7 @@ class _File(logging.handlers.WatchedFileHandler):
         except OSError:  # of opening it, which logging does not expect here
             self.handleError(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
         if not self._is_told:
             self._is_told = True
             reason = sys.exc_info()[1]
