@@ -312,6 +312,9 @@ def test_endpoints_at_unix_sockets(tmp_path: Path, host: str) -> None:
         await writer.drain()
         writer.close()
 
+    async def close(server: asyncio.Server) -> None:
+        server.close()  # in its loop: in another thread it may meet the end of a connection
+
     path = tmp_path / "app.sock"
     server = loop.run(asyncio.start_unix_server(answer, path))
     text = YAML.split("---\n", maxsplit=1)[0].replace(
@@ -320,7 +323,7 @@ def test_endpoints_at_unix_sockets(tmp_path: Path, host: str) -> None:
     text = text.replace(", {number: 443, name: tls, protocol: HTTPS}", "").replace(HOST, host.encode("idna").decode())
     with Mesh.load(text).httpx() as client:
         assert client.get(f"http://{host}/").text == "hello"
-    server.close()
+    loop.run(close(server))
     loop.close()
 
 
