@@ -6,11 +6,37 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from meshlib._snapshot import conditions
+from meshlib._snapshot.inbound import InboundRequest
 from meshlib.adapters.asgi import MeshMiddleware
 from tests.security.remembering import KEYS, NOW, Server, at_once, bearer, load, resource, scope_of, status_of
 from tests.security.targets import ISSUER, good
 
 Scope = dict[str, Any]
+
+
+READ: dict[str, str] = {
+    "claims": "the deciding headers, the query",
+    "destination": "the server",
+    "head": "the method, the scheme, the class of the path, the query, the deciding headers",
+    "is_http": "",
+    "peer": "the connection, the deciding headers",
+    "port": "the server",
+    "remote": "the connection, the deciding headers",
+    "sni": "the connection",
+    "source": "the connection",
+}
+"""What conditions can look at, and the part of the key of the memory that stands for it."""
+
+
+def test_all_that_conditions_can_look_at_is_part_of_what_requests_are_remembered_by() -> None:
+    """Who adds to what is known of a request adds it there too, or the first answer holds for all others."""
+    assert set(InboundRequest.__slots__) == set(READ)
+    kinds = {name for name in conditions.__all__ if name.endswith("Condition")} - {"Condition"}
+    assert kinds == {
+        "AddressCondition", "ClaimCondition", "HeaderCondition", "PortCondition", "RequestPrincipalCondition",
+        "TextCondition",
+    }  # fmt: skip
 
 
 def when(key: str, *values: str, **spec: Any) -> Any:
