@@ -70,7 +70,7 @@ class Calls:
         )
         return lambda function: govern(function, Target(self._runtime, host, options))
 
-    def run(self, host: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(self, host: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function once."""
         return run(self._target(host), function, *args, **kwargs)
 

@@ -25,7 +25,7 @@ def govern(function: Callable[P, R], target: Target) -> Callable[P, R]:
     return cast("Callable[P, R]", wraps(function)(_governed(function, target)))
 
 
-def run(target: Target, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def run(target: Target, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a function once through a target; of an asynchronous one, what is to be awaited."""
     return cast("R", _governed(function, target)(*args, **kwargs))
 

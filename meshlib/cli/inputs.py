@@ -39,7 +39,20 @@ def load_config(inputs: Inputs) -> ConfigSet:
     texts = read_inputs(inputs)
     with shown_progress() as progress:
         config = load(texts, default_namespace=inputs.namespace or "default", progress=progress)
+    _check_mesh_config(inputs.mesh_config, config)
     return replace(config, findings=made_strict(config.findings)) if inputs.strict else config
+
+
+def _check_mesh_config(path: str | None, config: ConfigSet) -> None:
+    """A file that was given for the mesh's settings and has none would leave the defaults in force, unnoticed."""
+    kinds = {resource.kind for resource in config.resources}
+    found = [f"{resource.kind} {resource.metadata.name}" for resource in config.resources if resource.file == path]
+    if found and "MeshConfig" not in kinds:
+        message = (
+            f"{path}: holds {found[0]}, but no MeshConfig; name a file with the fields of MeshConfig, "
+            "or with the ConfigMap istio"
+        )
+        raise UnreadableError(message)
 
 
 def read_inputs(inputs: Inputs) -> list[SourceText]:

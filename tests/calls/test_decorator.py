@@ -227,6 +227,16 @@ def test_generators_are_refused() -> None:
         mesh.call("ratings")(5)  # type: ignore[arg-type]
 
 
+def test_a_function_may_have_arguments_of_any_name() -> None:
+    """Those of ``run`` itself too."""
+
+    def connect(host: str, function: str, target: str) -> tuple[str, str, str]:
+        return host, function, target
+
+    mesh = load(clock=VirtualClock())
+    assert mesh.run("ratings", connect, host="a", function="b", target="c") == ("a", "b", "c")
+
+
 @pytest.mark.parametrize("host", ["", "http://ratings:9080", "ratings/v1", "my ratings"])
 def test_what_is_no_host_is_refused(host: str) -> None:
     """No rule can be for it, so that calls would be governed by nothing."""

@@ -121,6 +121,22 @@ def test_a_resource_with_an_error_is_left_out_and_told(tmp_path: Path) -> None:
     assert "timeuot" in result.stderr
 
 
+def test_a_mesh_configuration_that_is_none_is_status_2(mesh: str, tmp_path: Path) -> None:
+    """The ConfigMap of a revision, say: its REGISTRY_ONLY would not be in the answer. An empty file is all defaults."""
+    fields = "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"
+    path = tmp_path / "settings.yaml"
+    asked = ("-f", mesh, "--mesh-config", str(path), "GET", "http://nowhere.example/")
+    path.write_text(f'apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio-1-26}}\ndata: {{mesh: "{fields}"}}\n')
+    result = run(*asked)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{path}: holds ConfigMap istio-1-26, but no MeshConfig" in result.stderr
+    for text, outcome in (("", "passthrough"), (fields, "direct response")):
+        path.write_text(text)
+        result = run(*asked)
+        assert result.exit_code == 0
+        assert outcome in result.stdout
+
+
 def test_a_key_that_nobody_looks_at_is_told(mesh: str) -> None:
     """The request is answered as if it was not there, which is another one than was meant."""
     asked = {"from": {"namespce": "shop"}, "request": {"host": "reviews", "hedaers": {}}}
