@@ -68,7 +68,11 @@ def serve(
     from meshlib.cli.stopping import Server
 
     mesh = _load(inputs, certificates)
-    governed = MeshMiddleware(_application(app), mesh, trusted_proxies=trusted_proxy, health_paths=health_path)
+    application = _application(app)
+    try:
+        governed = MeshMiddleware(application, mesh, trusted_proxies=trusted_proxy, health_paths=health_path)
+    except MeshError as error:
+        raise click.UsageError(str(error)) from error
     address, number = _place(mesh, host, port)
     # By itself uvicorn believes whoever calls from this machine.
     believed = ",".join(trusted_proxy)
@@ -79,7 +83,13 @@ def serve(
         config.ssl = context
     with mesh:
         mesh.watch()
-        Server(config).run()
+        try:
+            Server(config).run()
+        except SystemExit as error:  # uvicorn's way to say that it did not start
+            message = (
+                f"not served at {address} port {number}, for the reason above; --host and --port choose another place"
+            )
+            raise UnreadableError(message) from error
 
 
 def _load(inputs: Inputs, certificates: str | None) -> Mesh:
@@ -112,6 +122,9 @@ def _application(name: str) -> Any:
         if found is None:
             message = f"the module {module!r} has no {attributes!r}"
             raise UnreadableError(message)
+    if not callable(found):
+        message = f"{name} is no ASGI application, but {type(found).__name__}; name what answers requests"
+        raise UnreadableError(message)
     return found
 
 

@@ -148,6 +148,7 @@ def test_it_listens_as_the_sidecar_says(tmp_path: Path) -> None:
         ("shop", "not of the form module:app"),
         ("nowhere:app", "no module 'nowhere'"),
         ("json:nothing", "has no 'nothing'"),
+        ("string:digits", "string:digits is no ASGI application, but str"),
     ],
 )
 def test_a_wrong_application_is_status_2(
@@ -161,6 +162,32 @@ def test_a_wrong_application_is_status_2(
         main(("serve", "-f", str(tmp_path / "mesh.yaml"), application))
     assert exit_.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_proxy_that_is_no_address_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said in one line, before anything listens."""
+    from meshlib.cli import main
+
+    (tmp_path / "mesh.yaml").write_text(POLICY)
+    with pytest.raises(SystemExit) as exit_:
+        main(("serve", "-f", str(tmp_path / "mesh.yaml"), "json:dumps", "--trusted-proxy", "loadbalancer"))
+    assert exit_.value.code == 2
+    assert "'loadbalancer' is neither an IP address nor a block" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_port_in_use_is_status_2(tmp_path: Path) -> None:
+    """As of the gateway and the dashboard, with what to do."""
+    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "mesh.yaml").write_text(POLICY)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "meshlib", "serve", "-f", "mesh.yaml", "-p", port, "shop:app"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"Error: not served at 127.0.0.1 port {port}, for the reason above;")
 
 
 CLIENT = """
