@@ -132,6 +132,18 @@ def test_a_claim_in_a_header_that_is_handed_on_is_that_of_each_token(header: str
     assert carried == ["ann", "bob"] * 3
 
 
+@pytest.mark.parametrize(
+    "headers", [("x-envoy-peer-metadata-id",), ("x-envoy-peer-metadata-id", "x-envoy-peer-metadata")]
+)
+def test_a_caller_that_says_who_it_is_is_told_each_time(headers: tuple[str, ...]) -> None:
+    """And only then; also by requests of which nobody wants more than their count."""
+    server = Server(load(), is_watched=False)
+    for _ in range(3):
+        begun = server.ask(scope_of("/a", *((name, "x") for name in headers)))[0][0]
+        assert sorted(name.decode() for name, _ in begun["headers"]) == sorted(headers)
+        assert server.ask(scope_of("/a"))[0][0]["headers"] == []
+
+
 class Shown(NamedTuple):
     """A connection of uvicorn, whose TLS object notes what the client named in its handshake."""
 
