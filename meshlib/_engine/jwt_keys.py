@@ -15,6 +15,7 @@ __all__ = ["KeySet", "KeySetError", "parse_keys"]
 _LARGEST: Final = 1 << 20
 _MOST: Final = 256
 _ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+_EDWARDS: Final = {"Ed25519": "EdDSA"}
 _ED25519_SIGNATURE: Final = 64
 _PKCS1: Final = {"RS256": "SHA256", "RS384": "SHA384", "RS512": "SHA512"}
 
@@ -115,12 +116,22 @@ def parse_keys(text: str | bytes) -> KeySet:
 def _key(members: Any) -> _Key | None:
     if not isinstance(members, Mapping) or members.get("kty") not in ("RSA", "EC", "OKP", "oct"):
         return None
-    if members.get("use", "sig") != "sig" or (members["kty"] == "OKP" and members.get("crv") != "Ed25519"):
+    if members.get("use", "sig") != "sig" or not _fits(members):
         return None
     try:
         return _Key(members)
     except Exception:  # noqa: BLE001 - a key that cannot be read verifies nothing
         return None
+
+
+def _fits(members: Mapping[str, Any]) -> bool:
+    """Whether the curve of a key is one that Envoy knows, and its algorithm is that of the curve (jwt/jwks.cc)."""
+    kind, curve = members["kty"], members.get("crv")
+    if kind not in ("EC", "OKP"):
+        return True
+    curves = _ALGORITHMS if kind == "EC" else _EDWARDS
+    algorithm = curves.get(curve) if isinstance(curve, str) else None
+    return algorithm is not None and (members.get("alg") or algorithm) == algorithm
 
 
 def _prepare(kind: str, members: Mapping[str, Any]) -> Any:

@@ -210,3 +210,41 @@ def test_claims_in_dots_are_nested() -> None:
 def test_claims_as_header_values(claim: Any, text: str | None) -> None:
     """Numbers have the precision of a double, lists and mappings come as JSON in base64; nothing smuggles a header."""
     assert claim_text(claim) == text
+
+
+def signed(payload: str) -> str:
+    """A token whose payload is this very text."""
+    return jwt.api_jws.encode(payload.encode(), KEY, algorithm="RS256", headers={"kid": "k"})
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ('"x":1e400', "is an invalid JSON"),
+        ('"x":[-1e400]', "is an invalid JSON"),
+        ('"exp":1e400', "is an invalid JSON"),
+        ('"x":1e-400', ""),
+        (f'"x":{"[" * 90}{"]" * 90}', ""),
+        (f'"x":{"[" * 101}{"]" * 101}', "is an invalid JSON"),
+        (f'"x":{{"a":{"[" * 300}{"]" * 300}}}', "is an invalid JSON"),
+        (f'"x":"{"[" * 300}"', ""),
+        ('"exp":18446744073709550591', ""),
+        ('"exp":18446744073709551615', "[exp] field is not a positive 64 bit integer"),
+    ],
+)
+def test_numbers_and_depths_are_those_of_envoy(members: str, words: str) -> None:
+    """A claim that is no double or nested too deeply (copying it for a handler once failed) spoils the token."""
+    for space in ("", " "):
+        token = signed(f'{{"iss":"{ISSUER}",{space}{members}}}')
+        assert body(check(rule(), authorization=f"Bearer {token}")) == (words and f"Jwt payload {words}")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"crv": "secp256k1"}, {"alg": "ES384"}, {"crv": None}, {"crv": ["P-256"]}], ids=str
+)
+def test_a_key_on_another_curve_is_none(changes: dict[str, Any]) -> None:
+    """Envoy leaves out a curve it does not know, and an algorithm of another curve."""
+    curve = ec.SECP256K1() if changes.get("crv") == "secp256k1" else ec.SECP256R1()
+    members = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(curve).public_key()))
+    keys = parse_keys(json.dumps({"keys": [{**members, "kid": "e", **changes}, JWK]}))
+    assert [key.key_id for key in keys.keys] == ["k"]
