@@ -125,6 +125,9 @@ class Blocking:
         if _here.worker is not None:
             return _here.worker.ask(coroutine)
         running = asyncio._get_running_loop()
+        if self._loop.is_closed():
+            coroutine.close()
+            raise RuntimeError("the simulation is closed: calls are made within its with block, or before close()")
         if running is self._loop:
             coroutine.close()
             raise RuntimeError(

@@ -159,7 +159,8 @@ class Simulation(SimulatedClients):
         if inspect.iscoroutine(work):
             result: T = self._world.blocking.wait(work)
             return result
-        assert callable(work)
+        if not callable(work):
+            raise TypeError(f"sim.run() takes a coroutine, or a function without arguments, not {work!r}")
         return self._world.blocking.wait(self._world.blocking.run(work))
 
     # -- the parts -------------------------------------------------------------------------------------

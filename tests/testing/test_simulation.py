@@ -461,3 +461,13 @@ def test_names_resolve_for_their_time_to_live() -> None:
         assert sim.get("http://search.example.com/").status == 404
         sim.publish(NAMED.replace("name: http", "name: http-web"))
         assert get() == "192.0.2.2:80"
+
+
+def test_a_simulation_tells_what_it_cannot_run(sim: Simulation) -> None:
+    """What is no work; and anything once it is closed."""
+    with pytest.raises(TypeError, match="takes a coroutine, or a function without arguments, not 3"):
+        sim.run(3)  # type: ignore[call-overload]
+    sim.close()
+    for ask in (lambda: sim.get(URL), lambda: sim.run(int), lambda: sim.advance(1.0)):
+        with pytest.raises(RuntimeError, match="the simulation is closed: calls are made within its with block"):
+            ask()
