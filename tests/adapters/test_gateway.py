@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import jwt
 import pytest
+import uvicorn
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -474,7 +475,15 @@ async def test_odd_targets_do_no_harm(target: bytes) -> None:
     assert [seen[1:3] for seen in a.seen] == ([("/y", "other.test")] if b"/" in target else [])
 
 
-@pytest.mark.parametrize("upgrade", [b"", b"connection: upgrade\r\nupgrade: websocket\r\n"])
+BREAKS_OFF = pytest.mark.skipif(
+    tuple(map(int, uvicorn.__version__.split(".")[:2])) < (0, 52),
+    reason="with websockets 17, uvicorn before 0.52 breaks off handshakes with bytes that are no ASCII",
+)
+
+
+@pytest.mark.parametrize(
+    "upgrade", [b"", pytest.param(b"connection: upgrade\r\nupgrade: websocket\r\n", marks=BREAKS_OFF)]
+)
 async def test_a_header_is_sent_whole_or_not_at_all(upgrade: bytes) -> None:
     """Bytes that are no UTF-8 were left out of it, after a policy had taken the rest for another value."""
     deny = """
