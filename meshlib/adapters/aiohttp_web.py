@@ -136,13 +136,29 @@ def _reader(request: web.Request) -> Callable[[int], Awaitable[bytes]]:
 def _admitted(request: web.Request, verdict: Admitted) -> web.Request:
     """The request as the application sees it: the same object, unless a policy changed what it says."""
     if verdict.headers is not None and verdict.path is not None:
-        request = request.clone(headers=verdict.headers, rel_url=_url(verdict.path))
+        request = request.clone(headers=_sent(verdict.headers), rel_url=_url(verdict.path))
     elif verdict.headers is not None:
-        request = request.clone(headers=verdict.headers)
+        request = request.clone(headers=_sent(verdict.headers))
     elif verdict.path is not None:
         request = request.clone(rel_url=_url(verdict.path))
     _state(request)["mesh"] = verdict.inbound
     return request
+
+
+class _Sent(str):
+    """A header value with bytes that are no UTF-8, which aiohttp could not make bytes again."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> bytes:
+        return super().encode(encoding, errors)
+
+
+def _sent(headers: Headers) -> Headers:
+    """Headers as ``clone`` can take them."""
+    if "".join(headers.values()).isascii():
+        return headers
+    return Headers([(name, value if value.isascii() else _Sent(value)) for name, value in headers.items()])
 
 
 def _added(request: web.Request, headers: tuple[tuple[str, str], ...]) -> Callable[[web.StreamResponse], None]:
