@@ -12,7 +12,7 @@ from meshlib.model import telemetry as model
 from meshlib.model.mesh_config import MeshConfig
 from meshlib.model.mesh_providers import EnvoyFileAccessLogProvider
 from meshlib.telemetry.expressions import UnsupportedError, compile_expression
-from meshlib.telemetry.log_format import DEFAULT_FIELDS, DEFAULT_TEXT, unknown_operators
+from meshlib.telemetry.log_format import DEFAULT_FIELDS, DEFAULT_TEXT, stray_signs, unknown_operators
 
 __all__ = ["compile_logs"]
 
@@ -81,8 +81,14 @@ def _checked(expression: str, providers: Providers) -> str:
 
 
 def _known(log: AccessLog, providers: Providers) -> AccessLog:
-    for name in dict.fromkeys(unknown_operators(log.text if log.fields is None else log.fields)):
+    written = log.text if log.fields is None else log.fields
+    for name in dict.fromkeys(unknown_operators(written)):
         providers.report(f"the operator %{name}% is not known in a process: it is written as -", code="MESH125")
+    for text in dict.fromkeys(stray_signs(written)):
+        message = (
+            f"the format has {text!r}, where no operator begins; Envoy refuses it, here it is written as it stands"
+        )
+        providers.report(message, code="MESH125")
     return log
 
 

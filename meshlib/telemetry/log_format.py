@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from meshlib.telemetry.log_operators import NOTHING, OPERATORS, Operator
@@ -19,7 +19,15 @@ from meshlib.telemetry.log_operators import NOTHING, OPERATORS, Operator
 if TYPE_CHECKING:
     from meshlib.telemetry.facts import Facts
 
-__all__ = ["DEFAULT_FIELDS", "DEFAULT_TEXT", "Line", "compile_fields", "compile_text", "unknown_operators"]
+__all__ = [
+    "DEFAULT_FIELDS",
+    "DEFAULT_TEXT",
+    "Line",
+    "compile_fields",
+    "compile_text",
+    "stray_signs",
+    "unknown_operators",
+]
 
 DEFAULT_TEXT: Final = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
@@ -61,6 +69,7 @@ DEFAULT_FIELDS: Final[Mapping[str, str]] = {
 
 Line: TypeAlias = "Callable[[Facts], str]"
 
+_SHOWN: Final = 20
 _OPERATOR: Final = re.compile(r"%%|%([A-Z0-9_]+)(?:\(([^)]*)\))?(?::([0-9]+))?%")
 
 
@@ -129,16 +138,35 @@ def _field(text: str, *, omit_empty: bool) -> Callable[[Facts], Any]:
 
 def unknown_operators(written: object) -> list[str]:
     """The operators of a format that mean nothing here."""
+    found = [match[1] for text in _texts(written) for match in _OPERATOR.finditer(text) if match[1]]
+    return [name for name in found if name not in OPERATORS]
+
+
+def stray_signs(written: object) -> list[str]:
+    """What follows the first per cent sign of each text that neither begins an operator nor is doubled.
+
+    Envoy 1.39.3 refuses such a format ("Couldn't find valid command at position …").
+    """
+    found = []
+    for text in _texts(written):
+        at = _OPERATOR.sub(lambda match: " " * len(match[0]), text).find("%")
+        if at >= 0:
+            found.append(text[at : at + _SHOWN].rstrip("\n"))
+    return found
+
+
+def _texts(written: object) -> Iterator[str]:
     match written:
         case str():
-            found = [match[1] for match in _OPERATOR.finditer(written) if match[1]]
-            return [name for name in found if name not in OPERATORS]
+            yield written
         case Mapping():
-            return [name for inner in written.values() for name in unknown_operators(inner)]
+            for inner in written.values():
+                yield from _texts(inner)
         case list() | tuple():
-            return [name for inner in written for name in unknown_operators(inner)]
+            for inner in written:
+                yield from _texts(inner)
         case _:
-            return []
+            return
 
 
 def _parts(text: str) -> list[str | Operator]:

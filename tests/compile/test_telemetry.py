@@ -557,6 +557,14 @@ def test_of_two_prometheus_providers_the_first_that_is_on_counts() -> None:
         ),
         pytest.param(metrics('{tagOverrides: {a: {value: "frob(1)"}}}'), "", "MESH125", "frob", id="a function"),
         pytest.param("{}", STDOUT + 'accessLogFormat: "%FROB%"\n', "MESH125", "%FROB%", id="an operator"),
+        *(
+            # Envoy 1.39.3 refuses each: "Couldn't find valid command at position …".
+            pytest.param("{}", STDOUT + f"accessLogFormat: '{text}'\n", "MESH125", repr(text[at:]), id=text)
+            for text, at in (("%REQ(unclosed", 0), ("a%b", 1), ("%% 100%", 6), ("%REQ(A):-1%", 0), ("%protocol%", 0))
+        ),
+        pytest.param(
+            "{}", STDOUT + 'accessLogEncoding: JSON\naccessLogFormat: \'{"a": "5%"}\'\n', "MESH125", "'%'", id="a field"
+        ),
     ],
 )
 def test_what_has_no_effect_is_said(spec: str, mesh: str, code: str, text: str) -> None:
