@@ -103,8 +103,8 @@ class RequestHead:
         """The first value of a header field, ``name`` in lower case; empty if it is not there."""
         return self.headers.get(name, "")
 
-    def __repr__(self) -> str:
-        return f"<RequestHead {self.method} {self.scheme}://{self.authority}{self.path} port={self.port}>"
+    def __repr__(self) -> str:  # without the query: a token may stand there
+        return f"<RequestHead {self.method} {self.scheme}://{self.authority}{self.path_only} port={self.port}>"
 
 
 class FailureKind(Enum):

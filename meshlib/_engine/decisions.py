@@ -60,3 +60,7 @@ class Decision(msgspec.Struct, kw_only=True):
     dry_runs: tuple[DryRun, ...] = ()
     since: float = math.inf
     until: float = -math.inf
+
+    def __repr__(self) -> str:  # what is set, claims and the headers of a challenge hold tokens, or parts of them
+        what = "allowed" if self.allowed else "refused"
+        return f"<Decision {what} {self.status} policy={self.policy or '-'} reason={self.reason!r}>"

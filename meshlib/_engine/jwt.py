@@ -74,6 +74,9 @@ class Authenticated(msgspec.Struct, kw_only=True):
     until: float = math.inf
     is_valid: Literal[True] = True
 
+    def __repr__(self) -> str:  # claims are not for logs
+        return f"<Authenticated has_token={self.has_token}>"
+
 
 class Unauthorized(msgspec.Struct, kw_only=True):
     """The answer to a request with a token that is not accepted.
@@ -88,6 +91,9 @@ class Unauthorized(msgspec.Struct, kw_only=True):
     reason: str
     wanted: KeyOrigin | None = None
     is_valid: Literal[False] = False
+
+    def __repr__(self) -> str:  # the challenge repeats the path, and with it a token in the query
+        return f"<Unauthorized {self.status} {self.reason!r}>"
 
 
 def authenticate(

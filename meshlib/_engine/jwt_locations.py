@@ -21,6 +21,9 @@ class Found(NamedTuple):
     header: str = ""
     param: str = ""
 
+    def __repr__(self) -> str:  # a token is a secret
+        return f"<Found header={self.header!r} param={self.param!r}>"
+
 
 def find_tokens(rule: TokenRule, head: RequestHead) -> list[Found]:
     """Every token at the locations of a rule: headers, then parameters, then cookies."""

@@ -54,7 +54,7 @@ class InboundRequest:
         self.claims: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
-        what = f"{self.head.method} {self.head.path}" if self.is_http else "tcp"
+        what = f"{self.head.method} {self.head.path_only}" if self.is_http else "tcp"
         return f"<InboundRequest {what} port={self.port} peer={self.peer or '-'}>"
 
 
