@@ -44,8 +44,9 @@ class _Key:
     def __init__(self, members: Mapping[str, Any]) -> None:
         self.kind: str = members["kty"]
         self.key_id = members.get("kid") or ""
-        # A curve is of one algorithm, written or not.
-        self.algorithm = _ALGORITHMS.get(members.get("crv") or "", members.get("alg") or "")
+        # A curve is of one algorithm, written or not; of keys without one the member means nothing (Envoy 1.39).
+        curve = members.get("crv") if self.kind == "EC" else None
+        self.algorithm: str = _ALGORITHMS[curve] if curve else members.get("alg") or ""
         self._checks = _checks(self.kind, _prepare(self.kind, members))
 
     def verifies(self, token: Token) -> bool:

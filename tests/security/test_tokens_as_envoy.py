@@ -248,3 +248,11 @@ def test_a_key_on_another_curve_is_none(changes: dict[str, Any]) -> None:
     members = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(curve).public_key()))
     keys = parse_keys(json.dumps({"keys": [{**members, "kid": "e", **changes}, JWK]}))
     assert [key.key_id for key in keys.keys] == ["k"]
+
+
+@pytest.mark.parametrize("curve", ["P-256", "x", None, ["P-256"]], ids=str)
+def test_of_a_key_without_a_curve_that_member_means_nothing(curve: Any) -> None:
+    """Envoy 1.39 takes tokens that are signed by it."""
+    keys = parse_keys(json.dumps({"keys": [{**JWK, "crv": curve}]}))
+    token = signed(f'{{"iss":"{ISSUER}"}}')
+    assert body(check(rule(), keys=keys, authorization=f"Bearer {token}")) == ""
