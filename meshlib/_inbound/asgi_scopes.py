@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from types import FunctionType
 from typing import Any, Final, TypeAlias
 
-from meshlib._http import Headers, RequestHead
+from meshlib._http import WEBSOCKET_SCHEMES, Headers, RequestHead
 from meshlib._inbound.arrivals import Arrival
 from meshlib._inbound.asgi_roots import server_root
 from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
@@ -23,7 +23,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 _NO_FIELDS: Final[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = (), ()
-_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
 def recall(
@@ -76,7 +75,7 @@ def arrival_of(scope: Scope, connection: str | Connection, plain: tuple[Shape, V
     """What is known of a request. ``plain`` None: its names have no plain shape, or one of them several values."""
     method: str = scope.get("method", "GET")  # a websocket begins with GET
     scheme: str = scope.get("scheme", "http")
-    scheme = _SCHEMES.get(scheme, scheme)
+    scheme = WEBSOCKET_SCHEMES.get(scheme, scheme)
     path = agreed_path(text_of(scope.get("raw_path") or b""), scope["path"])
     query = scope.get("query_string", b"")
     if query:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from yarl import URL
 
-from meshlib._http import RequestHead
+from meshlib._http import WEBSOCKET_SCHEMES, RequestHead
 from meshlib._inbound.certificates import identity_of_tls, server_name_of_tls
 from meshlib._inbound.gate import Arrival
 from meshlib._inbound.targets import split_target
@@ -18,8 +18,6 @@ from meshlib.adapters.gateway.client import Receive, Scope
 from meshlib.adapters.gateway.headers import Hops, request_headers
 
 __all__ = ["Connection", "arrival_of", "target_url"]
-
-_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
 class Connection:
@@ -41,7 +39,7 @@ class Connection:
         else:
             scheme: str = scope.get("scheme", "http")
             self.source = str((scope.get("client") or ("",))[0])
-            self.scheme = _SCHEMES.get(scheme, scheme)
+            self.scheme = WEBSOCKET_SCHEMES.get(scheme, scheme)
         self.port: int = (scope.get("server") or ("", None))[1] or 0
 
 
