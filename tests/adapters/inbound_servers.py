@@ -28,7 +28,7 @@ from meshlib.adapters.asgi import MeshMiddleware as AsgiMiddleware
 from meshlib.adapters.wsgi import MeshMiddleware as WsgiMiddleware
 from tests.patience import PATIENCE, wait_until
 
-__all__ = ["SERVERS", "WEBSOCKET_SERVERS", "Serve"]
+__all__ = ["SERVERS", "WEBSOCKET_SERVERS", "Serve", "serve_uvicorn"]
 
 Serve = Callable[..., Any]
 
@@ -87,13 +87,20 @@ def serve_asgi(mesh: Mesh, *, tls: ssl.SSLContext | None = None, http: str = "au
         ]
     )
     governed = AsgiMiddleware(app, mesh, **options)
-    config = uvicorn.Config(governed, host="127.0.0.1", port=0, log_level="critical", http=http, ws="websockets-sansio")
+    with serve_uvicorn(governed, tls=tls, http=http) as port:
+        yield port
+
+
+@contextmanager
+def serve_uvicorn(app: Any, *, tls: ssl.SSLContext | None = None, **settings: Any) -> Iterator[int]:
+    """An ASGI application on a uvicorn in a thread of its own; gives its port."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="websockets-sansio", **settings)
     config.load()
     config.ssl = tls
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    wait_until(lambda: server.started)
+    wait_until(lambda: server.started or not thread.is_alive())
     try:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:

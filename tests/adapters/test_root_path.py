@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -12,7 +11,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -21,7 +19,8 @@ from starlette.websockets import WebSocket
 
 from meshlib import Mesh, Workload
 from meshlib.adapters.asgi import MeshMiddleware
-from tests.patience import PATIENCE, wait_until
+from tests.adapters.inbound_servers import serve_uvicorn
+from tests.patience import PATIENCE
 
 MESH = """
 apiVersion: security.istio.io/v1
@@ -66,16 +65,8 @@ def mounted(mesh: Mesh) -> Any:
 @contextmanager
 def serving(make: Callable[[Mesh], Any], **settings: Any) -> Iterator[int]:
     app = make(Mesh.load(MESH, workload=Workload(namespace="shop", labels={"app": "web"})))
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="websockets-sansio", **settings)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)
+    with serve_uvicorn(app, **settings) as port:
+        yield port
 
 
 def get(port: int, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> tuple[int, Any]:

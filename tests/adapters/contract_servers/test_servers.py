@@ -17,13 +17,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 from aiohttp import web
 from werkzeug.serving import make_server
 
 from meshlib import Mesh, Workload
 from tests.adapters.contract_servers.applications import ASGI, WSGI, aiohttp_web
 from tests.adapters.contract_servers.handlers import PARTS
+from tests.adapters.inbound_servers import serve_uvicorn
 from tests.patience import PATIENCE, wait_until
 
 TRACE = {
@@ -116,20 +116,6 @@ spec: {{action: DENY, rules: [{{to: [{{operation: {{paths: [/denied, /healthz, /
 
 
 @contextmanager
-def _asgi(app: Any) -> Iterator[int]:
-    settings = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="websockets-sansio")
-    server = uvicorn.Server(settings)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started or not thread.is_alive())
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)
-
-
-@contextmanager
 def _wsgi(app: Any) -> Iterator[int]:
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -169,7 +155,7 @@ def _aiohttp(app: web.Application) -> Iterator[int]:
 @contextmanager
 def serving(kind: str, mesh: Mesh, **options: Any) -> Iterator[int]:
     if kind in ASGI:
-        found = _asgi(ASGI[kind](mesh, **options))
+        found = serve_uvicorn(ASGI[kind](mesh, **options))
     elif kind in WSGI:
         found = _wsgi(WSGI[kind](mesh, **options))
     else:
