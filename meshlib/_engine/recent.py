@@ -30,10 +30,13 @@ class Recent(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """What is remembered under a key; None if nothing is."""
         found = self.newer.get(key)
-        if found is None and self._older:
-            found = self._older.get(key)
-            if found is not None:
-                self.keep(key, found)
+        return self.recover(key) if found is None and self._older else found
+
+    def recover(self, key: K) -> V | None:
+        """As :meth:`get`, of what is not in ``newer``."""
+        found = self._older.get(key) if self._older else None
+        if found is not None:
+            self.keep(key, found)
         return found
 
     def keep(self, key: K, value: V) -> None:

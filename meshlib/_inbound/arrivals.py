@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from meshlib._engine.decisions import Decision
 from meshlib._http import Headers, RequestHead
@@ -27,8 +28,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True, kw_only=True)
-class Arrival:
+class Arrival(msgspec.Struct, kw_only=True):
     """What a server knows of a request.
 
     ``peer`` is the SPIFFE id in the verified certificate of the connection (None:
@@ -51,8 +51,7 @@ class Arrival:
     prefix: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Admitted:
+class Admitted(msgspec.Struct, kw_only=True):
     """The request may go on. ``headers`` None: as they came; ``path`` None: as it came.
 
     ``response_headers`` are added to the application's answer.
@@ -64,8 +63,7 @@ class Admitted:
     path: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class Refused:
+class Refused(msgspec.Struct, kw_only=True):
     """What the client gets in place of the application's answer."""
 
     status: int

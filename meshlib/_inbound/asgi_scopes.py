@@ -13,7 +13,7 @@ from meshlib._inbound.certificates import identity_of, identity_of_tls, server_n
 from meshlib._inbound.gate import Gate
 from meshlib._inbound.grants import Scope, Terms
 from meshlib._inbound.heads import PlainHead, text_of
-from meshlib._inbound.memory import Asked, Connection, Memory
+from meshlib._inbound.memory import Asked, Connection, Key, Memory
 from meshlib._inbound.shapes import Shape, Values
 from meshlib._inbound.targets import agreed_path
 
@@ -27,8 +27,11 @@ _NO_FIELDS: Final[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = (), ()
 
 def recall(
     scope: Scope, pairs: list[Any], receive: Receive, send: Send, gate: Gate, memory: Memory
-) -> tuple[Asked, Values, Terms | None]:
-    """All of a request that decides, the values of its headers, and the terms that hold for an equal one, if any."""
+) -> tuple[Asked, Values, Terms | None, Key | None]:
+    """All of a request that decides, the values of its headers, and the terms that hold for an equal one.
+
+    If there are none, what to keep it by, unless it is not worth that.
+    """
     names, values = zip(*pairs) if pairs else _NO_FIELDS  # noqa: B905 - to be strict takes half as long again
     shape = memory.shapes.newer.get(names)
     if shape is None:
@@ -47,6 +50,7 @@ def recall(
         if scope.get("root_path") and (root := server_root(scope, receive)):
             place = root  # of no remembered request: policies see another path
     decides, now, keys = shape.decides, gate.now, gate.keys
+    key: Key | None = None
     query = scope.get("query_string") if memory.has_query else None
     try:
         asked: Asked = (
@@ -54,16 +58,17 @@ def recall(
         )  # fmt: skip
         terms = memory.terms.newer.get(asked)
         if terms is None:
-            terms = memory.find(asked)
+            terms, key = memory.find(asked)
     except (KeyError, TypeError):  # ASGI lets servers leave some facts out, and show addresses as lists
         asked = connection, place, shape, decides(values), *_odd_facts(scope), query
-        terms = memory.find(asked)
+        terms, key = memory.find(asked)
     if terms is not None:
         if terms.since <= now() <= terms.until and terms.version == keys.version:
             if keys.stale_at is None or not keys.are_stale():
-                return asked, values, terms
+                return asked, values, terms, None
         memory.terms.drop(asked)
-    return asked, values, None
+        key = memory.key_of(asked)
+    return asked, values, None, key
 
 
 def _odd_facts(scope: Scope) -> tuple[object, object, object]:

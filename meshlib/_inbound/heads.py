@@ -50,10 +50,6 @@ class PlainHead(RequestHead):
         value = self.fields.get(name.encode())
         return "" if value is None else value.decode("utf-8", "surrogateescape")
 
-    def carried(self) -> dict[str, str]:
-        """The headers that calls made while serving carry on."""
-        return self.shape.carried_of(tuple(self.fields.values()), self.value("x-request-id"))
-
 
 def text_of(value: bytes) -> str:
     """Bytes that are no UTF-8 keep their value, so that they compare as they do in Envoy and go on unchanged."""

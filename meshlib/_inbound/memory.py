@@ -110,29 +110,33 @@ class Memory:
                 self.shapes.keep(names, shape)
         return shape
 
-    def wants(self, key: Key) -> bool:
-        """Whether a request was seen before: what comes once, as a path with a number in it, takes no room."""
-        mark = hash(key)
-        if self._seen.get(mark):
-            return True
-        self._seen.keep(mark, 1)
-        return False
-
     def is_of(self, snapshot: Snapshot) -> bool:
         """Whether what is remembered holds for a snapshot."""
         return snapshot.security is self.security and snapshot.inbound is self.ports
 
-    def find(self, asked: Asked) -> Terms | None:
-        """The terms on which an equal request was let in, whether they still hold or not."""
-        terms = self.terms.get(asked)
-        if terms is None and asked[2].is_plain:
-            grant = self._grants.get(self.key_of(asked))
-            if grant is not None:
-                shape = asked[2]
-                terms = Terms(grant, shape)
-                if self.shapes.get(shape.names) is shape:
-                    self.terms.keep(asked, terms)
-        return terms
+    def find(self, asked: Asked) -> tuple[Terms | None, Key | None]:
+        """The terms on which an equal request was let in, whether they still hold or not; else what to keep it by.
+
+        Neither for one that was not seen before: what comes once, as a path with a number in it, takes no room.
+        """
+        shape = asked[2]
+        if not shape.is_plain:
+            return None, None
+        terms = self.terms.recover(asked)
+        if terms is not None:
+            return terms, None
+        key = self.key_of(asked)
+        mark = hash(key)
+        if not self._seen.get(mark):
+            self._seen.keep(mark, 1)
+            return None, None
+        grant = self._grants.get(key)
+        if grant is None:
+            return None, key
+        terms = Terms(grant, shape)
+        if self.shapes.get(shape.names) is shape:
+            self.terms.keep(asked, terms)
+        return terms, None
 
     @staticmethod
     def key_of(asked: Asked) -> Key:

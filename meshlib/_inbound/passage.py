@@ -149,7 +149,7 @@ class Passage:
         verdict = self._conclude(arrival, request, decision)
         if isinstance(verdict, Refused):
             return verdict
-        if memory is not None and key is not None and other is None and memory.is_of(snapshot) and memory.wants(key):
+        if memory is not None and key is not None and other is None and memory.is_of(snapshot):
             keeps_xfcc = gate.proxies.trusts(request.source)
             grant = Grant(arrival, request, decision, version=self._version, keeps_xfcc=keeps_xfcc, forbid=gate.forbid)
             memory.keep(key, grant)
@@ -297,12 +297,11 @@ class Passage:
             headers = Headers(head.headers)
         if self._served is not None:
             self._served.request_id = request_id
-        if headers is None and isinstance(head, PlainHead):
-            carried = head.carried()
-        else:
-            carried = carried_of(head.headers if headers is None else headers)
         verified = Verified(decision, request.peer, client_text(request, arrival), gate.forbid)
-        inbound = let_in(verified, request_id, carried)
+        if headers is None and isinstance(head, PlainHead):
+            inbound = let_in(verified, request_id, (head.shape, tuple(head.fields.values())))
+        else:
+            inbound = let_in(verified, request_id, carried_of(head.headers if headers is None else headers))
         self._serving = serving.set(inbound)
         if not isinstance(head, PlainHead) or head.shape.has_deadline:
             self._bound(head.value(_EXPECTED_TIMEOUT))

@@ -78,14 +78,14 @@ class MeshMiddleware:
         runtime, memory = gate.runtime, gate.memory
         if memory.published is not runtime.published:
             memory = gate.recall()
-        asked, values, terms = recall(scope, pairs, receive, send, gate, memory)
+        asked, values, terms, key = recall(scope, pairs, receive, send, gate, memory)
         published, recorder = memory.published, runtime.recorder
         if terms is None or not terms.is_quiet or published.observers.watches_served:
-            await self._serve(scope, receive, send, asked, values, memory, terms)
+            await self._serve(scope, receive, send, asked, values, memory, terms, key)
             return
         if recorder is not None and (recorder.quiet is not published.snapshot or SDK in modules):
             if not recorder.only_counts(published.snapshot):
-                await self._serve(scope, receive, send, asked, values, memory, terms)
+                await self._serve(scope, receive, send, asked, values, memory, terms, key)
                 return
         passing = new_passing(Passing)  # from here on as Passage does it, for all that is wanted of such a request
         changed = terms.let_in(passing, scope, values, published.request_ids)
@@ -122,6 +122,7 @@ class MeshMiddleware:
         values: Values,
         memory: Memory,
         terms: Terms | None,
+        key: Key | None,
     ) -> Awaitable[None]:
         """A request of which nothing is remembered, or more is wanted than its count."""
         connection, _, shape, *_ = asked
@@ -130,7 +131,7 @@ class MeshMiddleware:
         if not shape.is_plain:
             return self._admit(scope, receive, send, connection)
         plain = None if shape.peer else (shape, values)  # what is taken out of a head is not plain
-        return self._admit(scope, receive, send, connection, plain, memory, memory.key_of(asked))
+        return self._admit(scope, receive, send, connection, plain, memory, key)
 
     async def _admit(
         self,
@@ -149,7 +150,8 @@ class MeshMiddleware:
         scope = {**scope, "headers": list(scope["headers"])}  # uvicorn adds the trailers of a body to its own
         arrival = arrival_of(scope, connection, plain)
         body = Body(receive)
-        with Passage(self._gate) as passage:
+        passage = Passage(self._gate)
+        try:
             verdict = await passage.admit_async(arrival, body.read, memory, key)
             if isinstance(verdict, Refused):
                 await _refuse(scope, receive, send, verdict)
@@ -157,7 +159,10 @@ class MeshMiddleware:
             started = passage.watch_start(send)
             if verdict.response_headers:
                 started = _adding(started, verdict.response_headers)
-            await self.app(_admitted_scope(scope, verdict), body.receive, started)
+            _admit_into(scope, verdict)
+            await self.app(scope, body.receive, started)
+        finally:
+            passage.end()
 
     async def _serve_again(
         self,
@@ -194,16 +199,15 @@ def _bytes(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
-def _admitted_scope(scope: Scope, admitted: Admitted) -> Scope:
-    changed = dict(scope)
-    changed["mesh"] = admitted.inbound
+def _admit_into(scope: Scope, admitted: Admitted) -> None:
+    """Put into our own copy of the server's scope what the application gets."""
+    scope["mesh"] = admitted.inbound
     if admitted.headers is not None:
-        changed["headers"] = [(_bytes(name.lower()), _bytes(value)) for name, value in admitted.headers.items()]
+        scope["headers"] = [(_bytes(name.lower()), _bytes(value)) for name, value in admitted.headers.items()]
     if admitted.path is not None:
         raw, _, query = admitted.path.partition("?")
-        changed["raw_path"], changed["query_string"] = _bytes(raw), _bytes(query)
-        changed["path"] = unquote(raw)
-    return changed
+        scope["raw_path"], scope["query_string"] = _bytes(raw), _bytes(query)
+        scope["path"] = unquote(raw)
 
 
 def _adding(send: Send, added: tuple[tuple[str, str], ...]) -> Send:
