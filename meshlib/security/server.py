@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from meshlib._runtime import Runtime, runtime_of
 from meshlib.security.files import CertificateFiles, find_certificates
+from meshlib.security.sessions import give_no_tickets, refuse_stale_session
 
 __all__ = ["RenewingContext", "server_context"]
 
@@ -47,7 +48,8 @@ def server_context(
     later is for the middleware to enforce. TLS 1.2 and later, as in Istio.
 
     A renewed set of files is used for the next handshake, without a restart; open
-    connections stay. A set that is half written is not used: the one before stays.
+    connections stay. A set that is half written is not used: the one before stays. No
+    TLS session outlives a renewal, so nobody comes in again who is trusted no more.
 
     Raises :class:`meshlib.errors.SourceError` without files, :class:`ssl.SSLError` if
     they do not fit each other.
@@ -81,9 +83,11 @@ class RenewingContext:
         self._lock = threading.Lock()
         self._stamp = files.stamp()
         self._looked = now()
+        self._renewed = 0.0
         self.context = self._load()
         self._newest = self.context
         self.context.sni_callback = self._on_hello
+        self._check_sessions()
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -91,7 +95,25 @@ class RenewingContext:
         context.load_cert_chain(self._files.chain, self._files.key, password="")  # None would ask on the terminal
         context.load_verify_locations(self._files.root)
         context.verify_mode = self._mode
+        give_no_tickets(context)
         return context
+
+    def _check_sessions(self) -> None:
+        def check(connection: ssl.SSLObject | ssl.SSLSocket) -> None:
+            refuse_stale_session(connection, self._renewed)
+
+        class CheckedObject(ssl.SSLObject):
+            def do_handshake(self) -> None:
+                super().do_handshake()
+                check(self)
+
+        class CheckedSocket(ssl.SSLSocket):
+            def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in ssl
+                super().do_handshake(block)
+                check(self)
+
+        self.context.sslobject_class = CheckedObject
+        self.context.sslsocket_class = CheckedSocket
 
     def _on_hello(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
         connection.server_name = name or ""  # type: ignore[union-attr]  # for policies on connection.sni
@@ -108,7 +130,7 @@ class RenewingContext:
                 stamp = self._files.stamp()
                 if stamp == self._stamp:
                     return
-                self._newest = self._load()
+                self._newest, self._renewed = self._load(), time.time()
             except (OSError, ssl.SSLError) as error:
                 # The writer is not finished: the next look tries again.
                 _log.warning("the renewed certificates in %s are not usable: %s", self._files.chain.parent, error)

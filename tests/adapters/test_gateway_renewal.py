@@ -12,6 +12,7 @@ from meshlib.adapters.gateway import gateway_context
 from meshlib.security import DevelopmentCA
 from meshlib.testing import VirtualClock
 from tests.adapters.gateway_servers import INGRESS
+from tests.handshakes import Visit, client_context
 
 GATEWAY = """
 apiVersion: networking.istio.io/v1
@@ -28,25 +29,8 @@ FILES = "{mode: SIMPLE, serverCertificate: %s/cert-chain.pem, privateKey: %s/key
 
 
 def shown(context: ssl.SSLContext, own: Path) -> bytes:
-    """The certificate that a client sees in a handshake; no socket is needed for it."""
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
-    client.load_cert_chain(own / "cert-chain.pem", own / "key.pem")
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [
-        client.wrap_bio(to_client, to_server, server_hostname="one.test"),
-        context.wrap_bio(to_server, to_client, server_side=True),
-    ]
-    left = list(ends)
-    for _ in range(10):
-        for end in tuple(left):
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            left.remove(end)
-    assert not left
-    certificate = ends[0].getpeercert(binary_form=True)
+    """The certificate that a client sees in a handshake."""
+    certificate = Visit(context, client_context(own, ssl.TLSVersion.TLSv1_3)).client.getpeercert(binary_form=True)
     assert certificate is not None
     return certificate
 
@@ -81,3 +65,20 @@ def test_a_renewed_certificate_is_shown_and_a_half_written_one_is_not(mode: str,
     (own / "cert-chain.pem").write_bytes((tmp_path / "third" / "cert-chain.pem").read_bytes())
     clock.advance(1.0)
     assert shown(context, tmp_path / "client") not in (first, second)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_of_a_root_that_is_gone_lets_nobody_in(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """As at any other server of the mesh."""
+    own, clock = tmp_path / "own", VirtualClock()
+    DevelopmentCA.create(tmp_path / "ca").issue(own)
+    DevelopmentCA.open(tmp_path / "ca").issue(tmp_path / "client")
+    mesh = Mesh.load(GATEWAY % "{mode: ISTIO_MUTUAL}", workload=INGRESS, clock=clock)
+    server = gateway_context(mesh.runtime, 443, certificates=own)
+    client = client_context(tmp_path / "client", version)
+    visit = Visit(server, client)
+    DevelopmentCA.create(tmp_path / "new").issue(own)
+    clock.advance(1.0)
+    for _ in range(2):
+        with pytest.raises(ssl.SSLError, match=r"older than the certificates|unable to get local issuer|unknown ca"):
+            Visit(server, client, visit)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from meshlib import Mesh, Workload
-from meshlib._inbound.certificates import identity_of_tls
+from meshlib._inbound.certificates import identity_of, identity_of_tls
 from meshlib.errors import SourceError
 from meshlib.security import DevelopmentCA, server_context
+from tests.handshakes import Visit, client_context
 
 pytestmark = pytest.mark.anyio
 
@@ -129,6 +130,22 @@ async def test_a_half_written_set_keeps_the_one_before(tmp_path: Path, caplog: p
         (tmp_path / "next" / "key.pem").replace(tmp_path / "server" / "key.pem")
         clock.seconds = 4.0
         assert (await ask(port, tmp_path / "server", tmp_path / "client"))[1] == ca_id("two")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_of_a_root_that_is_gone_lets_nobody_in(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """A client could take up its session for as long as it liked, and was taken for who it had been."""
+    clock, own = Hand(), tmp_path / "client"
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path / "server")
+    DevelopmentCA.open(tmp_path / "ca").issue(own, service_account="web")
+    server, client = server_context(tmp_path / "server", now=clock), client_context(own, version)
+    visit = Visit(server, client, Visit(server, client))
+    assert identity_of(visit.server.getpeercert(True) or b"") == ca_id("web")
+    DevelopmentCA.create(tmp_path / "new").issue(tmp_path / "server")
+    clock.seconds = 2.0
+    for _ in range(2):
+        with pytest.raises(ssl.SSLError, match=r"older than the certificates|unable to get local issuer|unknown ca"):
+            Visit(server, client, visit)
 
 
 async def test_missing_files_are_one_clear_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 import ssl
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from meshlib.adapters.gateway.certificates import objection
 from meshlib.errors import MeshError, SourceError
 from meshlib.events import ConfigPublished
 from meshlib.security.files import find_certificates
+from meshlib.security.sessions import give_no_tickets, refuse_stale_session
 
 if TYPE_CHECKING:
     from meshlib._runtime import Runtime
@@ -64,6 +66,7 @@ class _Connection(ssl.SSLObject):
 
     server: TlsServer | None = None
     server_name = ""
+    renewed = 0.0
 
     def do_handshake(self) -> None:
         """Shake hands. Raises :class:`ssl.SSLError` where the server of the named host lets nobody in like this."""
@@ -71,15 +74,20 @@ class _Connection(ssl.SSLObject):
         problem = "no server has this name" if self.server is None else objection(self, self.server)
         if problem:
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"refused after the handshake: {problem}")
+        refuse_stale_session(self, self.renewed)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A server's context; ``stamp`` is what its files looked like when it was made."""
+    """A server's context; ``stamp`` is what its files looked like when it was made.
+
+    ``renewed`` is when that was, in seconds since the epoch; 0 for those that the listener began with.
+    """
 
     server: TlsServer
     context: ssl.SSLContext
     stamp: tuple[tuple[int, int, int], ...]
+    renewed: float
 
 
 class _Listener:
@@ -90,8 +98,7 @@ class _Listener:
         self._port = port
         self._certificates = certificates
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.options |= ssl.OP_NO_TICKET  # a session of one host must not stand for a certificate at another
-        self.context.num_tickets = 0
+        give_no_tickets(self.context)  # a session of one host must not stand for a certificate at another
         self.context.set_alpn_protocols(_ALPN)
         self.context.sslobject_class = _Connection
         self.context.sni_callback = self._on_hello
@@ -122,13 +129,14 @@ class _Listener:
         with self._lock:
             self._looked = self._runtime.clock.monotonic()
             before = {entry.server: entry for entry in self._entries}
+            renewed = time.time() if before else 0.0
             loaded, problems = [], set()
             for server in self._runtime.published.snapshot.listeners.tls.get(self._port, ()):
                 entry = before.get(server)
                 try:
                     stamp = self._stamp(server)
                     if entry is None or entry.stamp != stamp:
-                        entry = _Entry(server, _server_context(server, self._certificates), stamp)
+                        entry = _Entry(server, _server_context(server, self._certificates), stamp, renewed)
                 except (OSError, ValueError, SourceError) as error:  # an SSLError is an OSError
                     problems.add(f"{server.origin.resource} ({', '.join(server.hosts)}): {error}")
                 if entry is not None:
@@ -154,7 +162,7 @@ class _Listener:
         if found is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         connection.server, connection.context = found.server, found.context
-        connection.server_name = host
+        connection.server_name, connection.renewed = host, found.renewed
         return None
 
 

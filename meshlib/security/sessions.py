@@ -1,0 +1,34 @@
+"""TLS sessions that clients take up again, and why servers of the mesh hardly let them.
+
+A session stands for the certificate that was verified when it began. OpenSSL keeps
+sessions, and the key of tickets, with the first context of a server, whichever context a
+handshake is given later: a client whose root is trusted no more would be taken for who it
+was. In TLS 1.3 each visit brings a new ticket, so for as long as it likes.
+
+So nobody gets tickets. What TLS 1.2 has left, sessions that the server keeps itself (for
+two hours), counts only until the certificates are renewed.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+__all__ = ["give_no_tickets", "refuse_stale_session"]
+
+
+def give_no_tickets(context: ssl.SSLContext) -> None:
+    """Have each TLS 1.3 connection begin with a whole handshake."""
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+
+
+def refuse_stale_session(connection: ssl.SSLObject | ssl.SSLSocket, renewed: float) -> None:
+    """Raise :class:`ssl.SSLError` if a handshake took up a session from before ``renewed``, in seconds since the epoch.
+
+    Said after the handshake, when OpenSSL forgets the session: the client's next attempt is a whole one.
+    """
+    if not connection.session_reused:
+        return
+    session = connection.session
+    if session is None or session.time <= renewed:
+        raise ssl.SSLError(ssl.SSL_ERROR_SSL, "refused after the handshake: the session is older than the certificates")
