@@ -31,8 +31,12 @@ Inspection: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Decision]
 
 
 def trusts_peer(security: Security, peer: str) -> bool:
-    """Whether a verified SPIFFE id is of a trust domain that may connect (semantics 6.5)."""
-    return not security.trust_domains or peer.removeprefix("spiffe://").partition("/")[0] in security.trust_domains
+    """Whether a verified SPIFFE id is of a trust domain that may connect (semantics 6.5).
+
+    As in Istio it must begin with the domain and a slash.
+    """
+    domain, slash, _ = peer.removeprefix("spiffe://").partition("/")
+    return not security.trust_domains or (bool(slash) and domain in security.trust_domains)
 
 
 def inspect(

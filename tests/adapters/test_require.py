@@ -285,6 +285,15 @@ def test_another_workload_and_the_connection_can_be_asked_about() -> None:
     assert mesh.authorize("GET", "http://web.shop/admin", workload=Workload(namespace="other")).allowed
 
 
+@pytest.mark.parametrize(
+    ("principal", "allowed"),
+    [("cluster.local/ns/a/sa/b", True), ("cluster.local", False), ("cluster.local.evil/ns/a/sa/b", False)],
+)
+def test_a_peer_is_of_the_trust_domain_that_its_id_begins_with(principal: str, allowed: bool) -> None:
+    """A sidecar wants ``spiffe://cluster.local/`` with that slash: the bare domain is no identity."""
+    assert Mesh.load(STRICT, workload=WORKLOAD).authorize("GET", "http://a/", principal=principal).allowed is allowed
+
+
 @pytest.mark.parametrize("url", ["/admin", "web.shop", "ftp://a/", "http://[", "http://a:99999/"])
 def test_what_is_no_url_is_an_error(mesh: Mesh, url: str) -> None:
     """Said before anything is decided."""
