@@ -5,9 +5,10 @@
 * Without a block, endpoints with a sidecar get mesh mutual TLS if this workload has
   certificates; without certificates they are called in plaintext, as every workload
   outside the mesh does.
-* Names that the server may have: those written; else, in every mode, the service
-  accounts of the destination (Istio 1.31: ``match_subject_alt_names`` of its clusters).
-  If neither names nor ``sni`` are written, SIMPLE and MUTUAL also check the host.
+* Names that the server may have: those written; else the service accounts of the
+  destination (Istio 1.31: ``match_subject_alt_names`` of its clusters). SIMPLE and MUTUAL
+  go by the accounts of a ServiceEntry only: those of a Service are for mesh TLS. If
+  neither names nor ``sni`` are written, SIMPLE and MUTUAL also check the host.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ class Originator:
                     "configuration; add the Secret, or name files"
                 )
             roots, chain, key = tls.credential.roots, tls.credential.chain, tls.credential.key
+        names = () if cluster.service and not tls.names_are_written else _names(cluster, tls)
         is_free = not tls.sni and not tls.names_are_written
         server_name = tls.sni or (host if not _is_address(host) or is_free else "")
         credentials = Credentials(
@@ -120,7 +122,7 @@ class Originator:
             chain=chain,
             key=key,
             revoked=tls.ca_crl,
-            names=() if tls.skip_verify else _names(cluster, tls),
+            names=() if tls.skip_verify else names,
             checks_host=is_free and not tls.skip_verify,
             verifies=not tls.skip_verify,
             protocols=("http/1.1",) if is_http else (),

@@ -1,0 +1,73 @@
+"""Which names a server may have, as Istio generates the TLS of its clusters."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from meshlib import Mesh
+from meshlib._outbound.contexts import PeerNameError
+from meshlib._outbound.tls import originator
+from meshlib.security import DevelopmentCA, server_context
+from tests.handshakes import Visit
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: one}
+spec: {clusterIP: 10.1.0.1, selector: {app: one}, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: one, labels: {app: one}}
+spec: {address: 10.0.0.1, labels: {app: one}, serviceAccount: one}
+"""
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: one}
+spec:
+  hosts: [one.default.svc.cluster.local]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1, serviceAccount: one}]
+"""
+RULE = """---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: one}
+spec: {host: one.default.svc.cluster.local, trafficPolicy: {tls: %s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("resources", "mode", "is_taken"),
+    [
+        (SERVICE, "SIMPLE", True),
+        (SERVICE, "MUTUAL", True),
+        (SERVICE, "ISTIO_MUTUAL", False),
+        (ENTRY, "SIMPLE", False),
+        (ENTRY, "MUTUAL", False),
+        (ENTRY, "ISTIO_MUTUAL", False),
+    ],
+)
+def test_accounts_of_a_service_bind_mesh_tls_alone(tmp_path: Path, resources: str, mode: str, is_taken: bool) -> None:
+    """SIMPLE and MUTUAL want the accounts that a ServiceEntry tells; a Service may have an ordinary certificate."""
+    files = DevelopmentCA.create(tmp_path / "ca").issue(tmp_path, service_account="other", names=("one.test",))
+    tls = f"{{mode: {mode}}}"
+    if mode != "ISTIO_MUTUAL":
+        tls = f"{{mode: {mode}, caCertificates: {files.root}"
+        tls += f", clientCertificate: {files.chain}, privateKey: {files.key}}}" if mode == "MUTUAL" else "}"
+    mesh = Mesh.load(resources + RULE % tls, certificates=tmp_path)
+    cluster = next(one for one in mesh.snapshot.clusters.values() if one.host.startswith("one."))
+    handshake = originator(mesh.runtime).handshake(cluster, cluster.endpoints[0], "one.test")
+    assert handshake is not None
+    server = server_context(tmp_path, is_peer_required=False)
+    if is_taken:
+        assert isinstance(Visit(server, handshake.context).client, ssl.SSLObject)
+    else:
+        with pytest.raises(PeerNameError, match=r"accepted are spiffe://cluster\.local/ns/default/sa/one"):
+            Visit(server, handshake.context)
