@@ -42,7 +42,7 @@ class CompiledRule(msgspec.Struct, eq=False, gc=False, kw_only=True):
 
     ``is_shared`` if, but for aliases, they are the same on every port. They depend on
     ``aliases``, and on the DestinationRules of the hosts that were ``asked``. ``host`` is
-    their virtual host where none of its names is a service, a wildcard or an address.
+    their virtual host where none of its hosts is a service, a wildcard or an address.
     """
 
     rule: BoundVirtualService

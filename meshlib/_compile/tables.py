@@ -89,7 +89,7 @@ class SidecarTables:
         self._catch_all = catch_all
         self._known = known
         self._before = {} if known is None else known.before.routes
-        self._shared: dict[int, tuple[tuple[Route, ...], tuple[Dropped, ...]]] = {}
+        self._shared: dict[int, CompiledRule] = {}
         found = (service for listener in view.listeners for service in listener.services)
         self._aliases = frozenset(service.host for service in found if service.alias_of)
 
@@ -164,19 +164,27 @@ class SidecarTables:
     def _parts(self, place: Place, rules: Iterable[BoundVirtualService]) -> list[Wrapper | VirtualHost]:
         """What VirtualServices bring to a table: their routes, or the virtual host itself where it is known."""
         before, services, aliases, port = self._before, place.services.keys(), place.aliases, place.context.port
+        now = {} if self._known is None else self._known.now.routes
         are_rules_same = self._known is not None and self._known.are_rules_same
+        shared, has_aliases = self._shared, bool(self._aliases)
         parts: list[Wrapper | VirtualHost] = []
         for rule in rules:
-            known = before.get((id(rule), port))
+            key = id(rule), port
+            known = before.get(key)
             if (
                 known is not None
                 and known.host is not None
                 and known.aliases is aliases
                 and services.isdisjoint(rule.hosts)
-                and id(rule) not in self._shared
+                and key[0] not in shared
                 and (are_rules_same or self._is_current(known))
             ):
-                self._take(known, place.context)
+                if has_aliases or known.doubts:
+                    self._take(known, place.context)
+                else:  # the same for most, without a call
+                    now[key] = known
+                    if known.is_shared:
+                        shared[key[0]] = known
                 parts.append(known.host)
             elif (wrapper := self._wrap(rule, place)) is not None:
                 parts.append(wrapper)
@@ -187,9 +195,8 @@ class SidecarTables:
         compiled = None
         shared = self._shared.get(id(rule))
         if shared is None:
-            compiled = self._compiled(rule, place)
-            shared = compiled.routes, compiled.dropped
-        routes, dropped = shared
+            shared = compiled = self._compiled(rule, place)
+        routes, dropped = shared.routes, shared.dropped
         if not routes:
             return None
         hosts: list[str] = []
@@ -227,7 +234,7 @@ class SidecarTables:
     def _take(self, compiled: CompiledRule, context: RouteContext) -> None:
         """Use compiled routes, and keep them for the next compilation."""
         if compiled.is_shared and not self._sends_to_alias(compiled.rule):
-            self._shared[id(compiled.rule)] = compiled.routes, compiled.dropped
+            self._shared[id(compiled.rule)] = compiled
         if self._known is not None:
             self._known.now.routes[id(compiled.rule), context.port] = compiled
             for code, origin, message, field in compiled.doubts:
@@ -281,8 +288,10 @@ class SidecarTables:
         if not names:
             return
         host = self._host(names, wrapper, port)
-        if wrapper.compiled is not None and not any("*" in name or ":" in name for name in names):
-            wrapper.compiled.host = host
+        compiled = wrapper.compiled
+        # What a wildcard brings depends on the services that are there, also where it brings nothing.
+        if compiled is not None and not any("*" in name or ":" in name for name in compiled.rule.hosts):
+            compiled.host = host
         for name in wrapper.hosts:
             claims.claim(f"[{name}]" if ":" in name else name, host)
         for service in wrapper.services:

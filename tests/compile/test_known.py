@@ -126,6 +126,13 @@ def leaf(seconds: int) -> Doc:
 
 
 ROOT = rule("b", http=[{"delegate": {"name": "leaf", "namespace": "default"}}])
+ENTRY = resource(
+    "ServiceEntry",
+    "c",
+    hosts=["c.example.com"],
+    ports=[{"number": 80, "name": "http", "protocol": "HTTP"}],
+    resolution="DNS",
+)
 RULE_A = resource("DestinationRule", "a", host="a", trafficPolicy=hashed("x"))
 B_TO_A = rule("b", http=[{"route": [{"destination": {"host": "a"}}]}])
 FAULTY = rule("b", http=[{"fault": {"delay": {"percentage": {"value": 1}}}, "route": [{"destination": {"host": "b"}}]}])
@@ -149,6 +156,10 @@ CHANGES: dict[str, tuple[list[Doc], list[Doc]]] = {
     "a destination that was unknown": ([B_TO_A], [B_TO_A, service("a")]),
     "a host that becomes a service": ([rule("b")], [rule("b"), service("b")]),
     "a host that is a service no more": ([rule("b"), service("b")], [rule("b")]),
+    "a wildcard that covered the service of another rule": (
+        [rule("w", hosts=["*.example.com", "b"]), rule("c.example.com"), ENTRY],
+        [rule("w", hosts=["*.example.com", "b"]), rule("c.example.com")],
+    ),
     "a host that an older rule takes": ([rule("b")], [rule("b"), rule("a") | {"spec": rule("b", 9)["spec"]}]),
     "retries of the mesh": ([rule("b")], [rule("b"), {"defaultHttpRetryPolicy": {"attempts": 7}}]),
     "another resource than a doubtful one": ([FAULTY, rule("c")], [FAULTY, rule("c", 2)]),
