@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Final
@@ -35,18 +35,19 @@ def report_unknown(
             before = known.before.unknown
     now.begin(before, tables)
     names = {cluster.host for cluster in clusters.values()}
+    stand: dict[int, list[VirtualHost]] = {}
     for port, table in tables.items():
-        stand = [*table.exact.values(), *table.suffixes.values()]
-        hosts = dict(zip(map(id, stand), stand, strict=True))  # one virtual host stands under each of its domains
+        stand[port] = hosts = [*table.exact.values(), *table.suffixes.values()]
+        places = set(map(id, hosts))  # one virtual host stands under each of its domains
         earlier = before.of_port.get(port, {})
-        new = {
-            place: UnknownOfHost(hosts[place], tuple(_unknown(hosts[place], port, clusters, names)))
-            for place in hosts.keys() - earlier.keys()
-        }
-        now.of_port[port] = dict(zip(hosts, map((earlier | new).__getitem__, hosts), strict=True))
-        now.count(new.values(), 1)
-        now.count([earlier[place] for place in earlier.keys() - hosts.keys()], -1)
-    _report(now, findings)
+        of_port = now.of_port[port] = earlier.copy()
+        if places != earlier.keys():
+            now.count([of_port.pop(place) for place in earlier.keys() - places], -1)
+            news = [host for host in hosts if id(host) not in earlier]
+            new = {id(one): UnknownOfHost(one, tuple(_unknown(one, port, clusters, names))) for one in news}
+            now.count(new.values(), 1)
+            of_port.update(new)
+    _report(now, stand, findings)
 
 
 def _unknown(
@@ -65,10 +66,13 @@ def _unknown(
             yield UnknownDestination((route.origin, destination.cluster), destination, has_port)
 
 
-def _report(unknown: Unknown, findings: Findings) -> None:
+def _report(unknown: Unknown, stand: Mapping[int, Sequence[VirtualHost]], findings: Findings) -> None:
+    """Tell of them in the order in which their virtual hosts ``stand`` in the tables."""
+    if not unknown.places:
+        return
     told: set[tuple[Origin, str]] = set()
-    hosts = chain.from_iterable(of_port.values() for of_port in unknown.of_port.values())
-    for one in chain.from_iterable(map(attrgetter("destinations"), hosts)):
+    found = (unknown.of_port[port][id(host)] for port, hosts in stand.items() for host in hosts)
+    for one in chain.from_iterable(map(attrgetter("destinations"), found)):
         if one.place in told:
             continue
         if len(told) == _MOST:

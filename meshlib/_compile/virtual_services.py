@@ -113,12 +113,15 @@ class VirtualServices:
 
     def __init__(self, index: Index, mesh: MeshSettings, known: Mapping[int, KnownRule] = NOTHING) -> None:
         resources = index.resources("VirtualService")
-        rules = list(map(known.get, map(id, resources)))
+        ids = list(map(id, resources))
+        rules = list(map(known.get, ids))
         if None in rules:
             rules = [rule or unbound(one) for rule, one in zip(rules, resources, strict=True)]
         found = [rule for rule in rules if rule is not None]
+        if len(found) < len(ids):
+            ids = [one for one, rule in zip(ids, rules, strict=True) if rule is not None]
+        self.known = dict(zip(ids, found, strict=True))
         found.sort(key=attrgetter("age"))
-        self.known = dict(zip(map(id, map(attrgetter("entry.resource"), found)), found, strict=True))
         self._default = mesh.virtual_service_export
         self._delegates = {
             (rule.entry.meta.namespace, rule.entry.meta.name): rule.entry
@@ -150,7 +153,8 @@ class VirtualServices:
     @property
     def bound(self) -> list[BoundVirtualService]:
         """All of them, whatever they are bound to."""
-        return [rule.bound for rule in self.known.values() if rule.bound is not None]
+        found = sorted(self.known.values(), key=attrgetter("age"))
+        return [rule.bound for rule in found if rule.bound is not None]
 
     def _has_same_leaves(self, rule: KnownRule) -> bool:
         """Whether the delegates that a rule was bound with are still what they were."""

@@ -112,7 +112,7 @@ class _Collection:
             return
         self._seen.add(real)
         try:
-            with Path(path).open("rb") as file:
+            with open(path, "rb") as file:  # noqa: PTH123 - a Path for each costs more than to open it
                 # Room for what is there, and no more than that: the size of a pipe is not known before.
                 size = min(os.fstat(file.fileno()).st_size, MAX_FILE)
                 text = file.read(size + 1)
@@ -240,7 +240,7 @@ def fingerprint(config: ConfigInput) -> Fingerprint:
 
 def _look(path: str) -> tuple[str, int, int, int]:
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116 - a Path for each costs more than to look at it
     except OSError:
         return (path, 0, 0, 0)
     if not stat.S_ISREG(status.st_mode):
