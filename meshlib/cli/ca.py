@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from meshlib.cli.options import UnreadableError, output_option, paint
+from meshlib.cli.options import Amount, UnreadableError, output_option, paint
 from meshlib.errors import MeshError, SourceError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def init(directory: Path, trust_domain: str, days: int) -> None:
 @click.option("--namespace", "-n", default="default", show_default=True, metavar="NAME", help="Of the workload.")
 @click.option("--service-account", default="default", show_default=True, metavar="NAME", help="Of the workload.")
 @click.option("--name", "names", multiple=True, metavar="NAME", help="Also a DNS name or an address; repeatable.")
-@click.option("--hours", type=click.FloatRange(0.01, 8760), default=24.0, show_default=True, help="Life of it.")
+@click.option("--hours", type=Amount(0.01, 8760), default=24.0, show_default=True, help="Life of it.")
 def issue(
     out: Path, directory: Path, namespace: str, service_account: str, names: tuple[str, ...], hours: float
 ) -> None:
@@ -63,11 +63,11 @@ def issue(
 
     Servers made with meshlib.security.server_context use renewed files without a restart.
     """
-    from meshlib.security import DevelopmentCA
+    from meshlib.security.authority import DevelopmentCA, describe
 
     with _clear_errors():
         authority = DevelopmentCA.open(directory)
-        authority.issue(
+        files = authority.issue(
             out,
             namespace=namespace,
             service_account=service_account,
@@ -75,7 +75,9 @@ def issue(
             lifetime=timedelta(hours=hours),
         )
         identity = authority.spiffe_id(namespace, service_account)
-    click.echo(f"{identity}, good for {hours:g} h, written to {out}")
+        (made,) = describe(files.chain)
+    good = round((made.not_after - datetime.now(UTC)) / timedelta(hours=1), 2)  # the root may end earlier
+    click.echo(f"{identity}, good for {good:g} h, written to {out}")
 
 
 @ca.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import click
 
-__all__ = ["Inputs", "UnreadableError", "config_options", "label_option", "output_option", "paint"]
+__all__ = ["Amount", "Inputs", "UnreadableError", "config_options", "label_option", "output_option", "paint"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,6 +23,17 @@ class UnreadableError(click.ClickException):
     """Input that cannot be read; exit status 2, as for wrong usage."""
 
     exit_code = 2
+
+
+class Amount(click.FloatRange):
+    """A number in a range; click lets ``nan`` through, which no comparison stops."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

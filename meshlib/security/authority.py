@@ -30,7 +30,9 @@ ROOT_LIFETIME: Final = timedelta(days=365)
 LEAF_LIFETIME: Final = timedelta(hours=24)  # Istio's default, SECRET_TTL
 _EARLY: Final = timedelta(minutes=2)  # for clocks that differ, as Istio's CA does
 _DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}\Z")
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9._-]{1,253}\Z")
+_SEGMENT: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,253}\Z")
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +126,15 @@ class DevelopmentCA:
         *,
         namespace: str = "default",
         service_account: str = "default",
-        names: Sequence[str] = (),
+        names: str | Sequence[str] = (),
         lifetime: timedelta = LEAF_LIFETIME,
     ) -> CertificateFiles:
         """Write a fresh key and certificate of a workload to ``directory``, in the layout of Istio's mounts.
 
         ``names`` are further DNS names or addresses, for clients that check those (a
-        browser, curl). Servers made by :func:`meshlib.security.server_context` take a
-        renewed certificate into use without a restart.
+        browser, curl); a text is one of them. It is not good for longer than the root is.
+        Servers made by :func:`meshlib.security.server_context` take a renewed certificate
+        into use without a restart.
         """
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
@@ -139,10 +142,11 @@ class DevelopmentCA:
         from cryptography.x509.oid import ExtendedKeyUsageOID
 
         identity = x509.UniformResourceIdentifier(self.spiffe_id(namespace, service_account))
+        others = [_name(name) for name in ((names,) if isinstance(names, str) else names)]
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = (
             _builder(x509.Name([]), self._root.subject, key, min(lifetime, self._left()))
-            .add_extension(x509.SubjectAlternativeName([identity, *map(_name, names)]), critical=True)
+            .add_extension(x509.SubjectAlternativeName([identity, *others]), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(
@@ -203,7 +207,8 @@ def _builder(
     from cryptography import x509
 
     if lifetime <= timedelta(0):
-        raise MeshError("the certificate would be expired already; renew the root with `meshlib ca init`")
+        remedy = "give it a longer life, or make a new root: remove root-key.pem, then `meshlib ca init`"
+        raise MeshError(f"the certificate would be expired already; {remedy}")
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -238,6 +243,9 @@ def _name(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(text))
     except ValueError:
+        if _HOST.match(text) is None:
+            message = f"{text!r} is neither a DNS name (web.shop, *.shop, xn--…) nor an address (10.0.0.1, ::1)"
+            raise MeshError(message) from None
         return x509.DNSName(text)
 
 

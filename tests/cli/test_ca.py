@@ -37,6 +37,8 @@ def test_an_authority_issues_and_shows(tmp_path: Path, capsys: pytest.CaptureFix
         (["issue", "{new}/x", "--ca", "{new}"], 2, "meshlib ca init"),
         (["issue", "{new}/x", "--ca", "{ca}", "-n", "a/b"], 1, "cannot stand in a SPIFFE id"),
         (["show", "{empty}"], 2, "holds no certificates"),
+        (["issue", "{new}/x", "--ca", "{ca}", "--name", "é.example"], 1, "'é.example' is neither a DNS name"),
+        (["issue", "{new}/x", "--ca", "{ca}", "--hours", "nan"], 2, "'nan' is not a number"),
         (["init", "--ca", "{new}", "--trust-domain", "A B"], 1, "not a trust domain"),
     ],
 )
@@ -49,6 +51,14 @@ def test_mistakes_are_told(
     run("ca", "init", "--ca", str(places["ca"]))
     assert run("ca", *(argument.format(**places) for argument in arguments)) == status
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_certificate_is_good_as_long_as_its_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told is what was issued, not what was asked for."""
+    ca = str(tmp_path / "ca")
+    run("ca", "init", "--ca", ca, "--days", "2")
+    assert run("ca", "issue", str(tmp_path / "web"), "--ca", ca, "--hours", "500") == 0
+    assert "good for 48 h" in capsys.readouterr().out
 
 
 def test_an_expired_certificate_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,13 +87,41 @@ def test_a_leaf_does_not_outlive_its_root(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("namespace", "service_account"),
-    [("a/b", "x"), ("", "x"), ("a", "sa/../root"), ("a", "x y"), ("a", "é"), ("a\n", "x")],
+    [("a/b", "x"), ("", "x"), ("a", "sa/../root"), ("a", "x y"), ("a", "é"), ("a\n", "x"), ("a", "..")],
 )
 def test_what_cannot_stand_in_a_spiffe_id_is_refused(tmp_path: Path, namespace: str, service_account: str) -> None:
     """A name with a slash would be the identity of somebody else."""
     ca = DevelopmentCA.create(tmp_path)
     with pytest.raises(MeshError, match="cannot stand in a SPIFFE id"):
         ca.issue(tmp_path / "leaf", namespace=namespace, service_account=service_account)
+
+
+@pytest.mark.parametrize(
+    ("names", "are_good"),
+    [
+        ("web.shop", True),
+        (("*.shop", "xn--bcher-kva.example", "a_b", "10.0.0.1", "::1", "é".encode("idna").decode()), True),
+        (("",), False),
+        (("a b",), False),
+        (("é.example",), False),
+        (("[::1]",), False),
+        (("web:8080",), False),
+        (("a,DNS:b",), False),
+        (("a\n",), False),
+        (("10.0.0.0/8",), False),
+        ((f"{'a' * 64}.shop",), False),
+        ((".".join(["a" * 60] * 5),), False),
+    ],
+)
+def test_further_names_are_dns_names_or_addresses(tmp_path: Path, names: str | tuple[str, ...], are_good: bool) -> None:
+    """A client would never find what is neither; a text alone is one name."""
+    ca = DevelopmentCA.create(tmp_path)
+    if are_good:
+        (leaf,) = describe(ca.issue(tmp_path / "leaf", names=names).chain)
+        assert leaf.names[1:] == ((names,) if isinstance(names, str) else names)
+    else:
+        with pytest.raises(MeshError, match="is neither a DNS name"):
+            ca.issue(tmp_path / "leaf", names=names)
 
 
 @pytest.mark.parametrize("broken", ["root-key.pem", "root-cert.pem"])

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from meshlib.cli.options import UnreadableError
+from meshlib.cli.options import Amount, UnreadableError
 from meshlib.errors import ConfigError, SourceError
 
 __all__ = ["demo"]
@@ -27,7 +27,7 @@ _SEED: Final = 288
 @click.command(short_help="Run Bookinfo on loopback and watch the mesh.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0),
+    type=Amount(min=0),
     default=None,
     metavar="N",
     help="End after N seconds, at least 3; 0: run until Ctrl-C. Default: 15, with --dashboard 0.",
