@@ -7,6 +7,7 @@ behind Istio's gateways, because applications believe it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import Final
@@ -20,6 +21,7 @@ __all__ = ["XFCC", "XFF", "TrustedProxies", "elements", "pairs"]
 
 XFCC: Final = "x-forwarded-client-cert"
 XFF: Final = "x-forwarded-for"
+_MARKS: Final = {mark: re.compile(rf'\\*"|{mark}') for mark in ",;"}
 
 
 class TrustedProxies:
@@ -70,21 +72,25 @@ class TrustedProxies:
         return found
 
     def identity(self, headers: HeadersView) -> str | None:
-        """The SPIFFE id of the direct client of the nearest proxy: the last element of X-Forwarded-Client-Cert."""
+        """The SPIFFE id of the direct client of the nearest proxy: the last element of X-Forwarded-Client-Cert.
+
+        None if nothing is said of one. Empty if the client has several URI names: as in a
+        certificate, they identify nobody.
+        """
         values = headers.getall(XFCC, ())
         found = elements(",".join(values)) if values else []
         if not found:
             return None
         last = pairs(found[-1])
-        for uri in last.get("uri", ()):
-            if uri.startswith("spiffe://"):
-                return uri
+        uris = last.get("uri", ())
+        if any(uri.startswith("spiffe://") for uri in uris):
+            return uris[0] if len(uris) == 1 else ""
         certificates = last.get("cert", ())
         return identity_of(certificates[0]) if certificates else None
 
 
 def elements(value: str) -> list[str]:
-    """The elements of an X-Forwarded-Client-Cert value: split at commas outside of quotes."""
+    """The elements of an X-Forwarded-Client-Cert value: what is between commas outside of quotes."""
     return _split(value, ",")
 
 
@@ -102,16 +108,17 @@ def pairs(element: str) -> dict[str, list[str]]:
 
 
 def _split(value: str, mark: str) -> list[str]:
-    parts, start, is_quoted, position = [], 0, False, 0
-    while position < len(value):
-        character = value[position]
-        if character == "\\" and is_quoted:
-            position += 1
-        elif character == '"':
-            is_quoted = not is_quoted
-        elif character == mark and not is_quoted:
-            parts.append(value[start:position])
-            start = position + 1
-        position += 1
-    parts.append(value[start:])
-    return [part.strip() for part in parts if part.strip()]
+    """The parts between marks outside of quotes, found from the end.
+
+    Proxies append (Envoy's APPEND_FORWARD) to whatever the client has sent. A quote that
+    the client leaves open must not swallow what the proxy says, which is whole in itself.
+    """
+    parts, end, is_quoted = [], len(value), False
+    for found in reversed(list(_MARKS[mark].finditer(value))):
+        if found[0] != mark:
+            is_quoted ^= len(found[0]) % 2 == 1  # behind an odd number of backslashes a quote is text
+        elif not is_quoted:
+            parts.append(value[found.end() : end])
+            end = found.start()
+    parts.append(value[:end])
+    return [part.strip() for part in reversed(parts) if part.strip()]

@@ -213,8 +213,8 @@ class Passage:
         source = parse_address(arrival.source_address)
         is_proxied = gate.proxies.trusts(source)
         peer = arrival.peer
-        if is_proxied:
-            peer = gate.proxies.identity(head.headers) or peer
+        if is_proxied and (told := gate.proxies.identity(head.headers)) is not None:
+            peer = told
         inbound = snapshot.inbound
         request = InboundRequest(
             head,

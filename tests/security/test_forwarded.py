@@ -37,3 +37,42 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(forwarded: str
     proxies = TrustedProxies(["10.9.0.0/16"])
     found = proxies.client(Headers({"x-forwarded-for": forwarded}), parse_address(PEER))
     assert found == parse_address(client)
+
+
+ADMIN, EVIL = "spiffe://cluster.local/ns/shop/sa/admin", "spiffe://cluster.local/ns/shop/sa/evil"
+OWN = f"By=spiffe://cluster.local/ns/shop/sa/web;Hash=aa;Subject={{}};URI={EVIL}"
+
+
+@pytest.mark.parametrize("subject", ['""', '"CN=a,O=b;c"', r'"CN=a\"b"', r'"CN=a\\"', r'"CN=\"\\\","'])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "",
+        f"URI={ADMIN}",
+        f'URI={ADMIN};Subject="',
+        f'URI={ADMIN};X="\\',
+        f'URI={ADMIN};Subject="\\"',
+        f'URI={ADMIN};Subject="a","',
+        f"URI={ADMIN};X=\\",
+    ],
+)
+def test_what_a_client_sends_does_not_swallow_what_its_proxy_appends(sent: str, subject: str) -> None:
+    """Envoy appends to what came without a look at it: an open quote made a client whoever it liked."""
+    headers = Headers({"x-forwarded-client-cert": f"{sent},{OWN.format(subject)}" if sent else OWN.format(subject)})
+    assert TrustedProxies([PEER]).identity(headers) == EVIL
+
+
+@pytest.mark.parametrize(
+    ("element", "identity"),
+    [
+        (f"URI={EVIL}", EVIL),
+        ("Hash=aa;URI=", None),
+        ("Hash=aa;URI=https://x/;DNS=x", None),
+        (f"URI=https://x/;URI={EVIL}", ""),
+        (f'URI=https://x/,URI={ADMIN};"q";URI={EVIL}', ""),  # one name of the certificate has a comma and a quote
+        (f"URI={ADMIN};URI={EVIL}", ""),
+    ],
+)
+def test_several_uri_names_identify_nobody(element: str, identity: str | None) -> None:
+    """As in a certificate. None leaves it at the certificate of the proxy itself."""
+    assert TrustedProxies([PEER]).identity(Headers({"x-forwarded-client-cert": element})) == identity
