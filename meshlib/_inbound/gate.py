@@ -28,6 +28,7 @@ from meshlib._inbound.targets import Reading, one_slash
 from meshlib._runtime import Runtime
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.snapshot import Snapshot
+from meshlib.errors import MeshError
 
 __all__ = ["Admitted", "Arrival", "Gate", "HasRuntime", "Refused"]
 
@@ -62,6 +63,9 @@ class Gate:
             health_paths = (health_paths,)
         self.runtime = runtime
         self.health_paths = frozenset(health_paths)
+        for path in self.health_paths:
+            if not path.startswith("/"):
+                raise MeshError(f"health_paths: {path!r} does not begin with a slash; nothing would ever match it")
         self.proxies = TrustedProxies(trusted_proxies)
         self.debug_headers = debug_headers
         self.forbid = forbid

@@ -18,6 +18,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, cast
 
+from meshlib.security._naming import naming
+
 __all__ = ["NO_PASSWORD", "ContextStore", "Credentials", "PeerNameError", "load_pair", "names_match"]
 
 _log = logging.getLogger("meshlib.security")
@@ -82,11 +84,13 @@ def make_context(credentials: Credentials) -> MeshContext:
     elif isinstance(credentials.roots, bytes):
         context.load_verify_locations(cadata=credentials.roots.decode("ascii", "ignore"))  # comments may be anything
     elif credentials.roots:
-        context.load_verify_locations(credentials.roots)
+        with naming(credentials.roots):
+            context.load_verify_locations(credentials.roots)
     else:
         context.load_default_certs()
     if credentials.revoked:
-        context.load_verify_locations(credentials.revoked)
+        with naming(credentials.revoked):
+            context.load_verify_locations(credentials.revoked)
         # Envoy looks at the whole chain too: a chain with an authority that has no list is refused.
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
     if credentials.chain:
@@ -102,7 +106,8 @@ def make_context(credentials: Credentials) -> MeshContext:
 def load_pair(context: ssl.SSLContext, chain: str | bytes, key: str | bytes) -> None:
     """OpenSSL reads files only: what came in a Secret is one for a moment, for nobody else to read."""
     if isinstance(chain, str) and isinstance(key, str):
-        context.load_cert_chain(chain, key, NO_PASSWORD)
+        with naming(chain, key):
+            context.load_cert_chain(chain, key, NO_PASSWORD)
         return
     parts = (part if isinstance(part, bytes) else Path(part).read_bytes() for part in (key, chain))
     with tempfile.TemporaryDirectory(prefix="meshlib-") as directory:  # 0700

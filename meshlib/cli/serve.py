@@ -78,7 +78,7 @@ def serve(
     believed = ",".join(trusted_proxy)
     config = uvicorn.Config(governed, host=address, port=number, lifespan="auto", forwarded_allow_ips=believed)
     config.load()
-    context = _context(mesh, certificates, number)
+    context = _context(mesh, certificates, number, has_probes=bool(health_path))
     if context is not None:
         config.ssl = context
     with mesh:
@@ -105,8 +105,8 @@ def _load(inputs: Inputs, certificates: str | None) -> Mesh:
 
 
 def _application(name: str) -> Any:
-    module, colon, attributes = name.partition(":")
-    if not colon or not module or not attributes:
+    module, _, attributes = name.partition(":")
+    if not attributes or not all(part.isidentifier() for part in module.split(".")):
         message = f"{name!r} is not of the form module:app"
         raise click.BadParameter(message, param_hint="MODULE:APP")
     sys.path.insert(0, str(Path.cwd()))
@@ -138,7 +138,7 @@ def _place(mesh: Mesh, host: str | None, port: int | None) -> tuple[str, int]:
     return host or listener.bind or "127.0.0.1", listener.port
 
 
-def _context(mesh: Mesh, certificates: str | None, port: int) -> ssl.SSLContext | None:
+def _context(mesh: Mesh, certificates: str | None, port: int, *, has_probes: bool) -> ssl.SSLContext | None:
     # As in Istio, an ingress listener ends TLS of its own only where the mesh has none.
     if mesh.snapshot.listeners.tls.get(port) and mesh.snapshot.security.mode_of(port) == "DISABLE":
         from meshlib.adapters.gateway import gateway_context
@@ -147,14 +147,19 @@ def _context(mesh: Mesh, certificates: str | None, port: int) -> ssl.SSLContext 
             return gateway_context(mesh.runtime, port, certificates=certificates)
         except MeshError as error:
             raise UnreadableError(str(error)) from error
+    mode = mesh.snapshot.security.mode_of(port)
     if certificates is None:
+        if mode == "STRICT":
+            refused = "without --certificates every request is refused that no --trusted-proxy vouches for"
+            click.echo(f"PeerAuthentication says STRICT for port {port}: {refused}", err=True)
         return None
-    if mesh.snapshot.security.mode_of(port) == "DISABLE":
+    if mode == "DISABLE":
         click.echo(f"PeerAuthentication says DISABLE for port {port}: it is served without TLS", err=True)
         return None
     from meshlib.security import server_context
 
     try:
-        return server_context(mesh, port=port)
+        # Probes of Kubernetes show no certificate; all that is not for a health path is refused by the middleware.
+        return server_context(mesh, port=port, is_peer_required=False if has_probes else None)
     except (SourceError, ssl.SSLError) as error:
         raise UnreadableError(str(error)) from error

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from meshlib._runtime import Runtime, runtime_of
+from meshlib.security._naming import naming
+from meshlib.security._sessions import give_no_tickets, refuse_stale_session
 from meshlib.security.files import CertificateFiles, find_certificates
-from meshlib.security.sessions import give_no_tickets, refuse_stale_session
 
 __all__ = ["RenewingContext", "server_context"]
 
@@ -51,8 +52,8 @@ def server_context(
     connections stay. A set that is half written is not used: the one before stays. No
     TLS session outlives a renewal, so nobody comes in again who is trusted no more.
 
-    Raises :class:`meshlib.errors.SourceError` without files, :class:`ssl.SSLError` if
-    they do not fit each other.
+    Raises :class:`meshlib.errors.SourceError` without files, :class:`ssl.SSLError`, which
+    names them, if they are not PEM, do not fit each other, or the key has a password.
     """
     directory: str | os.PathLike[str] | None
     if workload is None or isinstance(workload, str | os.PathLike):
@@ -92,8 +93,10 @@ class RenewingContext:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._files.chain, self._files.key, password="")  # None would ask on the terminal
-        context.load_verify_locations(self._files.root)
+        with naming(self._files.chain, self._files.key):
+            context.load_cert_chain(self._files.chain, self._files.key, password="")  # None would ask on the terminal
+        with naming(self._files.root):
+            context.load_verify_locations(self._files.root)
         context.verify_mode = self._mode
         give_no_tickets(context)
         return context
@@ -133,6 +136,6 @@ class RenewingContext:
                 self._newest, self._renewed = self._load(), time.time()
             except (OSError, ssl.SSLError) as error:
                 # The writer is not finished: the next look tries again.
-                _log.warning("the renewed certificates in %s are not usable: %s", self._files.chain.parent, error)
+                _log.warning("the renewed certificates are not usable: %s", error)
                 return
             self._stamp = stamp

@@ -53,12 +53,13 @@ def connected(port: int) -> socket.socket:
     return made[0]
 
 
-def ask(port: int, path: str, certificates: Path) -> bytes:
+def ask(port: int, path: str, certificates: Path, *, shows_own: bool = True) -> bytes:
     """The answer, once the server is up."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(certificates / "root-cert.pem")
-    context.load_cert_chain(certificates / "cert-chain.pem", certificates / "key.pem")
+    if shows_own:
+        context.load_cert_chain(certificates / "cert-chain.pem", certificates / "key.pem")
     with connected(port) as raw, context.wrap_socket(raw) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
         parts = []
@@ -146,6 +147,7 @@ def test_it_listens_as_the_sidecar_says(tmp_path: Path) -> None:
     ("application", "words"),
     [
         ("shop", "not of the form module:app"),
+        ("../shop:app", "not of the form module:app"),
         ("nowhere:app", "no module 'nowhere'"),
         ("json:nothing", "has no 'nothing'"),
         ("string:digits", "string:digits is no ASGI application, but str"),
@@ -164,15 +166,66 @@ def test_a_wrong_application_is_status_2(
     assert words in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_proxy_that_is_no_address_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said in one line, before anything listens."""
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trusted-proxy", "loadbalancer"], "'loadbalancer' is neither an IP address nor a block"),
+        (["--health-path", "healthz"], "'healthz' does not begin with a slash"),
+        (["--certificates", "web"], "web/cert-chain.pem with web/key.pem: "),
+    ],
+)
+def test_wrong_options_are_status_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    """Said in one line, before anything listens; what OpenSSL says of files with their names."""
     from meshlib.cli import main
 
+    monkeypatch.chdir(tmp_path)
+    DevelopmentCA.create("ca").issue("web")
+    (tmp_path / "web" / "key.pem").write_text("no key")
     (tmp_path / "mesh.yaml").write_text(POLICY)
     with pytest.raises(SystemExit) as exit_:
-        main(("serve", "-f", str(tmp_path / "mesh.yaml"), "json:dumps", "--trusted-proxy", "loadbalancer"))
+        main(("serve", "-f", "mesh.yaml", "json:dumps", *arguments))
     assert exit_.value.code == 2
-    assert "'loadbalancer' is neither an IP address nor a block" in " ".join(capsys.readouterr().err.split())
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_probes_need_no_certificate_where_it_is_strict(tmp_path: Path) -> None:
+    """Kubernetes shows none; nothing but the health path is to be had without one."""
+    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "mesh.yaml").write_text(POLICY)
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path / "web")
+    port = free_port()
+    command = [sys.executable, "-m", "meshlib", "serve", "-f", "mesh.yaml", "-p", str(port), "--certificates", "web"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command += ["--health-path", "/healthz", "shop:app"]
+    server = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    try:
+        assert ask(port, "/healthz", tmp_path / "web", shows_own=False).startswith(b"HTTP/1.1 200 ")
+        assert ask(port, "/", tmp_path / "web", shows_own=False).startswith(b"HTTP/1.1 403 ")
+        assert ask(port, "/", tmp_path / "web").startswith(b"HTTP/1.1 200 ")
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_strict_without_certificates_is_told(tmp_path: Path) -> None:
+    """All that comes is refused then, unless a proxy vouches for it."""
+    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "mesh.yaml").write_text(POLICY)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "meshlib", "serve", "-f", "mesh.yaml", "-p", "0", "shop:app"]
+    server = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    assert server.stderr is not None
+    try:
+        assert b"STRICT for port 0: without --certificates every request is refused" in server.stderr.readline()
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_a_port_in_use_is_status_2(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from meshlib._snapshot.listeners import KeyPair, TlsServer
 from meshlib.adapters.gateway.certificates import objection
 from meshlib.errors import MeshError, SourceError
 from meshlib.events import ConfigPublished
+from meshlib.security._sessions import give_no_tickets, refuse_stale_session
 from meshlib.security.files import find_certificates
-from meshlib.security.sessions import give_no_tickets, refuse_stale_session
 
 if TYPE_CHECKING:
     from meshlib._runtime import Runtime
