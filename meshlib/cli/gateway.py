@@ -141,6 +141,11 @@ def _listeners(mesh: Mesh, ports: tuple[str, ...]) -> list[_Listener]:
 def _placed(listeners: list[_Listener], mesh: Mesh, host: str | None) -> list[_Listener]:
     """The listeners with their addresses: as asked for, else as their servers say."""
     binds = mesh.snapshot.listeners.binds
+    for one in listeners if not host else ():
+        bind = binds.get(one.server, "")
+        if bind.startswith("unix://"):
+            message = f"a server binds to {bind}, and meshlib gateway listens at addresses only"
+            raise UnreadableError(f"{message}; say where with --host ADDRESS --port PORT:{one.server}")
     return [replace(one, host=host or binds.get(one.server) or one.host) for one in listeners]
 
 

@@ -11,7 +11,6 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from meshlib.model.base import EMPTY, Maybe, Model, Spec
-from meshlib.model.scalars import Port as PortNumber
 from meshlib.model.scalars import UInt32
 from meshlib.model.server_tls import ServerTLSSettings, TLSCertificate
 
@@ -19,9 +18,12 @@ __all__ = ["GatewaySpec", "Port", "Server", "ServerTLSSettings", "TLSCertificate
 
 
 class Port(Model, frozen=True, kw_only=True):
-    """A port to listen on. ``protocol``: HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, TCP or TLS."""
+    """A port to listen on. ``protocol``: HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, TCP or TLS.
 
-    number: PortNumber
+    ``number`` is 0 where the server binds to a Unix socket, and only there.
+    """
+
+    number: UInt32
     protocol: str
     name: Annotated[str, Meta(min_length=1)]
     target_port: Maybe[UInt32] = None

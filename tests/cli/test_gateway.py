@@ -195,6 +195,18 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert "choose another with --port" in capsys.readouterr().err
 
 
+def test_a_server_at_a_unix_socket_needs_an_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Istio has it, with port 0; we listen at addresses only."""
+    path = tmp_path / "mesh.yaml"
+    server = '{hosts: [a.test], bind: "unix:///run/gateway.sock", port: {name: http, protocol: HTTP, number: 0}}'
+    path.write_text(f"{YAML.partition('  servers:')[0]}  servers: [{server}]\n")
+    with pytest.raises(SystemExit) as exit_:
+        main(("gateway", "-f", str(path)))
+    assert exit_.value.code == 2
+    words = "a server binds to unix:///run/gateway.sock, and meshlib gateway listens at addresses only"
+    assert f"{words}; say where with --host ADDRESS --port PORT:0" in " ".join(capsys.readouterr().err.split())
+
+
 def test_different_selectors_must_be_chosen_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The flags to choose from are shown; without any Gateway that is said."""
     path = tmp_path / "mesh.yaml"

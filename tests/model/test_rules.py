@@ -39,6 +39,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("ServerPolicy", {"circuitBreaker": {"window": "1s"}}, "a circuit breaker needs"),
 ]
 TAKEN: list[tuple[str, Any]] = [
+    (
+        "Gateway",
+        {"servers": [{"hosts": ["a"], "bind": "unix:///a", "port": {"number": 0, "protocol": "x", "name": "x"}}]},
+    ),
     ("ServiceEntry", {"hosts": ["a"], "resolution": "STATIC", "endpoints": [{"address": "unix:///a"}]}),
     ("RequestAuthentication", {"jwtRules": [{**JWT, "jwks_uri": "https://a"}]}),
     ("PeerAuthentication", {"selector": {"matchLabels": {"a": "b"}}, "portLevelMtls": {"65535": {"mode": "STRICT"}}}),
