@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, overload
 
 from meshlib._compile.authorization import compile_rule
 from meshlib._compile.findings import Findings
@@ -54,23 +54,30 @@ class Requirement:
     @overload
     def __call__(self, function: F, /) -> F: ...
 
-    def __call__(self, function: Callable[..., Any] | None = None, /) -> Any:
-        """Guard a function, or judge the request being served."""
+    def __call__(self, function: Any = None, /) -> Any:
+        """Guard a function, or judge the request being served. Raises :class:`MeshError` for what is no function.
+
+        A framework may call this with its request as if it were a check, and take whatever comes back for a yes.
+        """
         if function is None:
             return self.check()
-        if inspect.iscoroutinefunction(function):
+        if inspect.isclass(function) or not callable(function):
+            what = f"the class {function.__name__}" if inspect.isclass(function) else f"a {type(function).__name__}"
+            raise MeshError(f"mesh.require guards functions, not {what}; decorate its methods, or call check()")
+        inner: Callable[..., Any] = function
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
 
-            @wraps(function)
+            @wraps(inner)
             async def guarded_async(*arguments: Any, **named: Any) -> Any:
                 self.check()
-                return await function(*arguments, **named)
+                return await inner(*arguments, **named)
 
             return guarded_async
 
-        @wraps(function)
+        @wraps(inner)
         def guarded(*arguments: Any, **named: Any) -> Any:
             self.check()
-            return function(*arguments, **named)
+            return inner(*arguments, **named)
 
         return guarded
 
@@ -114,24 +121,34 @@ def make_requirement(
         source["request_principals"] = _ANYBODY if jwt is True else _listed("jwt", jwt)
     if principals is not None:
         source["principals"] = _listed("principals", principals)
-    when = tuple(Condition(key=_key(name), values=_listed("claims", values)) for name, values in (claims or {}).items())
+    when = tuple(Condition(key=_key(name), values=_listed("claims", values)) for name, values in _items(claims or {}))
     if not source and not when:
         raise MeshError("mesh.require: nothing is required; give jwt, principals or claims")
     from_ = (From(source=Source(**source)),) if source else ()
     return Requirement(runtime, RuleSpec(from_=from_, when=when), namespace)
 
 
-def _listed(name: str, values: Values) -> tuple[str, ...]:
-    listed = (values,) if isinstance(values, str) else tuple(values)
+def _items(claims: object) -> Iterable[tuple[object, object]]:
+    if not isinstance(claims, Mapping):
+        raise MeshError(f"mesh.require: claims must map names to texts, not be {claims!r}")
+    return claims.items()
+
+
+def _listed(name: str, values: object) -> tuple[str, ...]:
+    listed = (values,) if isinstance(values, str) else tuple(values) if isinstance(values, Iterable) else ()
     if not listed or not all(map(_is_text, listed)):
         raise MeshError(f"mesh.require: {name} must be texts, at least one, not {values!r}")
+    if name == "principals" and any(value.startswith("spiffe://") for value in listed):
+        raise MeshError(f"mesh.require: principals stand without spiffe://, as in policies, not {values!r}")
     return listed
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value)
 
 
-def _key(name: ClaimName) -> str:
-    path = (name,) if isinstance(name, str) else name
+def _key(name: object) -> str:
+    path: object = (name,) if isinstance(name, str) else name
+    if not isinstance(path, tuple) or not all(map(_is_text, path)):
+        raise MeshError(f"mesh.require: the name of a claim is a text, or a tuple of them, not {name!r}")
     return f"request.auth.claims{''.join(f'[{part}]' for part in path)}"

@@ -102,12 +102,42 @@ def test_all_that_is_asked_for_must_hold(mesh: Mesh, asked: dict[str, Any], peer
         {"claims": {"a]b": "x"}},
         {"claims": {"": "x"}},
         {"claims": {(): "x"}},
+        {"claims": {5: "x"}},
+        {"claims": {("a", 5): "x"}},
+        {"claims": {"a": 5}},
+        {"claims": ["a"]},
+        {"claims": "a"},
+        {"jwt": 1},
+        {"principals": True},
+        {"principals": "spiffe://cluster.local/ns/shop/sa/client"},
     ],
 )
 def test_a_requirement_that_asks_for_nothing_is_an_error(mesh: Mesh, asked: dict[str, Any]) -> None:
     """At start, and never an open door."""
     with pytest.raises(MeshError, match=r"mesh\.require: "):
         mesh.require(**asked)
+
+
+class Page:
+    """Of whatever framework; its instances can be called."""
+
+    async def __call__(self) -> str:
+        return "in"
+
+
+@pytest.mark.parametrize("wrong", [Page, object(), "view", 5])
+def test_what_is_no_function_cannot_be_guarded(mesh: Mesh, wrong: Any) -> None:
+    """A framework that calls a requirement with its request would take the function that came back for a yes."""
+    with pytest.raises(MeshError, match=r"mesh\.require guards functions, not (the class Page|a object|a str|a int)"):
+        mesh.require(jwt=True)(wrong)
+
+
+def test_objects_that_are_called_are_guarded(mesh: Mesh) -> None:
+    """An asynchronous one stays so: frameworks look at it."""
+    guarded = mesh.require(jwt=True)(Page())
+    assert asyncio.iscoroutinefunction(guarded)
+    with pytest.raises(ForbiddenError):
+        asyncio.run(guarded())
 
 
 def test_trust_domains_of_the_mesh_stand_for_each_other(mesh: Mesh) -> None:
