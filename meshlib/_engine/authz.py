@@ -152,6 +152,8 @@ def consult(security: Security, request: InboundRequest, found: Found) -> Consul
         return reply
     if reply.answer == "unavailable" and authorizer.fail_open:
         return None
+    if reply.answer == "unusable":
+        return _denied(found, f"the authorizer {authorizer.name!r} cannot be asked by this process")
     policy, rule = found
     is_answer = reply.answer == "deny"
     return Decision(

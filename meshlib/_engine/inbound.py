@@ -60,6 +60,9 @@ def inspect(
         request.head = _changed(request.head, headers=answer.headers)
     decision = _decide_locally(security, request, authenticate, path, answer)
     decision.since, decision.until = _NEVER  # the authorizer may answer otherwise at any time
+    if security.authorizer is not None and request.is_http:
+        said = "could not be asked, which failOpen forgives" if answer is None else "said yes"
+        decision.reason = f"the authorizer {security.authorizer.name!r} {said}; {decision.reason}"
     return decision
 
 

@@ -2,98 +2,210 @@
 
 The check is a request of its own: method and path of the original (behind
 ``pathPrefix``), its Host, the headers that the provider lists, and its body if asked
-for. 200 is a yes; 5xx, no answer in time or no connection is a failure; every other
-status is a no, with the authorizer's own answer for the client.
+for. 200 is a yes; 5xx, no complete answer in time or no connection is a failure; every
+other status is a no, with the authorizer's own answer for the client.
+
+It is written and read in one place (:class:`_Check`, :func:`read_answer`); a thread and
+an event loop each have a way to carry it. Both give up when the timeout is over, however
+the time was spent.
 """
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import itertools
+import re
+import socket
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote_from_bytes
 
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
-from meshlib._http import HeadersView
-from meshlib._snapshot.clusters import Endpoint
+from meshlib._engine.mutations import header_text
+from meshlib._http import RequestHead
+from meshlib._inbound.http_answers import Answer, BadAnswerError, Reading, read_answer
+from meshlib._snapshot.clusters import Cluster
 from meshlib._snapshot.security import Authorizer
 from meshlib._snapshot.snapshot import Snapshot
 
-__all__ = ["ask_authorizer"]
+__all__ = ["ask_authorizer", "ask_authorizer_async"]
 
 _UNUSABLE: Final = AuthorizerReply(answer="unusable")
 _UNAVAILABLE: Final = AuthorizerReply(answer="unavailable")
-_LARGEST_BODY: Final = 1 << 20
+_TOO_LARGE: Final = AuthorizerReply(answer="deny", status=413, body=b"Payload Too Large")
 _CHUNK: Final = 65536
 _ALWAYS_SENT: Final = ("authorization",)  # as Envoy's HTTP client does
-_ALWAYS_RETURNED: Final = ("www-authenticate", "location", "content-type")
+_ALWAYS_RETURNED: Final = ("www-authenticate", "location")
+_PARTIAL: Final = "x-envoy-auth-partial-body"
+_FRAMING: Final = frozenset(("content-length", "transfer-encoding", "keep-alive", "proxy-connection", "trailer"))
+"""What is said of one message on one connection, and is not true of another."""
+_OF_THE_CHECK: Final = _FRAMING | {"host", "expect", _PARTIAL}
+_OF_THE_ANSWER: Final = _FRAMING | {"connection", "upgrade", "date", "server"}
 _SENT_AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_VALUE: Final = re.compile(r"[\0\r\n]")
+_NO_TLS: Final = ("AUTO", "DISABLE")
 _turns = itertools.count()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Check:
+    """A check that is ready to be sent. Times in seconds."""
+
+    address: str
+    port: int
+    connect_timeout: float
+    timeout: float
+    written: bytes
+    reading: Reading
 
 
 def ask_authorizer(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> AuthorizerReply:
     """The authorizer's answer; blocks for at most its timeout. ``body`` is the beginning of the request's."""
-    authorizer = ask.authorizer
-    endpoint = _endpoint(snapshot, authorizer)
-    if not authorizer.is_usable or endpoint is None:
-        return _UNUSABLE if not authorizer.is_usable else _UNAVAILABLE
-    if authorizer.body_limit and len(body) > authorizer.body_limit:
-        if not authorizer.allows_partial_body:
-            return AuthorizerReply(answer="deny", status=413, body=b"Payload Too Large")
-        body = body[: authorizer.body_limit]
-    head = ask.request.head
-    headers = _check_headers(authorizer, head.headers)
-    connection = http.client.HTTPConnection(endpoint.address, endpoint.port, timeout=authorizer.timeout)
-    path = quote_from_bytes(_bytes(authorizer.path_prefix + head.path), _SENT_AS_IT_IS)
+    check = _prepare(snapshot, ask, body)
+    if isinstance(check, AuthorizerReply):
+        return check
     try:
-        connection.putrequest(head.method, path, skip_host=True, skip_accept_encoding=True)
-        for name, value in (("host", head.authority), *headers):
-            connection.putheader(name, _bytes(value))
-        connection.putheader("content-length", str(len(body)))
-    except (http.client.HTTPException, ValueError):
+        return _reply(ask.authorizer, _carry(check))
+    except (OSError, BadAnswerError):
+        return _UNAVAILABLE
+
+
+async def ask_authorizer_async(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> AuthorizerReply:
+    """As :func:`ask_authorizer`, without blocking the event loop or a thread."""
+    check = _prepare(snapshot, ask, body)
+    if isinstance(check, AuthorizerReply):
+        return check
+    try:
+        async with asyncio.timeout(check.timeout):
+            return _reply(ask.authorizer, await _carry_async(check))
+    except (OSError, BadAnswerError):
+        return _UNAVAILABLE
+
+
+# -- there and back ---------------------------------------------------------------------------------------
+
+
+def _carry(check: _Check) -> Answer:
+    end = time.monotonic() + check.timeout
+    with socket.create_connection((check.address, check.port), check.connect_timeout) as connection:
+        with suppress(ConnectionError):  # who says no early may read no further
+            connection.settimeout(_left(end))
+            connection.sendall(check.written)
+        next(check.reading)
+        while True:
+            connection.settimeout(_left(end))
+            data = connection.recv(_CHUNK)
+            try:
+                check.reading.send(data)
+            except StopIteration as done:
+                answer: Answer = done.value
+                return answer
+
+
+def _left(end: float) -> float:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+async def _carry_async(check: _Check) -> Answer:
+    async with asyncio.timeout(check.connect_timeout):
+        reader, writer = await asyncio.open_connection(check.address, check.port)
+    try:
+        writer.write(check.written)
+        with suppress(ConnectionError):  # who says no early may read no further
+            await writer.drain()
+        next(check.reading)
+        while True:
+            data = await reader.read(_CHUNK)
+            try:
+                check.reading.send(data)
+            except StopIteration as done:
+                answer: Answer = done.value
+                return answer
+    finally:
+        writer.transport.abort()
+
+
+# -- what is asked ----------------------------------------------------------------------------------------
+
+
+def _prepare(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> _Check | AuthorizerReply:
+    """The check, or the answer where there is nothing to ask."""
+    authorizer = ask.authorizer
+    if not authorizer.is_usable:
+        return _UNUSABLE
+    cluster = snapshot.clusters.get(f"outbound|{authorizer.port}||{authorizer.host}")
+    if cluster is None or not cluster.endpoints:
+        return _UNAVAILABLE
+    if cluster.policy.tls.mode not in _NO_TLS:
+        return _UNUSABLE  # what it is asked is not for everybody who listens
+    is_partial = len(body) > authorizer.body_limit > 0
+    if is_partial:
+        if not authorizer.allows_partial_body:
+            return _TOO_LARGE
+        body = body[: authorizer.body_limit]
+    written = _write(ask, body, is_partial=is_partial)
+    if written is None:
         # Nobody was asked, and the client has seen to it: that is no outage, after which some let everybody in.
         return _UNUSABLE
-    try:
-        connection.endheaders(body)
-        response = connection.getresponse()
-        body = _read(response, time.monotonic() + authorizer.timeout)
-        return _reply(authorizer, response.status, response.getheaders(), body)
-    except (OSError, http.client.HTTPException, ValueError):
-        return _UNAVAILABLE
-    finally:
-        connection.close()
+    return _check(cluster, authorizer, written, ask.request.head.method)
+
+
+def _check(cluster: Cluster, authorizer: Authorizer, written: bytes, method: str) -> _Check:
+    """A check for one of the endpoints, each in turn."""
+    endpoint = cluster.endpoints[next(_turns) % len(cluster.endpoints)]
+    return _Check(
+        address=endpoint.address,
+        port=endpoint.port,
+        connect_timeout=min(cluster.policy.connection_pool.connect_timeout, authorizer.timeout),
+        timeout=authorizer.timeout,
+        written=written,
+        reading=read_answer(method),
+    )
+
+
+def _write(ask: AskAuthorizer, body: bytes, *, is_partial: bool) -> bytes | None:
+    """The check as it is sent; None if the request cannot be told in HTTP/1."""
+    authorizer, head = ask.authorizer, ask.request.head
+    headers = _check_headers(authorizer, head)
+    if body:
+        headers[_PARTIAL] = "true" if is_partial else "false"
+    headers["content-length"] = str(len(body))
+    fields = [("host", head.authority), *headers.items()]
+    if _TOKEN.fullmatch(head.method) is None:
+        return None
+    if any(_TOKEN.fullmatch(name) is None or _NO_VALUE.search(value) is not None for name, value in fields):
+        return None
+    path = quote_from_bytes(_bytes(authorizer.path_prefix + head.path), _SENT_AS_IT_IS)
+    lines = [f"{head.method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "", ""]
+    return _bytes("\r\n".join(lines)) + body
 
 
 def _bytes(text: str) -> bytes:
-    """As it came: http.client takes text for Latin-1, and refuses most of it."""
+    """As it came."""
     return text.encode("utf-8", "surrogateescape")
 
 
-def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The beginning of the body; an answer that drips in does not hold a request up for ever."""
-    parts: list[bytes] = []
-    size = 0
-    while size < _LARGEST_BODY and (part := response.read1(_CHUNK)):
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        parts.append(part)
-        size += len(part)
-    return b"".join(parts)[:_LARGEST_BODY]
-
-
-def _endpoint(snapshot: Snapshot, authorizer: Authorizer) -> Endpoint | None:
-    """One of the endpoints of the authorizer's service, each in turn."""
-    cluster = snapshot.clusters.get(f"outbound|{authorizer.port}||{authorizer.host}")
-    if cluster is None or not cluster.endpoints:
-        return None
-    return cluster.endpoints[next(_turns) % len(cluster.endpoints)]
-
-
-def _check_headers(authorizer: Authorizer, headers: HeadersView) -> list[tuple[str, str]]:
-    wanted = (*_ALWAYS_SENT, *authorizer.request_headers)
-    sent = [(name, value) for name, value in headers.items() if _listed(name.lower(), wanted)]
-    return [*sent, *authorizer.added_headers.items()]
+def _check_headers(authorizer: Authorizer, head: RequestHead) -> dict[str, str]:
+    """The listed ones, several of a name as one, and in place of them those that the provider adds."""
+    headers, wanted = head.headers, (*_ALWAYS_SENT, *authorizer.request_headers)
+    is_upgrade = "upgrade" in headers
+    sent: dict[str, str] = {}
+    for written, value in headers.items():
+        name = written.lower()
+        if name in _OF_THE_CHECK or not _listed(name, wanted) or (name == "connection" and not is_upgrade):
+            continue
+        sent[name] = f"{sent[name]},{value}" if name in sent else value
+    for name, added in authorizer.added_headers.items():
+        text = header_text(added, head, headers, time.time())
+        if text and name not in _OF_THE_CHECK:
+            sent[name] = text
+    return sent
 
 
 def _listed(name: str, patterns: tuple[str, ...]) -> bool:
@@ -109,14 +221,22 @@ def _listed(name: str, patterns: tuple[str, ...]) -> bool:
     return False
 
 
-def _reply(authorizer: Authorizer, status: int, headers: list[tuple[str, str]], body: bytes) -> AuthorizerReply:
-    if status >= 500:
+# -- what is made of the answer ---------------------------------------------------------------------------
+
+
+def _reply(authorizer: Authorizer, answer: Answer) -> AuthorizerReply:
+    status = answer.status
+    if 500 <= status < 600:
         return _UNAVAILABLE
-    lowered = [(name.lower(), value.encode("latin-1").decode("utf-8", "surrogateescape")) for name, value in headers]
+    headers = [pair for pair in answer.headers if pair[0] not in _OF_THE_ANSWER]
     if status == 200:
-        kept = tuple(pair for pair in lowered if _listed(pair[0], authorizer.upstream_headers))
-        returned = tuple(pair for pair in lowered if _listed(pair[0], authorizer.allow_headers))
+        kept = tuple(pair for pair in headers if _listed(pair[0], authorizer.upstream_headers))
+        returned = tuple(pair for pair in headers if _listed(pair[0], authorizer.allow_headers))
         return AuthorizerReply(answer="allow", headers=kept, response_headers=returned)
-    wanted = (*_ALWAYS_RETURNED, *authorizer.deny_headers)
-    kept = tuple(pair for pair in lowered if _listed(pair[0], wanted))
-    return AuthorizerReply(answer="deny", status=status, headers=kept, body=body)
+    if authorizer.deny_headers:
+        wanted = (*_ALWAYS_RETURNED, *authorizer.deny_headers)
+        headers = [pair for pair in headers if _listed(pair[0], wanted)]
+    # A number that is no status of an answer says no, too, but servers cannot hand it on.
+    return AuthorizerReply(
+        answer="deny", status=status if 200 <= status < 600 else 403, headers=tuple(headers), body=answer.body
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Token
@@ -28,12 +27,13 @@ from meshlib._inbound.arrivals import (
     other_reading,
     refusal,
 )
-from meshlib._inbound.authorizers import ask_authorizer
+from meshlib._inbound.authorizers import ask_authorizer, ask_authorizer_async
 from meshlib._inbound.gate import Gate
 from meshlib._inbound.grants import Grant, Terms
 from meshlib._inbound.heads import PlainHead, text_of
 from meshlib._inbound.inbound import Inbound, Verified, let_in
 from meshlib._inbound.memory import Key, Memory
+from meshlib._inbound.refusals import as_sent
 from meshlib._inbound.reports import complete, request_served
 from meshlib._inbound.shapes import DEADLINE, Values
 from meshlib._inbound.targets import problem_of
@@ -269,7 +269,7 @@ class Passage:
             while True:
                 limit = ask.authorizer.body_limit
                 body = await read_body(limit) if limit else b""
-                ask = steps.send(await asyncio.to_thread(ask_authorizer, snapshot, ask, body))
+                ask = steps.send(await ask_authorizer_async(snapshot, ask, body))
         except StopIteration as end:
             decision: Decision = end.value
             return decision
@@ -316,9 +316,13 @@ class Passage:
 
     def _refuse(self, decision: Decision) -> Refused:
         self._decision = decision
-        self.status = decision.status
         _log.debug("refused: %s", decision.reason)
         refused = refusal(decision, is_told_why=self._gate.debug_headers)
+        if self._head is not None:
+            refused = as_sent(refused, self._head)
+        self.status = refused.status
+        if self._served is not None:
+            self._served.response_headers = refused.headers
         refused.headers = (*self.told, *refused.headers)
         return refused
 

@@ -10,7 +10,7 @@ import msgspec
 from meshlib._snapshot.authentication import Authentication
 from meshlib._snapshot.conditions import Condition
 from meshlib._snapshot.inbound import InboundRequest
-from meshlib._snapshot.routes import Origin
+from meshlib._snapshot.routes import HeaderValue, Origin
 from meshlib._snapshot.rule_index import RuleIndex
 
 __all__ = ["NO_SECURITY", "Authorizer", "Normalization", "PeerMode", "Policy", "Rule", "Security"]
@@ -106,7 +106,8 @@ class Authorizer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``is_usable`` false: this process cannot ask it (it speaks gRPC, or its service is
     not known), so what its policies match is denied. ``asks_connections``: it is asked
     about TCP connections too, as Istio does with gRPC. Names of headers are in lower
-    case; patterns keep their ``*``. ``timeout`` in seconds. ``body_limit`` 0: the body is
+    case; patterns keep their ``*``. ``timeout`` in seconds. Without ``deny_headers`` all headers of a refusal
+    reach the client. ``body_limit`` 0: the body is
     not sent; ``allows_partial_body``: a longer one is cut, else the request is refused.
     """
 
@@ -120,7 +121,7 @@ class Authorizer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fail_open: bool = False
     status_on_error: int = 403
     request_headers: tuple[str, ...] = ()
-    added_headers: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    added_headers: Mapping[str, HeaderValue] = msgspec.field(default_factory=dict[str, HeaderValue])
     upstream_headers: tuple[str, ...] = ()
     deny_headers: tuple[str, ...] = ()
     allow_headers: tuple[str, ...] = ()

@@ -209,8 +209,9 @@ def _apply(environ: Environ, admitted: Admitted) -> None:
             del environ[name]
         for name in dict.fromkeys(admitted.headers):
             key = name.upper().replace("-", "_")
-            if key not in _BARE:
-                environ[f"HTTP_{key}"] = _native(",".join(admitted.headers.getall(name)))
+            if key != "CONTENT_LENGTH":
+                place = key if key in _BARE else f"HTTP_{key}"
+                environ[place] = _native(",".join(admitted.headers.getall(name)))
     if admitted.path is not None:
         raw, _, query = admitted.path.partition("?")
         prefix = environ.get("SCRIPT_NAME", "")

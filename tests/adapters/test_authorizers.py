@@ -180,7 +180,7 @@ def test_a_no_is_the_authorizers_own_answer(serve: Serve, authorizer: Authorizer
     """Status, body, the usual headers and the listed ones."""
     answered = {"location": "http://login.test/", "x-why": "no", "x-inner": "1", "content-type": "text/html"}
     authorizer.answer = (302, answered, b"<a>log in</a>")
-    with serving(serve, authorizer, headersToDownstreamOnDeny=["x-why"]) as client:
+    with serving(serve, authorizer, headersToDownstreamOnDeny=["x-why", "content-type"]) as client:
         response = client.ask("/guarded")
     assert (response.status, response.content) == (302, b"<a>log in</a>")  # type: ignore[attr-defined]
     found = {name.lower(): value for name, value in response.getheaders()}
