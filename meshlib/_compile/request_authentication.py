@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from meshlib._compile.authorization import selects
 from meshlib._compile.index import Index
 from meshlib._compile.order import by_age
@@ -29,13 +31,24 @@ def compile_authentication(index: Index, workload: Workload, root_namespace: str
     if not rules:
         return None
     compiled = tuple(map(_token_rule, rules))
-    outputs = dict.fromkeys(
-        name
-        for rule in compiled
-        for name in (rule.payload_header, *(header for header, _ in rule.claim_headers))
-        if name
+    outputs = tuple(
+        dict.fromkeys(
+            name
+            for rule in compiled
+            for name in (rule.payload_header, *(header for header, _ in rule.claim_headers))
+            if name
+        )
     )
-    return Authentication(rules=compiled, output_headers=tuple(outputs))
+    return Authentication(rules=tuple(_without(outputs, rule) for rule in compiled), output_headers=outputs)
+
+
+def _without(outputs: tuple[str, ...], rule: TokenRule) -> TokenRule:
+    """The rule as it finds tokens: none in a header that some rule fills.
+
+    What clients say in such a header is gone before anybody looks for tokens (observed on Envoy 1.40).
+    """
+    headers = tuple(header for header in rule.headers if header.name not in outputs)
+    return replace(rule, headers=headers, cookies=() if "cookie" in outputs else rule.cookies)
 
 
 def _rules(index: Index, workload: Workload, root_namespace: str) -> Iterator[JWTRule]:

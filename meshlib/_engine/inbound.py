@@ -111,10 +111,11 @@ def _decide_locally(
             return _unauthorized(answer)
         token = answer
         request.claims = token.claims if token.has_token else None
-        if security.read_headers:
-            request.head = _after_token(request.head, token, security.read_headers)
         if token.path is not None:
             path = token.path
+            request.head = _changed(request.head, path=path)  # policies may look at the query, too
+        if security.read_headers:
+            request.head = _after_token(request.head, token, security.read_headers)
     return _complete(decide(security, request), request, path, token, reply)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import unquote
 
 from meshlib._http import RequestHead
 from meshlib._snapshot.authentication import TokenRule
@@ -38,7 +38,7 @@ def find_tokens(rule: TokenRule, head: RequestHead) -> list[Found]:
             if token is not None:
                 found.append(Found(token, name))
     if rule.params and "?" in (path := head.path):
-        has_escapes = "%" in path or "+" in path
+        has_escapes = "%" in path
         for name in rule.params:
             # A name that does not stand in a path could only be there in escapes.
             token = _param(head.query, name) if has_escapes or name in path else None
@@ -71,15 +71,15 @@ def _param(query: str, wanted: str) -> str | None:
     """The first value of a query parameter."""
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        if unquote_plus(name) == wanted:
-            return unquote_plus(value)
+        if unquote(name) == wanted:  # a plus sign is itself, and spoils a token (observed on Envoy 1.40)
+            return unquote(value)
     return None
 
 
 def without_param(path: str, wanted: str) -> str:
     """A path whose query has lost a parameter."""
     raw, _, query = path.partition("?")
-    left = [pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) != wanted]
+    left = [pair for pair in query.split("&") if unquote(pair.partition("=")[0]) != wanted]
     return f"{raw}?{'&'.join(left)}" if left else raw
 
 
