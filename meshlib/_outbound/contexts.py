@@ -68,6 +68,8 @@ class MeshContext(ssl.SSLContext):
     """A context that client libraries share, each of which would set protocols of its own: what the mesh set stays."""
 
     is_sealed = False
+    is_renewed = False
+    """Another one of newer files has taken its place: nothing new is connected with it."""
 
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
         if not self.is_sealed:
@@ -209,7 +211,8 @@ class ContextStore:
                     del self._entries[next(iter(self._entries))]
                 self._entries[credentials] = entry
             elif stamp != entry.stamp:
-                entry.context, entry.stamp = make_context(credentials), stamp
+                before, entry.context, entry.stamp = entry.context, make_context(credentials), stamp
+                before.is_renewed = True
         except (OSError, ssl.SSLError) as error:
             if entry is None:
                 raise

@@ -155,6 +155,6 @@ class _AsyncSender:
 
     async def _pool(self, target: Target) -> Any:
         pool, spare = self._shared.pools.get(target)
-        if spare is not None:
-            await spare.aclose()
+        for other in spare:
+            await other.aclose()
         return pool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from meshlib._outbound.tls import Handshake
@@ -85,15 +86,16 @@ class Pools:
             for connection in pool.connections:
                 connection.close()
 
-    def get(self, target: Target) -> tuple[Any, Any]:
-        """The pool for a target, and one that is not kept any more and has to be closed, or None."""
+    def get(self, target: Target) -> tuple[Any, Sequence[Any]]:
+        """The pool for a target, and those that are not kept any more and have to be closed."""
         with self._lock:
             pool = self._pools.get(target)
             if pool is not None:
                 self._pools.move_to_end(target)
-                return pool, None
+                return pool, ()
+            spare = self._spare()
             pool = self._pools[target] = self._make(target)
-            return pool, self._spare() if len(self._pools) > _MOST else None
+            return pool, spare
 
     def take_all(self) -> list[Any]:
         """All pools, to be closed; none is kept."""
@@ -102,13 +104,18 @@ class Pools:
             self._pools.clear()
         return pools
 
-    def _spare(self) -> Any:
-        """The pool that was not used for longest and has nothing on its way."""
-        for target, pool in self._pools.items():
-            if all(connection.is_idle() for connection in pool.connections):
-                del self._pools[target]
-                return pool
-        return None
+    def _spare(self) -> list[Any]:
+        """Pools with nothing on their way: those of certificates that were renewed, which nobody will ask for again.
+
+        Of too many also that which was not used for longest.
+        """
+        targets = [target for target in self._pools if target.handshake and target.handshake.context.is_renewed]
+        spare = [self._pools.pop(target) for target in targets if _is_idle(self._pools[target])]
+        if len(self._pools) >= _MOST:
+            oldest = next((target for target, pool in self._pools.items() if _is_idle(pool)), None)
+            if oldest is not None:
+                spare.append(self._pools.pop(oldest))
+        return spare
 
     def _make(self, target: Target) -> Any:
         core, arguments = self._package.core, dict(self._arguments)
@@ -125,6 +132,10 @@ class Pools:
             make = core.AsyncConnectionPool if arguments["http2"] else self._package.async_pool
             return make(network_backend=backend, **arguments)
         return core.ConnectionPool(network_backend=SyncBackend(core.SyncBackend(), core, target.handshake), **arguments)
+
+
+def _is_idle(pool: Any) -> bool:
+    return all(connection.is_idle() for connection in pool.connections)
 
 
 def _core_proxy(package: Package, proxy: Any) -> Any:

@@ -150,6 +150,6 @@ class _Sender:
 
     def _pool(self, target: Target) -> Any:
         pool, spare = self._shared.pools.get(target)
-        if spare is not None:
-            spare.close()
+        for other in spare:
+            other.close()
         return pool

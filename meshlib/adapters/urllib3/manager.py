@@ -102,7 +102,11 @@ class MeshPoolManager(urllib3.PoolManager):
     ) -> urllib3.HTTPConnectionPool:
         """The connections to one endpoint under one identity."""
         if pool_kwargs is not None:
-            return super().connection_from_host(address, port, scheme, pool_kwargs)
+            known = len(self.pools)
+            found = super().connection_from_host(address, port, scheme, pool_kwargs)
+            if len(self.pools) > known:
+                self._drop_renewed()
+            return found
         # urllib3 makes a key of all its arguments for each request, which costs more than a pick.
         pool = self._plain.get((scheme, address, port))
         if pool is None or pool.pool is None:  # closed, as one too many
@@ -111,6 +115,13 @@ class MeshPoolManager(urllib3.PoolManager):
                 self._plain.clear()
             self._plain[scheme, address, port] = pool
         return pool
+
+    def _drop_renewed(self) -> None:
+        """Let go of the pools of certificates that were renewed: they close once nothing is on its way in them."""
+        with self.pools.lock:
+            for key in self.pools.keys():  # noqa: SIM118 - it cannot be iterated
+                if getattr(key.key_ssl_context, "is_renewed", False):
+                    del self.pools[key]
 
     def clear(self) -> None:
         """Close the connections, and leave out mirrored copies that were not sent yet."""

@@ -104,6 +104,11 @@ class Upstream:
         self.port: int = self._listening.getsockname()[1]
         loop.run(self._start())
 
+    @property
+    def open(self) -> int:
+        """The connections that are."""
+        return len(self._writers)
+
     async def _start(self) -> None:
         asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
