@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from meshlib._runtime import Runtime, runtime_of
+from meshlib.security._contexts import LeadingContext
 from meshlib.security._naming import naming
 from meshlib.security._sessions import give_no_tickets, refuse_stale_session
 from meshlib.security.files import CertificateFiles, find_certificates
@@ -49,7 +50,8 @@ def server_context(
     later is for the middleware to enforce. TLS 1.2 and later, as in Istio.
 
     A renewed set of files is used for the next handshake, without a restart; open
-    connections stay. A set that is half written is not used: the one before stays. No
+    connections stay. Protocols, ciphers and further roots that are set on the
+    context hold for all of them. A set that is half written is not used: the one before stays. No
     TLS session outlives a renewal, so nobody comes in again who is trusted no more.
 
     Raises :class:`meshlib.errors.SourceError` without files, :class:`ssl.SSLError`, which
@@ -85,13 +87,14 @@ class RenewingContext:
         self._stamp = files.stamp()
         self._looked = now()
         self._renewed = 0.0
-        self.context = self._load()
-        self._newest = self.context
+        self.context = LeadingContext(ssl.PROTOCOL_TLS_SERVER)
+        self._fill(self.context)
+        self._newest: ssl.SSLContext = self.context
         self.context.sni_callback = self._on_hello
         self._check_sessions()
+        self.context.is_leading = True
 
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    def _fill(self, context: ssl.SSLContext) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         with naming(self._files.chain, self._files.key):
             context.load_cert_chain(self._files.chain, self._files.key, password="")  # None would ask on the terminal
@@ -99,7 +102,6 @@ class RenewingContext:
             context.load_verify_locations(self._files.root)
         context.verify_mode = self._mode
         give_no_tickets(context)
-        return context
 
     def _check_sessions(self) -> None:
         def check(connection: ssl.SSLObject | ssl.SSLSocket) -> None:
@@ -133,7 +135,10 @@ class RenewingContext:
                 stamp = self._files.stamp()
                 if stamp == self._stamp:
                     return
-                self._newest, self._renewed = self._load(), time.time()
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                self._fill(context)
+                self.context.succeed(context)
+                self._newest, self._renewed = context, time.time()
             except (OSError, ssl.SSLError) as error:
                 # The writer is not finished: the next look tries again.
                 _log.warning("the renewed certificates are not usable: %s", error)

@@ -18,6 +18,8 @@ from tests.handshakes import Visit, client_context
 
 pytestmark = pytest.mark.anyio
 
+TLS_1_2 = ssl.TLSVersion.TLSv1_2
+
 
 def ca_id(service_account: str) -> str:
     return f"spiffe://cluster.local/ns/default/sa/{service_account}"
@@ -146,6 +148,33 @@ def test_a_session_of_a_root_that_is_gone_lets_nobody_in(tmp_path: Path, version
     for _ in range(2):
         with pytest.raises(ssl.SSLError, match=r"older than the certificates|unable to get local issuer|unknown ca"):
             Visit(server, client, visit)
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_what_is_set_on_the_context_outlives_a_renewal(tmp_path: Path, is_early: bool) -> None:
+    """HTTP/2 was spoken until the first renewal, and ciphers counted until then."""
+    clock = Hand()
+    ca = DevelopmentCA.create(tmp_path / "ca")
+    ca.issue(tmp_path / "server")
+    other = DevelopmentCA.create(tmp_path / "other")
+    other.issue(tmp_path / "client")
+    server, client = server_context(tmp_path / "server", now=clock), client_context(tmp_path / "client", TLS_1_2)
+    client.set_alpn_protocols(["h2", "http/1.1"])
+
+    def set_all() -> None:
+        server.set_alpn_protocols(["h2"])
+        server.set_ciphers("ECDHE-ECDSA-CHACHA20-POLY1305")
+        server.load_verify_locations(tmp_path / "other" / "root-cert.pem")
+
+    if is_early:
+        set_all()
+    ca.issue(tmp_path / "server")
+    clock.seconds = 2.0
+    if not is_early:
+        Visit(server, client_context(tmp_path / "server", TLS_1_2))
+        set_all()
+    seen = Visit(server, client).client
+    assert (seen.selected_alpn_protocol(), (seen.cipher() or ("",))[0]) == ("h2", "ECDHE-ECDSA-CHACHA20-POLY1305")
 
 
 async def test_missing_files_are_one_clear_error(tmp_path: Path) -> None:
