@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from meshlib._runtime import Runtime, runtime_of
+from meshlib.events import ConfigPublished
 from meshlib.security._contexts import LeadingContext
 from meshlib.security._naming import naming
 from meshlib.security._sessions import give_no_tickets, refuse_stale_session
@@ -46,30 +47,34 @@ def server_context(
     with, or their directory in the layout of Istio's mounts; None looks where Istio puts
     them. Clients must show a certificate of the same root, or at least may show one if
     ``is_peer_required`` is false. None: with a mesh as PeerAuthentication says of
-    ``port`` when the context is made (STRICT: must), else true. A mode that changes
-    later is for the middleware to enforce. TLS 1.2 and later, as in Istio.
+    ``port`` (STRICT: must), from the next handshake on when it says otherwise, else true.
+    On open connections the middleware enforces the mode. TLS 1.2 and later, as in Istio.
 
     A renewed set of files is used for the next handshake, without a restart; open
-    connections stay. Protocols, ciphers and further roots that are set on the
-    context hold for all of them. A set that is half written is not used: the one before stays. No
-    TLS session outlives a renewal, so nobody comes in again who is trusted no more.
+    connections stay. Protocols, ciphers and further roots that are set on the context
+    hold for all of them. A set that is half written is not used: the one before stays.
+    No TLS session outlives a renewal, so nobody comes in again who is trusted no more.
 
     Raises :class:`meshlib.errors.SourceError` without files, :class:`ssl.SSLError`, which
     names them, if they are not PEM, do not fit each other, or the key has a password.
     """
-    directory: str | os.PathLike[str] | None
     if workload is None or isinstance(workload, str | os.PathLike):
-        directory, is_strict = workload, True
-    else:
-        runtime = runtime_of(workload, "server_context")
-        directory = runtime.certificates
-        snapshot = runtime.published.snapshot
-        # Behind an ingress listener the server has the listener's modes, as its requests have.
-        known = port if snapshot.inbound is None else snapshot.inbound.port(port)
-        is_strict = snapshot.security.mode_of(known) == "STRICT"
-    files = find_certificates(directory)
-    is_peer_required = is_strict if is_peer_required is None else is_peer_required
-    return RenewingContext(files, is_peer_required=is_peer_required, now=now).context
+        files = find_certificates(workload)
+        return RenewingContext(files, is_peer_required=is_peer_required is not False, now=now).context
+    runtime = runtime_of(workload, "server_context")
+    files = find_certificates(runtime.certificates)
+    if is_peer_required is not None:
+        return RenewingContext(files, is_peer_required=is_peer_required, now=now).context
+    renewing = RenewingContext(files, is_peer_required=_is_strict(runtime, port), now=now)
+    runtime.observe(lambda _: renewing.require_peer(is_required=_is_strict(runtime, port)), ConfigPublished)
+    return renewing.context
+
+
+def _is_strict(runtime: Runtime, port: int) -> bool:
+    snapshot = runtime.published.snapshot
+    # Behind an ingress listener the server has the listener's modes, as its requests have.
+    known = port if snapshot.inbound is None else snapshot.inbound.port(port)
+    return snapshot.security.mode_of(known) == "STRICT"
 
 
 class RenewingContext:
@@ -93,6 +98,10 @@ class RenewingContext:
         self.context.sni_callback = self._on_hello
         self._check_sessions()
         self.context.is_leading = True
+
+    def require_peer(self, *, is_required: bool) -> None:
+        """From the next connection on, clients must show a certificate or at least may."""
+        self._mode = self.context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
 
     def _fill(self, context: ssl.SSLContext) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -207,6 +207,22 @@ async def test_a_mesh_knows_its_certificates_and_its_mode(tmp_path: Path, port: 
     assert server_context(mesh, is_peer_required=False).verify_mode is ssl.CERT_OPTIONAL
 
 
+def test_a_mode_that_changes_counts_from_the_next_handshake_on(tmp_path: Path) -> None:
+    """Both ways, and not where the application has said what it wants."""
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path / "server")
+    mesh = Mesh.load(
+        MODES, workload=Workload(namespace="shop", labels={"app": "web"}), certificates=tmp_path / "server"
+    )
+    follows, stays = server_context(mesh, port=8080), server_context(mesh, port=8080, is_peer_required=False)
+    for mode, wanted in (
+        ("PERMISSIVE", ssl.CERT_OPTIONAL),
+        ("STRICT", ssl.CERT_REQUIRED),
+        ("DISABLE", ssl.CERT_OPTIONAL),
+    ):
+        mesh.publish(MODES.replace("STRICT", mode))
+        assert (follows.verify_mode, stays.verify_mode) == (wanted, ssl.CERT_OPTIONAL)
+
+
 @pytest.mark.parametrize(
     ("port", "mode"), [(9000, ssl.CERT_OPTIONAL), (8081, ssl.CERT_OPTIONAL), (9001, ssl.CERT_REQUIRED)]
 )
