@@ -13,7 +13,8 @@ from meshlib._engine.jwt_parts import ALGORITHMS, Token, TokenError
 __all__ = ["KeySet", "KeySetError", "parse_keys"]
 
 _LARGEST: Final = 1 << 20
-_MOST: Final = 256
+_MOST: Final = 1024
+_CERTIFICATE: Final = "-----BEGIN CERTIFICATE-----\n"
 _ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _EDWARDS: Final = {"Ed25519": "EdDSA"}
 _ED25519_SIGNATURE: Final = 64
@@ -97,7 +98,8 @@ class KeySet:
 def parse_keys(text: str | bytes) -> KeySet:
     """The usable keys of a JSON web key set. Raises :class:`KeySetError` if there is none.
 
-    A key of an unknown kind is left out, as in Envoy. At most 256 keys and 1 MB are read.
+    A key of an unknown kind is left out, as in Envoy. Instead of the list of keys there may be certificates by the ids
+    of their keys, as Google has them. At most 1,024 keys and 1 MB are read.
     """
     if len(text) > _LARGEST:
         raise KeySetError("the key set is larger than 1 MB")
@@ -105,19 +107,37 @@ def parse_keys(text: str | bytes) -> KeySet:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise KeySetError(f"the key set is no JSON: {error}") from None
-    listed = document.get("keys") if isinstance(document, dict) else None
+    listed = document.get("keys", document) if isinstance(document, dict) else None
+    if isinstance(listed, dict) and listed is document:
+        listed = [_certified(key_id, text) for key_id, text in document.items()]
     if not isinstance(listed, list):
         raise KeySetError("the key set has no list 'keys'")
-    keys = [key for members in listed[:_MOST] if (key := _key(members)) is not None]
+    if len(listed) > _MOST:
+        raise KeySetError(f"the key set has more than {_MOST} keys")
+    keys = [key for members in listed if (key := _key(members)) is not None]
     if not keys:
         raise KeySetError("the key set has no usable key")
     return KeySet(tuple(keys))
 
 
+def _certified(key_id: str, text: Any) -> Mapping[str, Any]:
+    """The key in a certificate, which must be one for RSA; whether it has expired does not matter (Envoy 1.40)."""
+    from cryptography.x509 import load_pem_x509_certificate
+    from jwt.algorithms import RSAAlgorithm
+
+    if not key_id or not isinstance(text, str) or not text.startswith(_CERTIFICATE):
+        raise KeySetError("the key set has no list 'keys'")
+    try:
+        key: Any = load_pem_x509_certificate(text.encode()).public_key()
+        return {**RSAAlgorithm.to_jwk(key, as_dict=True), "kid": key_id}
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is no key
+        raise KeySetError(f"the certificate {key_id!r} has no RSA key that can be read: {error}") from None
+
+
 def _key(members: Any) -> _Key | None:
     if not isinstance(members, Mapping) or members.get("kty") not in ("RSA", "EC", "OKP", "oct"):
         return None
-    if members.get("use", "sig") != "sig" or not _fits(members):
+    if (members.get("use") or "sig") != "sig" or not _fits(members):
         return None
     try:
         return _Key(members)
