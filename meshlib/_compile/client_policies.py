@@ -30,7 +30,7 @@ class ClientPolicies:
         self._policies = [
             (
                 entry.meta.namespace,
-                tuple(resolve(host, entry.meta.namespace) for host in entry.spec.hosts),
+                tuple(resolve(host, entry.meta.namespace).lower() for host in entry.spec.hosts),
                 compile_policy(entry.spec, f"ClientPolicy {entry.meta.namespace}/{entry.meta.name}"),
             )
             for entry in index.of("ClientPolicy", model.ClientPolicySpec)

@@ -2,7 +2,7 @@
 
 Rules (semantics 1.1–1.3): a short name belongs to the namespace of the resource that
 writes it. A name that starts with ``*`` is a wildcard, and what follows is a suffix.
-Everything is compared in lower case.
+Istio compares names as they are written, capital letters and all; Envoy and a client's tables know them in lower case.
 """
 
 from __future__ import annotations
@@ -39,14 +39,10 @@ def service_host(name: str, namespace: str) -> str:
 
 
 def resolve(host: str, namespace: str) -> str:
-    """The full name, in lower case, of a host written in a resource of ``namespace``; only a bare name is extended."""
-    lower = host.lower()
-    if lower == host:
-        # The text itself: there may be many of it, and it is compared often.
-        lower = host
-    if "." in lower or not lower or lower == "*" or is_address(lower):
-        return lower
-    return f"{lower}.{namespace}{SERVICE_SUFFIX}" if namespace else f"{lower}{SERVICE_SUFFIX}"
+    """The full name of a host written in a resource of ``namespace``; only a bare name is extended."""
+    if "." in host or not host or host == "*" or is_address(host):
+        return host
+    return f"{host}.{namespace}{SERVICE_SUFFIX}" if namespace else f"{host}{SERVICE_SUFFIX}"
 
 
 def gateway_key(name: str, namespace: str) -> str:

@@ -56,11 +56,15 @@ class CompiledRule(msgspec.Struct, eq=False, gc=False, kw_only=True):
 
 
 class UnknownDestination(msgspec.Struct, eq=False, gc=False):
-    """A destination that has no cluster; ``place`` is its rule and the cluster, ``has_port`` if only a subset lacks."""
+    """A destination that has no cluster; ``place`` is its rule and the cluster, ``has_port`` if only a subset lacks.
+
+    ``similar`` is the host of a cluster that differs in capital letters only.
+    """
 
     place: tuple[Origin, str]
     destination: WeightedDestination
     has_port: bool
+    similar: str = ""
 
 
 class UnknownOfHost(msgspec.Struct, eq=False, gc=False):

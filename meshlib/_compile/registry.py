@@ -66,7 +66,7 @@ def kubernetes_service(entry: Entry[kubernetes.ServiceSpec], mesh: MeshSettings,
     headless = spec.cluster_ip == "None"
     annotated = meta.annotations.get(EXPORT_ANNOTATION, "")
     service = Service(
-        host=service_host(meta.name, meta.namespace).lower(),
+        host=service_host(meta.name, meta.namespace),
         namespace=meta.namespace,
         name=meta.name,
         ports=tuple(
@@ -88,7 +88,7 @@ def kubernetes_service(entry: Entry[kubernetes.ServiceSpec], mesh: MeshSettings,
         origin=Origin(f"Service {meta.namespace}/{meta.name}", "", entry.resource.file, entry.resource.line),
         addresses=virtual_addresses(spec) if not headless else (),
         prefers=preference(spec.traffic_distribution, meta.annotations),
-        alias_of=external_name.lower(),
+        alias_of=external_name,
     )
     if not external_name:
         sources.fill_kubernetes(service, spec.selector, publish_unready=bool(spec.publish_not_ready_addresses))
@@ -118,7 +118,7 @@ def entry_services(entry: Entry[ServiceEntrySpec], mesh: MeshSettings, sources: 
     services = []
     for host in spec.hosts:
         service = Service(
-            host=host.lower(),
+            host=host,
             namespace=meta.namespace,
             name=meta.name,
             ports=tuple(

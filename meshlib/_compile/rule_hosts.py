@@ -21,7 +21,7 @@ class RuleHosts:
         self._wildcards: list[tuple[str, int]] = []
         exact, further = self._exact, self._further
         for number, rule in enumerate(listener.rules):
-            for host in rule.hosts:
+            for host in rule.lower_hosts:
                 if host[:1] == "*":  # a call of is_wildcard for each would be a quarter of all this
                     self._wildcards.append((host, number))
                 elif exact.setdefault(host, number) != number:

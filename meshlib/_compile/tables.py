@@ -26,7 +26,7 @@ from meshlib._compile.routes import compile_rules, extension_retry
 from meshlib._compile.rule_hosts import RuleHosts
 from meshlib._compile.services import Resolution, Service
 from meshlib._compile.virtual_services import BoundVirtualService
-from meshlib._compile.visibility import EgressListener, View
+from meshlib._compile.visibility import HTTP_PORT, EgressListener, View, lowered, services_by_port
 from meshlib._snapshot.matchers import RouteMatch
 from meshlib._snapshot.routes import (
     Dropped,
@@ -42,7 +42,6 @@ from meshlib.model.load_balancer import ConsistentHashLB
 
 __all__ = ["SidecarTables"]
 
-HTTP_PORT: Final = 80
 EVERYTHING: Final = RouteMatch()
 ONE: Final = (1,)
 
@@ -63,13 +62,20 @@ class Wrapper(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A port for which a table is built, with the services that listen there, ``http`` those that rules apply to."""
+    """A port for which a table is built, with the services that listen there, by their hosts in lower case.
+
+    ``http`` are those that rules apply to: with hosts in lower case themselves, by which Istio sends there.
+    """
 
     listener: EgressListener
     services: dict[str, Service]
     http: dict[str, Service]
     aliases: Aliases
     context: RouteContext
+
+    def owner(self, host: str) -> BoundVirtualService | None:
+        """The VirtualService that wildcards give a service to: none if its host is written otherwise."""
+        return self.listener.owner(host) if self.services[host].host == host else None
 
 
 class SidecarTables:
@@ -117,7 +123,7 @@ class SidecarTables:
         return Place(
             listener=listener,
             services=services,
-            http={host: service for host, service in services.items() if self._is_http(service, port)},
+            http={host: lowered(service, host) for host, service in services.items() if self._is_http(service, port)},
             aliases=aliases,
             context=replace(self._context, port=port, locate=alias_lookup(aliases)),
         )
@@ -175,7 +181,7 @@ class SidecarTables:
                 known is not None
                 and known.host is not None
                 and known.aliases is aliases
-                and services.isdisjoint(rule.hosts)
+                and services.isdisjoint(rule.lower_hosts)
                 and key[0] not in shared
                 and (are_rules_same or self._is_current(known))
             ):
@@ -200,19 +206,16 @@ class SidecarTables:
         if not routes:
             return None
         hosts: list[str] = []
-        matching: list[Service] = []
-        for host in rule.hosts:
+        matching: list[str] = []
+        for host in rule.lower_hosts:
             if not is_wildcard(host):
-                if host in place.services:
-                    matching.append(place.services[host])
-                else:
-                    hosts.append(host)
+                (matching if host in place.services else hosts).append(host)
                 continue
-            covered = [service for service in place.services.values() if overlaps(service.host, host)]
-            matching.extend(service for service in covered if place.listener.owner(service.host) is rule)
+            covered = [name for name in place.services if overlaps(name, host)]
+            matching.extend(name for name in covered if place.owner(name) is rule)
             if not covered:
                 hosts.append(host)
-        reachable = [service for service in dict.fromkeys(matching) if service.host in place.http]
+        reachable = [place.http[name] for name in dict.fromkeys(matching) if name in place.http]
         if not reachable and place.context.port != HTTP_PORT:
             return None
         return Wrapper(routes, reachable, hosts, rule.origin, dropped, None if matching else compiled)
@@ -290,7 +293,7 @@ class SidecarTables:
         host = self._host(names, wrapper, port)
         compiled = wrapper.compiled
         # What a wildcard brings depends on the services that are there, also where it brings nothing.
-        if compiled is not None and not any("*" in name or ":" in name for name in compiled.rule.hosts):
+        if compiled is not None and not any("*" in name or ":" in name for name in compiled.rule.lower_hosts):
             compiled.host = host
         for name in wrapper.hosts:
             claims.claim(f"[{name}]" if ":" in name else name, host)
@@ -318,7 +321,7 @@ class SidecarTables:
         """All names a service is called by; a shortened one never hides a service that is really called so."""
         domains: list[str] = []
         for name in (service.host, *service.aliases):
-            full, further = service_domains(name, self._context.namespace)
+            full, further = service_domains(name.lower(), self._context.namespace)
             domains.append(full)
             domains.extend(domain for domain in further if domain not in known)
         if service.kubernetes and service.resolution is Resolution.NONE:
@@ -343,19 +346,6 @@ class SidecarTables:
         host = virtual_host(service.host, (service.host,), routes, service.origin, is_http=False)
         for domain in self._domains(service, known):
             claims.claim(domain, host)
-
-
-def services_by_port(listener: EgressListener) -> dict[int, dict[str, Service]]:
-    """The services of a listener by port and host. Port 80 is always there: unknown hosts are routed on it.
-
-    A port of UDP is none to Istio 1.31: a VirtualService finds no service there.
-    """
-    found: dict[int, dict[str, Service]] = {listener.port or HTTP_PORT: {}}
-    for service in listener.services:
-        for port in service.ports:
-            if port.protocol != "UDP":
-                found.setdefault(port.number, {})[service.host] = service
-    return found
 
 
 def aliases_of(services: Mapping[str, Service]) -> Aliases:

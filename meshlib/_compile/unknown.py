@@ -10,7 +10,7 @@ from typing import Final
 from meshlib._compile.findings import Findings
 from meshlib._compile.known import KnownCompilation, Unknown, UnknownDestination, UnknownOfHost
 from meshlib._snapshot.clusters import Cluster
-from meshlib._snapshot.routes import Forward, Origin, RouteTable, VirtualHost, WeightedDestination
+from meshlib._snapshot.routes import Forward, Origin, RouteTable, VirtualHost
 
 __all__ = ["report_unknown"]
 
@@ -34,7 +34,7 @@ def report_unknown(
         if known.before.unknown.clusters == now.clusters:
             before = known.before.unknown
     now.begin(before, tables)
-    names = {cluster.host for cluster in clusters.values()}
+    names = {cluster.host.lower(): cluster.host for cluster in clusters.values()}
     stand: dict[int, list[VirtualHost]] = {}
     for port, table in tables.items():
         stand[port] = hosts = [*table.exact.values(), *table.suffixes.values()]
@@ -51,7 +51,7 @@ def report_unknown(
 
 
 def _unknown(
-    host: VirtualHost, port: int, clusters: Mapping[str, Cluster], hosts: set[str]
+    host: VirtualHost, port: int, clusters: Mapping[str, Cluster], hosts: Mapping[str, str]
 ) -> Iterator[UnknownDestination]:
     for route in host.routes:
         if not isinstance(route.action, Forward):
@@ -60,10 +60,12 @@ def _unknown(
             if destination.cluster in clusters:
                 continue
             has_port = f"outbound|{destination.port}||{destination.host}" in clusters
-            if destination.host in hosts and not has_port and destination.port == port:
+            known = hosts.get(destination.host.lower(), "")
+            if known == destination.host and not has_port and destination.port == port:
                 # The rules of a host stand on port 80 too, for whoever dials it there: Istio's way, not a mistake.
                 continue
-            yield UnknownDestination((route.origin, destination.cluster), destination, has_port)
+            similar = "" if known == destination.host else known
+            yield UnknownDestination((route.origin, destination.cluster), destination, has_port, similar)
 
 
 def _report(unknown: Unknown, stand: Mapping[int, Sequence[VirtualHost]], findings: Findings) -> None:
@@ -80,11 +82,14 @@ def _report(unknown: Unknown, stand: Mapping[int, Sequence[VirtualHost]], findin
             findings.add("MESH067", Origin(""), f"{more} more destinations are not known either")
             return
         told.add(one.place)
-        findings.add("MESH067", one.place[0], _message(one.destination, has_port=one.has_port))
+        findings.add("MESH067", one.place[0], _message(one))
 
 
-def _message(destination: WeightedDestination, *, has_port: bool) -> str:
+def _message(unknown: UnknownDestination) -> str:
+    destination = unknown.destination
     host, port, subset = destination.host, destination.port, destination.subset
-    if subset and has_port:
+    if unknown.similar:
+        return f"{host} is not {unknown.similar}: hosts are compared as they are written; calls are answered 503"
+    if subset and unknown.has_port:
         return f'subset "{subset}" of {host} is defined by no DestinationRule that applies; calls are answered 503'
     return f"{host} is no known Service or ServiceEntry on port {port}; calls are answered 503"

@@ -40,13 +40,17 @@ class Rule:
 
 
 class BoundVirtualService(msgspec.Struct, eq=False, gc=False):
-    """A VirtualService as routing sees it: full host names in lower case, gateways as ``namespace/name``."""
+    """A VirtualService as routing sees it: full host names, gateways as ``namespace/name``.
+
+    ``lower_hosts`` are what services are compared with on the ports of a client; everybody else compares ``hosts``.
+    """
 
     resource: Resource
     name: str
     namespace: str
     spec: VirtualServiceSpec
     hosts: tuple[str, ...]
+    lower_hosts: tuple[str, ...]
     gateways: tuple[str, ...]
     export_to: Visibility
     rules: Sequence[Rule]
@@ -184,12 +188,15 @@ class VirtualServices:
         spec, namespace = entry.spec, entry.meta.namespace
         dropped: list[Dropped] = []
         name = f"VirtualService {namespace}/{entry.meta.name}"
+        hosts = tuple([resolve(host, namespace) for host in spec.hosts])
+        lower = tuple([host.lower() for host in hosts])
         return BoundVirtualService(
             resource=entry.resource,
             name=name,
             namespace=namespace,
             spec=spec,
-            hosts=tuple([resolve(host, namespace) for host in spec.hosts]),
+            hosts=hosts,
+            lower_hosts=hosts if lower == hosts else lower,
             gateways=tuple(dict.fromkeys([gateway_key(gate, namespace) for gate in spec.gateways])) or MESH,
             export_to=export_set(spec.export_to, namespace, self._default)
             if spec.export_to

@@ -21,9 +21,20 @@ from meshlib.model.destination import Destination
 from meshlib.model.sidecar import IstioEgressListener, SidecarSpec
 from meshlib.workload import Workload
 
-__all__ = ["EgressListener", "View", "gateway_view", "select_sidecar", "sidecar_view"]
+__all__ = [
+    "HTTP_PORT",
+    "EgressListener",
+    "View",
+    "gateway_view",
+    "lowered",
+    "select_sidecar",
+    "services_by_port",
+    "sidecar_view",
+]
 
 EVERYWHERE: Final = "*"
+HTTP_PORT: Final = 80
+"""The port on which clients call hosts that are no services too."""
 
 
 @dataclass(slots=True)
@@ -163,7 +174,6 @@ def host_filters(hosts: Iterable[str], namespace: str) -> dict[str, HostFilter]:
         if excluded:
             place = place[1:] or EVERYWHERE
         chosen = filters.setdefault(namespace if place == "." else place, HostFilter())
-        host = host.lower()
         if excluded:
             chosen.excluded.append(host)
             continue
@@ -221,6 +231,24 @@ def one_namespace_each(services: Sequence[Service], namespace: str) -> list[Serv
         ):
             owners[service.host] = service
     return [service for service in services if owners[service.host].namespace == service.namespace]
+
+
+def services_by_port(listener: EgressListener) -> dict[int, dict[str, Service]]:
+    """The services of a listener by port and host in lower case. Port 80 is always there, for unknown hosts.
+
+    A port of UDP is none to Istio 1.31: a VirtualService finds no service there.
+    """
+    found: dict[int, dict[str, Service]] = {listener.port or HTTP_PORT: {}}
+    for service in listener.services:
+        for port in service.ports:
+            if port.protocol != "UDP":
+                found.setdefault(port.number, {})[service.host.lower()] = service
+    return found
+
+
+def lowered(service: Service, host: str) -> Service:
+    """The service under its host in lower case."""
+    return service if service.host == host else replace(service, host=host)
 
 
 def host_owners(rules: Iterable[BoundVirtualService]) -> HostIndex[BoundVirtualService]:

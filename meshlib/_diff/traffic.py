@@ -160,7 +160,7 @@ def probes(resources: Iterable[Resource], hosts: Iterable[tuple[str, int]], clie
     for item in everything:
         if isinstance(item.spec, VirtualServiceSpec):
             for host in item.spec.hosts:
-                name = resolve(host, item.namespace)
+                name = resolve(host, item.namespace).lower()
                 for caller, ports in _callers(item, item.spec, gateways, client):
                     yield from _of_rules(item.spec, name, caller, ports or known.get(name) or _PORTS)
 

@@ -18,9 +18,8 @@ from meshlib._compile.hosts import SERVICE_SUFFIX, covers, intersect, is_wildcar
 from meshlib._compile.routes import compile_rules
 from meshlib._compile.rule_hosts import RuleHosts
 from meshlib._compile.services import Resolution
-from meshlib._compile.tables import HTTP_PORT, services_by_port
 from meshlib._compile.virtual_services import BoundVirtualService
-from meshlib._compile.visibility import select_sidecar
+from meshlib._compile.visibility import HTTP_PORT, select_sidecar, services_by_port
 from meshlib._explain.explanation import Explanation, Step
 from meshlib._http import RequestHead
 from meshlib._snapshot.routes import Origin, VirtualHost
@@ -98,19 +97,19 @@ class Names:
         elif host.count(".") == 1:
             found.add(host + SERVICE_SUFFIX)
         for service in config.registry.services:
-            full, further = service_domains(service.host, workload.namespace)
+            full, further = service_domains(service.host.lower(), workload.namespace)
             pods = (full, *further) if service.kubernetes and service.resolution is Resolution.NONE else ()
             if (
                 host in (full, *further, *service.addresses)
                 or (is_wildcard(full) and covers(full, host))
                 or any(host.endswith(f".{domain}") for domain in pods)
             ):
-                found.add(service.host)
+                found.add(full)
         object.__setattr__(self, "wanted", frozenset(found))
 
     def fit(self, rule: BoundVirtualService) -> bool:
         """True if a VirtualService has a host for one of the names."""
-        return any(covers(host, name) for host in rule.hosts for name in self.wanted)
+        return any(covers(host, name) for host in rule.lower_hosts for name in self.wanted)
 
 
 class Court(Protocol):
