@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace as evolve
 from typing import Final
 
-from msgspec.structs import replace
-
 from meshlib._compile.context import ClusterKeys, DestinationDefaults
 from meshlib._compile.credentials import ClientCredentials
 from meshlib._compile.destination_rules import DestinationRules, MergedRule
@@ -219,9 +217,8 @@ class Destinations:
         if subset is not None and subset.labels:
             wanted = subset.labels.items()
             endpoints = tuple(endpoint for endpoint in endpoints if wanted <= endpoint.labels.items())
-        if policy.tls.mode == "AUTO" and (declared := declared_tls(rule, name, port.number)) is not None:
-            offered = declared == "ISTIO_MUTUAL"
-            endpoints = tuple(replace(endpoint, mesh_tls=offered) for endpoint in endpoints)
+        if policy.tls.mode == "AUTO":
+            endpoints = self._peers.offer(endpoints, service.namespace, declared_tls(rule, name, port.number))
         if policy.outlier is not None and policy.outlier.min_health_percent:
             # Below that share of healthy endpoints all of them are used: so none may be there that is not ready.
             endpoints = tuple(endpoint for endpoint in endpoints if endpoint.healthy)

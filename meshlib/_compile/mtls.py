@@ -1,26 +1,34 @@
-"""The mTLS mode of a namespace, as far as clients go by it (semantics 4.13)."""
+"""The mTLS modes of destinations, as far as clients go by them (semantics 4.13)."""
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from meshlib._compile.authorization import selects
 from meshlib._compile.index import Index
 from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.order import by_age
-from meshlib.model.peer_authentication import PeerAuthenticationSpec
+from meshlib._snapshot.clusters import Endpoint
+from meshlib.model.peer_authentication import MutualTLS, PeerAuthenticationSpec
 
 __all__ = ["PeerModes"]
 
 
 class PeerModes:
-    """PeerAuthentication of whole namespaces; that of the root namespace is the mesh's."""
+    """PeerAuthentication of whole namespaces, that of the root namespace being the mesh's, and of their workloads."""
 
     def __init__(self, index: Index, mesh: MeshSettings) -> None:
         self._root = mesh.root_namespace
         self._modes: dict[str, str] = {}
+        selecting: dict[str, list[PeerAuthenticationSpec]] = {}
         for entry in sorted(index.of("PeerAuthentication", PeerAuthenticationSpec), key=by_age):
-            spec = entry.spec
+            spec, namespace = entry.spec, entry.meta.namespace
             if spec.selector is None or not spec.selector.match_labels:
-                mode = (spec.mtls.mode if spec.mtls is not None else None) or "UNSET"
-                self._modes.setdefault(entry.meta.namespace, mode)
+                self._modes.setdefault(namespace, _mode(spec.mtls) or "UNSET")
+            elif namespace != self._root:
+                selecting.setdefault(namespace, []).append(spec)
+        self._selecting = {namespace: specs for namespace, specs in selecting.items() if any(map(_disables, specs))}
+        """Where a workload can be without mutual TLS although its namespace is not."""
 
     def mode(self, namespace: str) -> str:
         """DISABLE, PERMISSIVE or STRICT: of the namespace, else of the mesh, else PERMISSIVE."""
@@ -29,3 +37,33 @@ class PeerModes:
             if mode != "UNSET":
                 return mode
         return "PERMISSIVE"
+
+    def offer(self, endpoints: tuple[Endpoint, ...], namespace: str, declared: str | None) -> tuple[Endpoint, ...]:
+        """The endpoints of a service, with what each is offered: what a rule has ``declared``, else what it takes."""
+        if declared is not None:
+            return tuple(replace(endpoint, mesh_tls=declared == "ISTIO_MUTUAL") for endpoint in endpoints)
+        specs = self._selecting.get(namespace)
+        if specs is None:
+            return endpoints
+        return tuple(
+            replace(endpoint, mesh_tls=False) if endpoint.mesh_tls and _is_off(specs, endpoint) else endpoint
+            for endpoint in endpoints
+        )
+
+
+def _mode(level: MutualTLS | None) -> str | None:
+    """The mode that is written; None if it is inherited."""
+    return level.mode if level is not None and level.mode != "UNSET" else None
+
+
+def _disables(spec: PeerAuthenticationSpec) -> bool:
+    return "DISABLE" in {_mode(spec.mtls), *map(_mode, spec.port_level_mtls.values())}
+
+
+def _is_off(specs: list[PeerAuthenticationSpec], endpoint: Endpoint) -> bool:
+    """Whether the oldest policy that selects a workload has its port without mutual TLS."""
+    spec = next((one for one in specs if selects(one.selector, endpoint.labels)), None)
+    if spec is None:
+        return False
+    ports = {int(port): level for port, level in spec.port_level_mtls.items()}
+    return (_mode(ports.get(endpoint.port)) or _mode(spec.mtls)) == "DISABLE"
