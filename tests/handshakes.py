@@ -18,10 +18,12 @@ def client_context(own: Path, version: ssl.TLSVersion) -> ssl.SSLContext:
 class Visit:
     """A connection from its handshake to its end, with the session of the visit before."""
 
-    def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, before: Visit | None = None) -> None:
+    def __init__(
+        self, server: ssl.SSLContext, client: ssl.SSLContext, before: Visit | None = None, *, name: str = "one.test"
+    ) -> None:
         to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         session = None if before is None else before.client.session
-        self.client = client.wrap_bio(to_client, to_server, server_hostname="one.test", session=session)
+        self.client = client.wrap_bio(to_client, to_server, server_hostname=name, session=session)
         self.server = server.wrap_bio(to_server, to_client, server_side=True)
         for end in (self.client, self.server, self.client, self.server):
             with contextlib.suppress(ssl.SSLWantReadError):

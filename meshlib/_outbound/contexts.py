@@ -71,6 +71,20 @@ class MeshContext(ssl.SSLContext):
     is_renewed = False
     """Another one of newer files has taken its place: nothing new is connected with it."""
 
+    def _encode_hostname(self, hostname: str | bytes | None) -> str | None:
+        """The server name as it is sent: what is ASCII as it stands, as Envoy has it.
+
+        The standard library makes IDNA of every name, and refuses labels of 64
+        characters: ``outbound_.80_.<subset>_.<host>`` has such for the longest names of subsets.
+        """
+        if isinstance(hostname, str) and hostname.isascii():
+            return hostname
+        try:
+            encoded: str | None = super()._encode_hostname(hostname)  # type: ignore[misc]
+        except UnicodeError as error:
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"{hostname!r} cannot be a server name: {error}") from error
+        return encoded
+
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
         if not self.is_sealed:
             super().set_alpn_protocols(list(alpn_protocols))

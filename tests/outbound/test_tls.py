@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from meshlib import Mesh
-from meshlib._outbound.contexts import PeerNameError
+from meshlib._outbound.contexts import Credentials, PeerNameError, make_context
 from meshlib._outbound.tls import originator
 from meshlib.security import DevelopmentCA, server_context
 from tests.handshakes import Visit
@@ -71,3 +71,28 @@ def test_accounts_of_a_service_bind_mesh_tls_alone(tmp_path: Path, resources: st
     else:
         with pytest.raises(PeerNameError, match=r"accepted are spiffe://cluster\.local/ns/default/sa/one"):
             Visit(server, handshake.context)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        (f"outbound_.80_.{'v' * 63}_.one.test", f"outbound_.80_.{'v' * 63}_.one.test"),
+        ("a..one.test", "a..one.test"),
+        ("bücher.test", "xn--bcher-kva.test"),
+        ("xn--ü.test", None),
+        (f"{'a' * 300}.test", None),
+    ],
+)
+def test_server_names_are_sent_as_they_stand(tmp_path: Path, name: str, sent: str | None) -> None:
+    """The standard library knew no label of 64 characters: a subset with the longest name could not be called."""
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path)
+    seen: list[str | None] = []
+    server = server_context(tmp_path, is_peer_required=False)
+    server.sni_callback = lambda _, name, __: seen.append(name)
+    context = make_context(Credentials(verifies=False))
+    if sent is None:
+        with pytest.raises(ssl.SSLError):
+            context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
+    else:
+        Visit(server, context, name=name)
+        assert seen == [sent]
