@@ -144,13 +144,15 @@ class Connections:
         finally:
             _is_secured.reset(secured)
 
-    async def _create_within(self, attempt: Attempt, *args: Any, **kwargs: Any) -> ResponseHandler:
+    async def _create_within(self, attempt: Attempt, req: Any, *args: Any, **kwargs: Any) -> ResponseHandler:
         exchange, pool = attempt.exchange, attempt.pool
         if not exchange.connecting():
             raise PendingOverflowError("too many requests wait for a connection")
         try:
             async with asyncio.timeout(pool.connect_timeout):
-                protocol = await self._create(*args, **kwargs)
+                protocol = await self._create(req, *args, **kwargs)
+        except UnicodeError as error:  # a name that DNS cannot have
+            raise aiohttp.ClientConnectorDNSError(req.connection_key, OSError(str(error))) from error
         finally:
             exchange.connected()
         if pool.tcp_keepalive is not None and protocol.transport is not None:

@@ -233,6 +233,8 @@ class SyncBackend(_Backend):
             raise
         except TimeoutError as error:
             raise self._core.ConnectTimeout(str(error)) from error
+        except UnicodeError as error:  # a name that DNS cannot have
+            raise self._core.ConnectError(str(error)) from error
         finally:
             if exchange is not None:
                 exchange.connected()
@@ -268,6 +270,8 @@ class AsyncBackend(_Backend):
         except self._core.ConnectTimeout:
             attempt.connect_time_out()
             raise
+        except UnicodeError as error:
+            raise self._core.ConnectError(str(error)) from error
         finally:
             if exchange is not None:
                 exchange.connected()

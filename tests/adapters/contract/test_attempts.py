@@ -72,6 +72,15 @@ def test_a_refused_connection_is_uf(kit: Kit) -> None:
     assert kit.at_rest()
 
 
+@pytest.mark.parametrize("name", ["a..b.invalid", f"{'a' * 64}.invalid"])
+def test_a_name_that_dns_cannot_have_is_uf(kit: Kit, name: str) -> None:
+    """As one that it does not have; the standard library says it in another way."""
+    kit.mesh()
+    reply = kit.client().get(f"http://{name}/")
+    assert (reply.status, reply.flags) == (503, ("UF",))
+    assert kit.at_rest()
+
+
 def test_a_reset_before_the_response_is_uc(kit: Kit) -> None:
     """503 with Envoy's body; the connection is not used again."""
     server = kit.upstream({"reset": True})
