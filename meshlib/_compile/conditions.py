@@ -37,6 +37,7 @@ from meshlib._snapshot.routes import Origin
 __all__ = ["Conditions", "PatternProgram", "text_set"]
 
 _SCHEME: Final = "spiffe://"
+_CERTIFICATES: Final = "x-forwarded-client-cert"
 _LITERAL: Final = r"[a-zA-Z0-9\-._~%!$&'()*+,;:@=]"
 """What a path template takes for a character of a segment (uri_template_internal; observed on Envoy 1.39)."""
 _CLAIM_KEY: Final = re.compile(r"request\.auth\.claims((?:\[[^\[\]]+\])+)\Z")
@@ -103,6 +104,11 @@ def _tells_sni(request: InboundRequest) -> bool:
     return request.sni is not None
 
 
+def _tells_certificates(request: InboundRequest) -> bool:
+    """Envoy adds an element with the hash of the peer's certificate, which servers do not show."""
+    return not request.peer or _CERTIFICATES in request.head.headers
+
+
 def _source(request: InboundRequest) -> Address | None:
     return request.source
 
@@ -154,6 +160,8 @@ class Conditions:
             return Known(wanted, lambda request: read(request) is not None, not self.allows)
         if isinstance(condition, TextCondition) and condition.read is _sni:
             return Known(wanted, _tells_sni, not self.allows)
+        if isinstance(condition, HeaderCondition) and condition.header == _CERTIFICATES:
+            return Known(wanted, _tells_certificates, not self.allows)
         return wanted
 
     def _made(
@@ -262,8 +270,8 @@ class Conditions:
         """The port of the workload."""
         numbers = set()
         for value in values:
-            if not value.isascii() or not value.isdigit() or not 0 < int(value) <= 65535:
-                raise NotUnderstoodError(f"{value!r} is not a port between 1 and 65535")
+            if not value.isascii() or not value.isdigit() or int(value) > 65535:
+                raise NotUnderstoodError(f"{value!r} is not a port between 0 and 65535")
             numbers.add(int(value))
         return PortCondition(frozenset(numbers))
 

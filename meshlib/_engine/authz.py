@@ -67,8 +67,10 @@ def decide(security: Security, request: InboundRequest) -> Decision:
     """What the AUDIT, DENY and ALLOW policies say, and those in dry run would have said."""
     deny, allow = security.deny, security.allow
     found = find_rule(deny, request) if deny else None
+    shadow_allow = security.shadow_allow
     if found is not None:
         decision = _denied(found, "a rule of a DENY policy matches")
+        shadow_allow = ()  # in Envoy, who is denied by a DENY policy does not come as far as the ALLOW ones
     elif not allow:
         decision = Decision(allowed=True, reason=_PASSED if deny else _NOBODY)
     elif (found := find_rule(allow, request)) is not None:
@@ -79,8 +81,8 @@ def decide(security: Security, request: InboundRequest) -> Decision:
         decision = _denied(None, _nothing_allows(allow, request))
     if security.audit and find_rule(security.audit, request) is not None:
         decision.audited = True
-    if security.shadow_deny or security.shadow_allow:
-        _shadow(security, request, decision)
+    if security.shadow_deny or shadow_allow:
+        _shadow(security.shadow_deny, shadow_allow, request, decision)
     return decision
 
 
@@ -123,15 +125,15 @@ def _name(policy: Policy) -> str:
     return f"{policy.namespace}/{policy.name}"
 
 
-def _shadow(security: Security, request: InboundRequest, decision: Decision) -> None:
+def _shadow(deny: tuple[Policy, ...], allow: tuple[Policy, ...], request: InboundRequest, decision: Decision) -> None:
     """Note what the policies in dry run, by themselves, would have said (``istio.io/dry-run``)."""
     said, results = [], []
-    if security.shadow_deny:
-        found = find_rule(security.shadow_deny, request)
+    if deny:
+        found = find_rule(deny, request)
         said.append("deny: no match" if found is None else f"deny by {_name(found[0])} rule {found[1].index}")
         results.append(DryRun("deny", found is not None, "" if found is None else _name(found[0])))
-    if security.shadow_allow:
-        found = find_rule(security.shadow_allow, request)
+    if allow:
+        found = find_rule(allow, request)
         said.append("allow: no match" if found is None else f"allow by {_name(found[0])} rule {found[1].index}")
         results.append(DryRun("allow", found is None, "" if found is None else _name(found[0])))
     decision.shadow, decision.dry_runs = "; ".join(said), tuple(results)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from meshlib._http import Headers, HeadersView, RequestHead
 from meshlib._inbound.shapes import Shape
 
-__all__ = ["PlainHead", "text_of"]
+__all__ = ["PlainHead", "text_of", "without_header"]
 
 
 class PlainHead(RequestHead):
@@ -54,3 +54,10 @@ class PlainHead(RequestHead):
 def text_of(value: bytes) -> str:
     """Bytes that are no UTF-8 keep their value, so that they compare as they do in Envoy and go on unchanged."""
     return value.decode("utf-8", "surrogateescape")
+
+
+def without_header(head: RequestHead, name: str) -> RequestHead:
+    """The same head without a header."""
+    fields = Headers(head.headers)
+    fields.popall(name, None)
+    return RequestHead(head.method, head.scheme, head.authority, head.path, fields, port=head.port, host=head.host)

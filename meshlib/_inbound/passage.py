@@ -28,9 +28,10 @@ from meshlib._inbound.arrivals import (
     refusal,
 )
 from meshlib._inbound.authorizers import ask_authorizer, ask_authorizer_async
+from meshlib._inbound.forwarded import XFCC
 from meshlib._inbound.gate import Gate
 from meshlib._inbound.grants import Grant, Terms
-from meshlib._inbound.heads import PlainHead, text_of
+from meshlib._inbound.heads import PlainHead, text_of, without_header
 from meshlib._inbound.inbound import Inbound, Verified, let_in
 from meshlib._inbound.memory import Key, Memory
 from meshlib._inbound.refusals import as_sent
@@ -202,7 +203,13 @@ class Passage:
             self._started = runtime.clock.monotonic()
 
     def _begin(self, arrival: Arrival, snapshot: Snapshot) -> tuple[InboundRequest, Admitted | Refused | None]:
-        head, gate = arrival.head, self._gate
+        gate = self._gate
+        source = parse_address(arrival.source_address)
+        is_proxied = gate.proxies.trusts(source)
+        if not is_proxied and arrival.head.values(XFCC):
+            arrival.head = without_header(arrival.head, XFCC)  # anybody can say so: policies do not see it, as in Envoy
+            self._hides_peer = True
+        head = arrival.head
         self._head, self._protocol = head, arrival.protocol
         self._watch(head, snapshot, arrival.source_address, arrival.destination_address)
         if not isinstance(head, PlainHead) and (head.values(PEER_METADATA) or head.values(PEER_ID)):
@@ -210,8 +217,6 @@ class Passage:
             if self._served is not None:
                 self._served.claimed, self._served.is_bare = head.value(PEER_METADATA), False
             self.told = hide_peer_headers(head, snapshot.peer_headers if gate.checks_peer else {})
-        source = parse_address(arrival.source_address)
-        is_proxied = gate.proxies.trusts(source)
         peer = arrival.peer
         if is_proxied and (told := gate.proxies.identity(head.headers)) is not None:
             peer = told

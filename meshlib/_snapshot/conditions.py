@@ -100,11 +100,27 @@ _PSEUDO: Final[Mapping[str, Callable[[RequestHead], str]]] = {
 }
 
 
+_GIVEN: Final[Mapping[str, Callable[[RequestHead], str]]] = {
+    "x-forwarded-proto": lambda head: head.scheme,
+    "x-request-id": lambda _: "",  # one that nobody knows yet
+}
+"""What Envoy gives to requests that come without, before policies see them."""
+_TAKEN: Final = frozenset(("expect", "keep-alive", "proxy-connection", "transfer-encoding"))
+"""What is said of the connection, and gone before policies see the request."""
+_SPECIAL: Final = frozenset((*_PSEUDO, *_GIVEN, *_TAKEN))
+
+
+def _special(head: RequestHead, name: str) -> list[str]:
+    if name in _PSEUDO:
+        return [_PSEUDO[name](head)]
+    return [] if name in _TAKEN else header_values(head.headers, name) or [_GIVEN[name](head)]
+
+
 class HeaderCondition(msgspec.Struct, frozen=True, gc=False):
     """A request header, ``header`` in lower case. ``is_present`` is ``*``: it is there, even empty.
 
     ``:method``, ``:path``, ``:authority`` and ``:scheme`` are what HTTP/2 calls so, and ``host`` is ``:authority``,
-    as in Envoy.
+    as in Envoy, which also gives some headers to requests and takes some away (observed on 1.39).
     """
 
     header: str
@@ -113,7 +129,7 @@ class HeaderCondition(msgspec.Struct, frozen=True, gc=False):
 
     def matches(self, request: InboundRequest) -> bool:
         head, name = request.head, self.header
-        found = [_PSEUDO[name](head)] if name in _PSEUDO else header_values(head.headers, name)
+        found = _special(head, name) if name in _SPECIAL else header_values(head.headers, name)
         if self.is_present and found:
             return True
         return any(self.values.matches(value) for value in found)

@@ -110,3 +110,17 @@ def test_the_host_header_is_the_authority(key: str) -> None:
     """In any protocol, and its case counts here."""
     assert lets_in({"when": [{"key": key, "values": ["Shop*"]}]})
     assert not lets_in({"when": [{"key": key, "values": ["shop.test"]}]})
+
+
+@pytest.mark.parametrize(("field", "is_denied"), [("ports", False), ("notPorts", True)])
+def test_the_port_0_is_one_that_nobody_has(field: str, is_denied: bool) -> None:
+    """Istio accepts it; a DENY on it denied everything."""
+    policy = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "p", "namespace": "shop"},
+        "spec": {"action": "DENY", "rules": [{"to": [{"operation": {field: ["0"]}}]}]},
+    }
+    mesh = Mesh.load(json.dumps(policy), workload=Workload(namespace="shop"))
+    assert mesh.authorize("GET", "http://web.shop:8080/").allowed is not is_denied
+    assert [finding.code for finding in mesh.findings] == []

@@ -79,6 +79,11 @@ REFUSED: dict[str, tuple[list[Any], Scope, Scope]] = {
     "a path that a policy calls a header": ([when("request.headers[:path]", "/a")], scope_of("/a"), scope_of("/b")),
     "a query": ([when("request.headers[:path]", "/a?q")], scope_of("/a?q"), scope_of("/a?r")),
     "a scheme": ([when("request.headers[:scheme]", "http")], scope_of("/a"), scope_of("/a", scheme="https")),
+    "a scheme that no proxy tells": (
+        [when("request.headers[x-forwarded-proto]", "http")],
+        scope_of("/a"),
+        scope_of("/a", scheme="https"),
+    ),
     "our address": (
         [when("destination.ip", "10.0.0.2")],
         scope_of("/a"),
@@ -96,6 +101,26 @@ def test_a_request_that_differs_in_what_decides_is_refused(name: str) -> None:
     for _ in range(3):
         assert status_of(server.ask(dict(let_in))) == 200
     assert status_of(server.ask(dict(refused))) in (401, 403)
+
+
+SAID = ("x-forwarded-client-cert", "By=a;URI=spiffe://cluster.local/ns/shop/sa/web")
+
+
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+def test_what_a_stranger_says_of_its_certificate_is_not_there(action: str) -> None:
+    """Neither for policies nor for the application, as in Envoy: an ALLOW on it let the stranger in."""
+    server = Server(load(when(f"request.headers[{SAID[0]}]", "*sa/web", action=action)), is_watched=False)
+    for _ in range(3):
+        sent, facts, *_ = server.ask(scope_of("/a", SAID))
+        assert status_of((sent,)) == (403 if action == "ALLOW" else 200)
+        assert facts is None or SAID[0].encode() not in dict(facts[3])
+
+
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+def test_a_certificate_that_cannot_be_told_lets_nobody_in(action: str) -> None:
+    """Envoy writes down that of a peer, with its hash."""
+    mesh = load(when(f"request.headers[{SAID[0]}]", "*sa/other", action=action))
+    assert mesh.authorize("GET", "http://shop.test/", principal="cluster.local/ns/shop/sa/web").status == 403
 
 
 MARKED = {
