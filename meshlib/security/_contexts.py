@@ -20,6 +20,8 @@ class LeadingContext(ssl.SSLContext):
     """The context that the application has once ``is_leading``; :meth:`succeed` gives it a successor."""
 
     is_leading = False
+    before_each: Callable[[], None] | None = None
+    """Called before a connection begins."""
     _settings: tuple[Setting, ...] = ()
     _successor: ssl.SSLContext | None = None
 
@@ -34,6 +36,18 @@ class LeadingContext(ssl.SSLContext):
             self._settings += (setting,)
         if self._successor is not None:
             setting(self._successor)
+
+    def wrap_socket(self, *arguments: Any, **named: Any) -> ssl.SSLSocket:
+        """As of :class:`ssl.SSLContext`."""
+        if self.before_each is not None:
+            self.before_each()
+        return super().wrap_socket(*arguments, **named)
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        """As of :class:`ssl.SSLContext`."""
+        if self.before_each is not None:
+            self.before_each()
+        return super().wrap_bio(*arguments, **named)
 
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
         """As of :class:`ssl.SSLContext`."""

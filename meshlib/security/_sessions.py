@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ssl
 
-__all__ = ["give_no_tickets", "refuse_stale_session"]
+__all__ = ["give_no_tickets", "is_stale"]
 
 
 def give_no_tickets(context: ssl.SSLContext) -> None:
@@ -22,13 +22,13 @@ def give_no_tickets(context: ssl.SSLContext) -> None:
     context.num_tickets = 0
 
 
-def refuse_stale_session(connection: ssl.SSLObject | ssl.SSLSocket, renewed: float) -> None:
-    """Raise :class:`ssl.SSLError` if a handshake took up a session from before ``renewed``, in seconds since the epoch.
+def is_stale(connection: ssl.SSLObject | ssl.SSLSocket, renewed: float) -> bool:
+    """Whether a ClientHello takes up a session from before ``renewed``, in seconds since the epoch.
 
-    Said after the handshake, when OpenSSL forgets the session: the client's next attempt is a whole one.
+    Refused with an alert, OpenSSL forgets the session: the client's next attempt is a
+    whole handshake.
     """
     if not connection.session_reused:
-        return
+        return False
     session = connection.session
-    if session is None or session.time <= renewed:
-        raise ssl.SSLError(ssl.SSL_ERROR_SSL, "refused after the handshake: the session is older than the certificates")
+    return session is None or session.time <= renewed

@@ -8,13 +8,13 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from meshlib._runtime import Runtime, runtime_of
-from meshlib.events import ConfigPublished
 from meshlib.security._contexts import LeadingContext
 from meshlib.security._naming import naming
-from meshlib.security._sessions import give_no_tickets, refuse_stale_session
+from meshlib.security._sessions import give_no_tickets, is_stale
 from meshlib.security.files import CertificateFiles, find_certificates
 
 __all__ = ["RenewingContext", "server_context"]
@@ -60,14 +60,12 @@ def server_context(
     """
     if workload is None or isinstance(workload, str | os.PathLike):
         files = find_certificates(workload)
-        return RenewingContext(files, is_peer_required=is_peer_required is not False, now=now).context
+        return RenewingContext(files, is_peer_required=lambda: is_peer_required is not False, now=now).context
     runtime = runtime_of(workload, "server_context")
     files = find_certificates(runtime.certificates)
     if is_peer_required is not None:
-        return RenewingContext(files, is_peer_required=is_peer_required, now=now).context
-    renewing = RenewingContext(files, is_peer_required=_is_strict(runtime, port), now=now)
-    runtime.observe(lambda _: renewing.require_peer(is_required=_is_strict(runtime, port)), ConfigPublished)
-    return renewing.context
+        return RenewingContext(files, is_peer_required=lambda: is_peer_required, now=now).context
+    return RenewingContext(files, is_peer_required=partial(_is_strict, runtime, port), now=now).context
 
 
 def _is_strict(runtime: Runtime, port: int) -> bool:
@@ -84,9 +82,12 @@ class RenewingContext:
     another context, and with it another certificate and other trusted roots.
     """
 
-    def __init__(self, files: CertificateFiles, *, is_peer_required: bool, now: Callable[[], float]) -> None:
+    def __init__(
+        self, files: CertificateFiles, *, is_peer_required: Callable[[], bool], now: Callable[[], float]
+    ) -> None:
         self._files = files
-        self._mode = ssl.CERT_REQUIRED if is_peer_required else ssl.CERT_OPTIONAL
+        self._is_peer_required = is_peer_required
+        self._mode = ssl.CERT_REQUIRED if is_peer_required() else ssl.CERT_OPTIONAL
         self._now = now
         self._lock = threading.Lock()
         self._stamp = files.stamp()
@@ -96,12 +97,13 @@ class RenewingContext:
         self._fill(self.context)
         self._newest: ssl.SSLContext = self.context
         self.context.sni_callback = self._on_hello
-        self._check_sessions()
-        self.context.is_leading = True
+        self.context.is_leading, self.context.before_each = True, self._ask_peer
 
-    def require_peer(self, *, is_required: bool) -> None:
-        """From the next connection on, clients must show a certificate or at least may."""
-        self._mode = self.context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
+    def _ask_peer(self) -> None:
+        """Before a connection begins: OpenSSL copies then whether its client must show a certificate."""
+        mode = ssl.CERT_REQUIRED if self._is_peer_required() else ssl.CERT_OPTIONAL
+        if mode is not self._mode:
+            self._mode = self.context.verify_mode = mode
 
     def _fill(self, context: ssl.SSLContext) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -112,28 +114,14 @@ class RenewingContext:
         context.verify_mode = self._mode
         give_no_tickets(context)
 
-    def _check_sessions(self) -> None:
-        def check(connection: ssl.SSLObject | ssl.SSLSocket) -> None:
-            refuse_stale_session(connection, self._renewed)
-
-        class CheckedObject(ssl.SSLObject):
-            def do_handshake(self) -> None:
-                super().do_handshake()
-                check(self)
-
-        class CheckedSocket(ssl.SSLSocket):
-            def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in ssl
-                super().do_handshake(block)
-                check(self)
-
-        self.context.sslobject_class = CheckedObject
-        self.context.sslsocket_class = CheckedSocket
-
-    def _on_hello(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+    def _on_hello(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> int | None:
         connection.server_name = name or ""  # type: ignore[union-attr]  # for policies on connection.sni
         self._renew()
         if self._newest is not self.context:
             connection.context = self._newest
+            if is_stale(connection, self._renewed):
+                return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
+        return None
 
     def _renew(self) -> None:
         with self._lock:

@@ -25,7 +25,7 @@ from meshlib._snapshot.listeners import KeyPair, TlsServer
 from meshlib.adapters.gateway.certificates import objection
 from meshlib.errors import MeshError, SourceError
 from meshlib.events import ConfigPublished
-from meshlib.security._sessions import give_no_tickets, refuse_stale_session
+from meshlib.security._sessions import give_no_tickets, is_stale
 from meshlib.security.files import find_certificates
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ class _Connection(ssl.SSLObject):
 
     server: TlsServer | None = None
     server_name = ""
-    renewed = 0.0
 
     def do_handshake(self) -> None:
         """Shake hands. Raises :class:`ssl.SSLError` where the server of the named host lets nobody in like this."""
@@ -74,7 +73,6 @@ class _Connection(ssl.SSLObject):
         problem = "no server has this name" if self.server is None else objection(self, self.server)
         if problem:
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"refused after the handshake: {problem}")
-        refuse_stale_session(self, self.renewed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +160,8 @@ class _Listener:
         if found is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         connection.server, connection.context = found.server, found.context
-        connection.server_name, connection.renewed = host, found.renewed
-        return None
+        connection.server_name = host
+        return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE if is_stale(connection, found.renewed) else None
 
 
 def _find(entries: Iterable[_Entry], host: str) -> _Entry | None:
