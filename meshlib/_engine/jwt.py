@@ -20,7 +20,7 @@ from meshlib._engine.jwt_keys import KeySet
 from meshlib._engine.jwt_locations import Found, find_tokens, without_param
 from meshlib._engine.jwt_parts import Token, TokenError
 from meshlib._engine.recent import Recent
-from meshlib._http import RequestHead
+from meshlib._http import Headers, RequestHead
 from meshlib._snapshot.authentication import Authentication, KeyOrigin, TokenRule, plain_audience
 
 __all__ = ["Authenticated", "KeySource", "TokenCache", "Unauthorized", "authenticate"]
@@ -113,6 +113,8 @@ def authenticate(
         try:
             tokens = [_verified(one.text, rule, keys, now, cache) for one in reversed(found)]
         except TokenError as error:
+            if len(found) > 1 and len(authentication.rules) > 1:
+                return _in_steps(authentication, head, keys, now, cache)
             failures.append((rule, error))
             continue
         accepted = _accepted(authentication, rule, found, tokens, head)
@@ -120,8 +122,84 @@ def authenticate(
             accepted.since, accepted.until = math.inf, -math.inf  # that rule may yet come to accept its token
         return accepted
     if failures:
-        return _refused(failures, head, keys)
+        return _refused([*failures, failures[0]], head, keys)
     return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
+
+
+def _in_steps(
+    authentication: Authentication, head: RequestHead, keys: KeySource, now: float, cache: TokenCache
+) -> Authenticated | Unauthorized:
+    """The rules one after the other as Envoy goes through them, where one has found several tokens, but not all good.
+
+    What a good token does is not undone when another one of the same rule is refused: its claims stand, and, unless
+    it is passed on, the rules after it do not find it any more. One rule must accept all it finds; else
+    all of them are gone through once more, and each must accept or find nothing (observed on Envoy 1.40).
+    """
+    steps = _Steps(head, keys, now, cache)
+    failures: list[tuple[TokenRule, TokenError]] = []
+    for rule in authentication.rules:
+        try:
+            if steps.take(rule):
+                return steps.accepted(authentication)
+        except TokenError as error:
+            failures.append((rule, error))
+    for rule in authentication.rules:
+        try:
+            steps.take(rule)
+        except TokenError as error:
+            return _refused([*failures, (rule, error)], head, keys)
+    return steps.accepted(authentication)
+
+
+class _Steps:
+    """A request that loses its tokens while rules accept them. ``head`` is what is left of it."""
+
+    def __init__(self, head: RequestHead, keys: KeySource, now: float, cache: TokenCache) -> None:
+        self.head = head
+        self._known = keys, now, cache
+        self._claims: Mapping[str, Any] | None = None
+        self._outputs: list[tuple[str, str]] = []
+        self._removed: list[str] = []
+        self._path: str | None = None
+
+    def take(self, rule: TokenRule) -> bool:
+        """Accept the tokens of a rule; whether it has found any. Raises :class:`TokenError`."""
+        own = {rule.payload_header, *(header for header, _ in rule.claim_headers)}
+        self._outputs = [pair for pair in self._outputs if pair[0] not in own]
+        found = find_tokens(rule, self.head)
+        for one in reversed(found):
+            token = _verified(one.text, rule, *self._known)
+            self._claims = _claims_of(rule, token)
+            self._outputs += _outputs(rule, [token])
+            if not rule.forwards_token:
+                self._take_out(one)
+        return bool(found)
+
+    def _take_out(self, one: Found) -> None:
+        head = self.head
+        headers, path = head.headers, head.path
+        if one.header:
+            self._removed.append(one.header)
+            headers = Headers(headers)
+            headers.popall(one.header, None)
+        if one.param:
+            path = self._path = without_param(path, one.param)
+        self.head = RequestHead(head.method, head.scheme, head.authority, path, headers, port=head.port, host=head.host)
+
+    def accepted(self, authentication: Authentication) -> Authenticated:
+        """What is said of all that were accepted; that is not to be remembered."""
+        outputs: dict[str, list[str]] = {}
+        for name, value in self._outputs:
+            outputs.setdefault(name, []).append(value)
+        return Authenticated(
+            has_token=self._claims is not None,
+            claims=self._claims or {},
+            set_headers=tuple((name, ",".join(values)) for name, values in outputs.items()),
+            remove_headers=tuple(dict.fromkeys((*authentication.output_headers, *self._removed))),
+            path=self._path,
+            since=math.inf,
+            until=-math.inf,
+        )
 
 
 def _is_preflight(head: RequestHead) -> bool:
@@ -162,11 +240,7 @@ def _accepted(
         for one in found:
             if one.param:
                 path = without_param(head.path if path is None else path, one.param)
-    claims = tokens[-1].claims
-    for name in rule.split_claims:
-        words = claims.get(name)
-        if type(words) is str:  # Istio reads it as a list
-            claims = {**claims, name: words.split(" ")}
+    claims = _claims_of(rule, tokens[-1])
     accepted = Authenticated(has_token=True, claims=claims, remove_headers=removed, path=path)
     if rule.payload_header or rule.claim_headers:
         accepted.set_headers = _outputs(rule, tokens)
@@ -176,6 +250,15 @@ def _accepted(
         if token.expires is not None:
             accepted.until = min(accepted.until, token.expires + SKEW)
     return accepted
+
+
+def _claims_of(rule: TokenRule, token: Token) -> Mapping[str, Any]:
+    claims = token.claims
+    for name in rule.split_claims:
+        words = claims.get(name)
+        if type(words) is str:  # Istio reads it as a list
+            claims = {**claims, name: words.split(" ")}
+    return claims
 
 
 def _outputs(rule: TokenRule, tokens: list[Token]) -> tuple[tuple[str, str], ...]:
@@ -200,13 +283,13 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def _refused(failures: list[tuple[TokenRule, TokenError]], head: RequestHead, keys: KeySource) -> Unauthorized:
-    """The answer, that of the first rule or, if the token was not of its issuer, of the last whose issuer it was.
+    """The answer, that of the last failure of a token of the rule's issuer, if there is one.
 
     So it comes from the requirements that Istio makes of rules (``requires_any``, with
-    ``requires_all`` as the last alternative), in the order that verifier.cc has.
+    ``requires_all`` as the last alternative, which fails as the first of its rules), in the order that verifier.cc has.
     """
     known = [one for one in failures if one[1].body != _UNKNOWN_ISSUER]
-    rule, error = failures[0] if not known or known[0] is failures[0] else known[-1]
+    rule, error = known[-1] if known else failures[0]
     path = head.path[:_REALM_PATH]
     challenge = f'Bearer realm="{head.scheme}://{head.authority}{path}", error="invalid_token"'
     needs_keys = error.body == _NO_KEY or (error.body == "Jwks remote fetch is failed" and keys.find(rule.keys) is None)

@@ -90,5 +90,6 @@ def _cookies(head: RequestHead) -> dict[str, str]:
         for pair in header.split(";"):
             name, equals, value = pair.strip().partition("=")
             if equals:
-                found.setdefault(name, value.strip('"'))
+                is_quoted = len(value) > 1 and value[0] == value[-1] == '"'
+                found.setdefault(name, value[1:-1] if is_quoted else value)
     return found
