@@ -41,13 +41,13 @@ class ClientCredentials:
         if not is_map and place[0] != self._namespace:
             self._lacks(origin, f"Secret {'/'.join(place)} is not of this workload's namespace {self._namespace}")
             return None
-        roots = (self._map_roots(place) if is_map else self._roots(place)) or b""
+        roots, revoked = (self._map_roots(place) if is_map else self._roots(place)) or (b"", b"")
         chain, key = (self._secrets.pair(place) if tls.mode == "MUTUAL" else None) or (b"", b"")
         lacks = [] if roots or tls.skip_verify else ["ca.crt"]
         if tls.mode == "MUTUAL" and not chain:
             lacks.append("tls.crt with tls.key")
         if not lacks:
-            return Credential(roots=roots, chain=chain, key=key)
+            return Credential(roots=roots, chain=chain, key=key, revoked=revoked)
         kind = "ConfigMap" if is_map else "Secret"
         self._lacks(origin, f"{kind} {'/'.join(place)} is not in the configuration with {' and '.join(lacks)}")
         return None
@@ -55,11 +55,12 @@ class ClientCredentials:
     def _lacks(self, origin: Origin, message: str) -> None:
         self._findings.add("MESH120", origin, message, field="spec.trafficPolicy.tls.credentialName")
 
-    def _roots(self, place: Place) -> bytes | None:
+    def _roots(self, place: Place) -> tuple[bytes, bytes] | None:
         apart = place[0], f"{place[1]}-cacert"
         return self._secrets.roots(apart if apart in self._secrets else place)
 
-    def _map_roots(self, place: Place) -> bytes | None:
+    def _map_roots(self, place: Place) -> tuple[bytes, bytes] | None:
         found = self._maps.get(place)
         texts = (found.data if found is not None else None) or {}
-        return next((text.encode() for name in ROOTS if (text := texts.get(name))), None)
+        named = ((texts.get(name), texts.get(listed)) for name, listed in ROOTS)
+        return next(((roots.encode(), (revoked or "").encode()) for roots, revoked in named if roots), None)

@@ -92,15 +92,18 @@ def _tls_server(
 ) -> TlsServer:
     pairs: tuple[KeyPair, ...] = ()
     roots: bytes | str | None = None
+    revoked: bytes | str = settings.ca_crl or ""
     if mode != "ISTIO_MUTUAL":  # the workload's own certificates do for that
         pairs = _pairs(settings, secrets, origin)
-        roots = _roots(settings, secrets, origin) if mode != "SIMPLE" else None
+        if mode != "SIMPLE":
+            roots, listed = _roots(settings, secrets, origin)
+            revoked = listed or revoked
     return TlsServer(
         hosts=hosts,
         mode=mode,
         pairs=pairs,
         roots=roots,
-        revoked=settings.ca_crl or "",
+        revoked=revoked,
         names=settings.subject_alt_names,
         hashes=tuple(text.replace(":", "").lower() for text in settings.verify_certificate_hash),
         spki=settings.verify_certificate_spki,
@@ -127,13 +130,14 @@ def _pairs(settings: ServerTLSSettings, secrets: _Secrets, origin: Origin) -> tu
     )
 
 
-def _roots(settings: ServerTLSSettings, secrets: _Secrets, origin: Origin) -> bytes | str | None:
+def _roots(settings: ServerTLSSettings, secrets: _Secrets, origin: Origin) -> tuple[bytes | str | None, bytes]:
+    """The certificate authority, and the list of revoked certificates beside it in a Secret."""
     if settings.ca_cert_credential_name:
         return secrets.roots((settings.ca_cert_credential_name,), origin)
     names = settings.credential_names or ((settings.credential_name,) if settings.credential_name else ())
     if names:
         return secrets.roots((*(f"{name}-cacert" for name in names), *names), origin)
-    return settings.ca_certificates
+    return settings.ca_certificates, b""
 
 
 class _Secrets:
@@ -156,12 +160,12 @@ class _Secrets:
         )
         return None
 
-    def roots(self, names: tuple[str, ...], origin: Origin) -> bytes | None:
-        """The first certificate authority in one of the Secrets; None, with a finding, without one."""
+    def roots(self, names: tuple[str, ...], origin: Origin) -> tuple[bytes | None, bytes]:
+        """The first certificate authority in one of the Secrets, with its list; None, with a finding, without one."""
         for name in names:
             found = self._secrets.roots((self._namespace, name))
             if found is not None:
                 return found
         shown = " or ".join(f"{self._namespace}/{name}" for name in names)
         self._findings.add("MESH190", origin, f"no Secret {shown} has ca.crt to verify clients", field="tls.mode")
-        return None
+        return None, b""

@@ -1,6 +1,7 @@
 """The certificates in Secrets, under the names by which Istio looks for them (pilot/pkg/credentials).
 
-``cert`` with ``key``, then ``tls.crt`` with ``tls.key``; an authority is ``cacert``, then ``ca.crt``.
+``cert`` with ``key``, then ``tls.crt`` with ``tls.key``; an authority is ``cacert``, then ``ca.crt``, and
+its list of revoked certificates ``crl`` beside the one and ``ca.crl`` beside the other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ __all__ = ["ROOTS", "Place", "Secrets"]
 Place: TypeAlias = tuple[str, str]
 """Namespace and name."""
 
-ROOTS: Final = ("cacert", "ca.crt")
+ROOTS: Final = (("cacert", "crl"), ("ca.crt", "ca.crl"))
+"""The names of authorities, and of their lists of revoked certificates."""
 _PAIRS: Final = (("cert", "key"), ("tls.crt", "tls.key"))
 
 
@@ -39,12 +41,14 @@ class Secrets:
                 return chain, key
         return None
 
-    def roots(self, place: Place) -> bytes | None:
-        """The certificate authority in a Secret; None if it is not there, or has none."""
+    def roots(self, place: Place) -> tuple[bytes, bytes] | None:
+        """The certificate authority in a Secret and its list, empty without one; None if there is no authority."""
         secret = self._found.get(place)
         if secret is None:
             return None
-        return next((found for name in ROOTS if (found := secret.value(name))), None)
+        return next(
+            ((roots, secret.value(listed) or b"") for name, listed in ROOTS if (roots := secret.value(name))), None
+        )
 
     def __repr__(self) -> str:
         return f"<Secrets found={len(self._found)}>"

@@ -47,7 +47,7 @@ class Credentials:
     roots: str | bytes = field(default="", repr=False)
     chain: str | bytes = field(default="", repr=False)
     key: str | bytes = field(default="", repr=False)
-    revoked: str = ""
+    revoked: str | bytes = field(default="", repr=False)
     names: tuple[str, ...] = ()
     checks_host: bool = False
     verifies: bool = True
@@ -105,8 +105,7 @@ def make_context(credentials: Credentials) -> MeshContext:
     else:
         context.load_default_certs()
     if credentials.revoked:
-        with naming(credentials.revoked):
-            context.load_verify_locations(credentials.revoked)
+        _load_revoked(context, credentials.revoked)
         # Envoy looks at the whole chain too: a chain with an authority that has no list is refused.
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
     if credentials.chain:
@@ -117,6 +116,18 @@ def make_context(credentials: Credentials) -> MeshContext:
         _check_names(context, credentials.names)
     context.is_sealed = True
     return context
+
+
+def _load_revoked(context: ssl.SSLContext, revoked: str | bytes) -> None:
+    """OpenSSL takes lists out of files only, too."""
+    if isinstance(revoked, str):
+        with naming(revoked):
+            context.load_verify_locations(revoked)
+        return
+    with tempfile.TemporaryDirectory(prefix="meshlib-") as directory:
+        path = Path(directory, "revoked.pem")
+        path.write_bytes(revoked)
+        context.load_verify_locations(path)
 
 
 def load_pair(context: ssl.SSLContext, chain: str | bytes, key: str | bytes) -> None:

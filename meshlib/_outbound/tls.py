@@ -107,6 +107,7 @@ class Originator:
         roots: str | bytes = tls.ca_certificates if tls.ca_certificates != "system" else ""
         chain: str | bytes = tls.client_certificate
         key: str | bytes = tls.private_key
+        revoked: str | bytes = tls.ca_crl
         if tls.credential_name:
             if tls.credential is None:
                 raise CredentialError(
@@ -114,6 +115,7 @@ class Originator:
                     "configuration; add the Secret, or name files"
                 )
             roots, chain, key = tls.credential.roots, tls.credential.chain, tls.credential.key
+            revoked = tls.credential.revoked or revoked
         names = () if cluster.service and not tls.names_are_written else _names(cluster, tls)
         is_free = not tls.sni and not tls.names_are_written
         server_name = tls.sni or (host if not _is_address(host) or is_free else "")
@@ -121,7 +123,7 @@ class Originator:
             roots=roots,
             chain=chain,
             key=key,
-            revoked=tls.ca_crl,
+            revoked=revoked,
             names=() if tls.skip_verify else names,
             checks_host=is_free and not tls.skip_verify,
             verifies=not tls.skip_verify,

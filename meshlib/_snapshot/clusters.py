@@ -205,6 +205,7 @@ class Credential:
     roots: bytes = field(default=b"", repr=False)
     chain: bytes = field(default=b"", repr=False)
     key: bytes = field(default=b"", repr=False)
+    revoked: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ class TlsServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mode: Mode
     pairs: tuple[KeyPair, ...] = ()
     roots: bytes | str | None = None
-    revoked: str = ""
+    revoked: bytes | str = ""
     names: tuple[str, ...] = ()
     hashes: tuple[str, ...] = ()
     spki: tuple[str, ...] = ()

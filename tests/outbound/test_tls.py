@@ -6,12 +6,14 @@ import ssl
 from pathlib import Path
 
 import pytest
+import yaml
 
 from meshlib import Mesh
 from meshlib._outbound.contexts import Credentials, PeerNameError, make_context
 from meshlib._outbound.tls import originator
 from meshlib.security import DevelopmentCA, server_context
 from tests.handshakes import Visit
+from tests.revoked import revoked
 
 SERVICE = """
 apiVersion: v1
@@ -96,3 +98,30 @@ def test_server_names_are_sent_as_they_stand(tmp_path: Path, name: str, sent: st
     else:
         Visit(server, context, name=name)
         assert seen == [sent]
+
+
+@pytest.mark.parametrize("names", [("cacert", "crl"), ("ca.crt", "ca.crl")])
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+def test_a_list_beside_the_authority_counts(tmp_path: Path, kind: str, names: tuple[str, str]) -> None:
+    """A server whose certificate was revoked is refused, as by a sidecar."""
+    ca = DevelopmentCA.create(tmp_path / "ca")
+    files = ca.issue(tmp_path / "server", names=("one.test",))
+    listed = revoked(ca, tmp_path / "list.pem", files.chain)
+    texts = dict(zip(names, (files.root.read_text(), listed.read_text()), strict=True))
+    resource = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "partner", "namespace": "default"}}
+    name = "partner" if kind == "Secret" else "configmap://default/partner"
+    entry = ENTRY.replace(", serviceAccount: one", "")
+    rule = RULE % f"{{mode: SIMPLE, sni: one.test, credentialName: {name}}}"
+    for lists in (names, names[:1]):
+        held = {key: text for key, text in texts.items() if key in lists}
+        parts = yaml.safe_dump({**resource, "stringData" if kind == "Secret" else "data": held})
+        mesh = Mesh.load(f"{entry}{rule}---\n{parts}")
+        cluster = next(one for one in mesh.snapshot.clusters.values() if one.host.startswith("one."))
+        handshake = originator(mesh.runtime).handshake(cluster, cluster.endpoints[0], "one.test")
+        assert handshake is not None
+        server = server_context(tmp_path / "server", is_peer_required=False)
+        if lists == names:
+            with pytest.raises(ssl.SSLError, match="certificate revoked"):
+                Visit(server, handshake.context)
+        else:
+            Visit(server, handshake.context)

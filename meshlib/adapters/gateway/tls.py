@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshlib._outbound.contexts import load_pair
 from meshlib._snapshot.listeners import KeyPair, TlsServer
 from meshlib.adapters.gateway.certificates import objection
+from meshlib.adapters.gateway.revocation import Lists, read_lists, revocation
 from meshlib.errors import MeshError, SourceError
 from meshlib.events import ConfigPublished
 from meshlib.security._sessions import give_no_tickets, is_stale
@@ -66,24 +67,28 @@ class _Connection(ssl.SSLObject):
 
     server: TlsServer | None = None
     server_name = ""
+    lists: Lists | None = None
 
     def do_handshake(self) -> None:
         """Shake hands. Raises :class:`ssl.SSLError` where the server of the named host lets nobody in like this."""
         super().do_handshake()
         problem = "no server has this name" if self.server is None else objection(self, self.server)
+        if not problem and self.lists is not None and self.getpeercert(binary_form=True):
+            problem = revocation(self, self.lists)
         if problem:
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"refused after the handshake: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A server's context; ``stamp`` is what its files looked like when it was made.
+    """A server's context, and its lists of revoked certificates; ``stamp`` is what its files looked like then.
 
     ``renewed`` is when that was, in seconds since the epoch; 0 for those that the listener began with.
     """
 
     server: TlsServer
     context: ssl.SSLContext
+    lists: Lists | None
     stamp: tuple[tuple[int, int, int], ...]
     renewed: float
 
@@ -134,7 +139,8 @@ class _Listener:
                 try:
                     stamp = self._stamp(server)
                     if entry is None or entry.stamp != stamp:
-                        entry = _Entry(server, _server_context(server, self._certificates), stamp, renewed)
+                        context, lists = _server_context(server, self._certificates), read_lists(server.revoked)
+                        entry = _Entry(server, context, lists, stamp, renewed)
                 except (OSError, ValueError, SourceError) as error:  # an SSLError is an OSError
                     problems.add(f"{server.origin.resource} ({', '.join(server.hosts)}): {error}")
                 if entry is not None:
@@ -160,7 +166,7 @@ class _Listener:
         if found is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         connection.server, connection.context = found.server, found.context
-        connection.server_name = host
+        connection.server_name, connection.lists = host, found.lists
         return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE if is_stale(connection, found.renewed) else None
 
 
@@ -202,9 +208,6 @@ def _server_context(server: TlsServer, certificates: str | os.PathLike[str] | No
         else:
             context.load_verify_locations(roots)
         context.verify_mode = ssl.CERT_OPTIONAL
-        if server.revoked:
-            context.load_verify_locations(server.revoked)
-            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
 
 

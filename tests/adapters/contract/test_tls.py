@@ -5,20 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from meshlib import Mesh
 from meshlib.security import DevelopmentCA
 from tests.adapters.contract.clients import Aiohttp
 from tests.adapters.contract.conftest import HOST, URL, Kit
 from tests.adapters.contract.servers import tls_for
+from tests.revoked import revoked
 
 WEB = "spiffe://cluster.local/ns/default/sa/web"
 SNI = f"outbound_.80_._.{HOST}"
@@ -190,28 +187,13 @@ def test_a_revoked_certificate_is_refused(plain_kit: Kit, tmp_path: Path) -> Non
     """caCrl."""
     kit = plain_kit
     server = kit.upstream(tls=tls_for(kit.authority.named, asks_for_client=False))
-    empty, full = revoked(kit, tmp_path / "empty.pem"), revoked(kit, tmp_path / "full.pem", kit.authority.named.chain)
+    ca = kit.authority.ca
+    empty, full = revoked(ca, tmp_path / "empty.pem"), revoked(ca, tmp_path / "full.pem", kit.authority.named.chain)
     client = kit.client(secure(kit, simple(kit, caCrl=str(empty))))
     assert client.get(URL).status == 200
     client = kit.client(secure(kit, simple(kit, caCrl=str(full))))
     assert client.get(URL).status == 503
     assert len(server.seen) == 1
-
-
-def revoked(kit: Kit, place: Path, *certificates: Path) -> Path:
-    """A list of revoked certificates, signed by the authority."""
-    directory = kit.authority.ca.directory
-    root = x509.load_pem_x509_certificate((directory / "root-cert.pem").read_bytes())
-    key = load_pem_private_key((directory / "root-key.pem").read_bytes(), None)
-    now = datetime.now(UTC)
-    made = x509.CertificateRevocationListBuilder().issuer_name(root.subject)
-    made = made.last_update(now - timedelta(minutes=1)).next_update(now + timedelta(days=1))
-    for path in certificates:
-        number = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
-        one = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - timedelta(minutes=1))
-        made = made.add_revoked_certificate(one.build())
-    place.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))  # type: ignore[arg-type]
-    return place
 
 
 def automatic(kit: Kit, certificates: Path) -> Mesh:
