@@ -1,7 +1,7 @@
 """Decisions about described requests: what ``meshlib authorize`` and ``Mesh.authorize`` answer.
 
 A request is a mapping in the shape of the acceptance corpus: ``{"protocol": "http" |
-"tcp", "method", "host", "path", "port", "principal", "source_ip", "remote_ip", "headers",
+"tcp", "method", "scheme", "host", "path", "port", "principal", "source_ip", "remote_ip", "headers",
 "token", "claims", "destination_ip", "sni", "transport": "plaintext" | "mtls"}``.
 """
 
@@ -37,7 +37,7 @@ __all__ = [
 Answer: TypeAlias = Literal["allow", "deny", "unavailable"]
 
 _ALWAYS_SPLIT: Final = ("scope", "permission")
-_TEXTS: Final = ("method", "host", "path", "sni", "source_ip", "remote_ip", "destination_ip", "principal")
+_TEXTS: Final = ("method", "scheme", "host", "path", "sni", "source_ip", "remote_ip", "destination_ip", "principal")
 
 
 class RequestError(ValueError):
@@ -141,7 +141,7 @@ def inbound_from_json(described: Mapping[str, Any], *, workload_ip: str = "") ->
     request = InboundRequest(
         _head(described) if described.get("protocol", "http") == "http" else None,
         port=described.get("port") or 0,
-        peer=f"spiffe://{peer}" if peer else "",
+        peer=f"spiffe://{peer.removeprefix('spiffe://')}" if peer else "",
         source=parse_address(source),
         remote=parse_address(described.get("remote_ip") or source),
         destination=parse_address(described.get("destination_ip") or workload_ip),
@@ -183,7 +183,8 @@ def _head(described: Mapping[str, Any]) -> RequestHead:
         headers["authorization"] = f"Bearer {token}"
     host = described.get("host") or ""
     port = described.get("port") or 0
-    return RequestHead(described.get("method") or "GET", "http", host, described.get("path") or "/", headers, port=port)
+    method, scheme = described.get("method") or "GET", described.get("scheme") or "http"
+    return RequestHead(method, scheme, host, described.get("path") or "/", headers, port=port)
 
 
 def authorize(
@@ -222,7 +223,7 @@ def described_request(
     method: str,
     url: str,
     *,
-    headers: Mapping[str, str],
+    headers: Mapping[str, str | list[str]],
     principal: str | None,
     source_ip: str | None,
     claims: Mapping[str, Any] | None,
@@ -236,9 +237,11 @@ def described_request(
     except ValueError as error:
         raise RequestError(str(error)) from None
     sent = {name.lower(): value for name, value in headers.items()}
+    host = sent.pop("host", None) or target.authority
     return {
         "method": method,
-        "host": sent.pop("host", None) or target.authority,
+        "scheme": target.scheme,
+        "host": host[-1] if isinstance(host, list) else host,
         "path": target.path,
         "port": target.port,
         "headers": sent,

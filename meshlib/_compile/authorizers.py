@@ -29,11 +29,18 @@ _STATUSES: Final = frozenset(
 
 def compile_authorizer(
     providers: tuple[str, ...], config: MeshConfig, view: View, findings: Findings
-) -> Authorizer | None:
-    """The one authorizer of the workload; None, with a finding, if Istio denies what its policies match."""
+) -> tuple[Authorizer | None, str]:
+    """The one authorizer of the workload; None, with the reason, if Istio denies what its policies match."""
+    found = _authorizer(providers, config, view, findings)
+    if isinstance(found, Authorizer):
+        return found, ""
+    findings.add("MESH091", _ORIGIN, found)
+    return None, found
+
+
+def _authorizer(providers: tuple[str, ...], config: MeshConfig, view: View, findings: Findings) -> Authorizer | str:
     if len(providers) > 1:
-        findings.add("MESH091", _ORIGIN, f"a workload can have one authorizer, not {', '.join(providers)}")
-        return None
+        return f"a workload can have one authorizer, not {', '.join(providers)}"
     name = next(iter(providers))
     # Asked of Istio 1.31: of several with one name the last counts.
     provider = next((one for one in reversed(config.extension_providers) if one.name == name), None)
@@ -49,9 +56,7 @@ def compile_authorizer(
             fail_open=bool(grpc.fail_open),
             status_on_error=_status(grpc.status_on_error),
         )
-    what = f"there is no authorizer {name!r}" if provider is None else f"the provider {name!r} is no authorizer"
-    findings.add("MESH091", _ORIGIN, what)
-    return None
+    return f"there is no authorizer {name!r}" if provider is None else f"the provider {name!r} is no authorizer"
 
 
 def report_authorizer(authorizer: Authorizer | None, clusters: Mapping[str, Cluster], findings: Findings) -> None:
@@ -74,10 +79,9 @@ def _status(text: str | None) -> int:
 
 def _http_authorizer(
     name: str, http: EnvoyExternalAuthorizationHttpProvider, view: View, findings: Findings
-) -> Authorizer | None:
+) -> Authorizer | str:
     for problem in _problems(name, http):
-        findings.add("MESH091", _ORIGIN, f"the authorizer {name!r}: {problem}")
-        return None
+        return f"the authorizer {name!r}: {problem}"
     is_known = _is_known(http.service or "", view)
     if not is_known:
         findings.add("MESH091", _ORIGIN, f"the service {http.service!r} of the authorizer {name!r} is not known")

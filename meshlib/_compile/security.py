@@ -35,6 +35,9 @@ def compile_security(index: Index, mesh: MeshSettings, view: View, workload: Wor
         config = entry.spec
     domains = tuple(dict.fromkeys((mesh.trust_domain, *config.trust_domain_aliases)))
     policies = compile_policies(index, workload, mesh.root_namespace, domains, findings)
+    authorizer, problem = None, ""
+    if policies.providers:
+        authorizer, problem = compile_authorizer(policies.providers, config, view, findings)
     mode, modes = _peer_modes(index, mesh, workload)
     normalization = config.path_normalization.normalization if config.path_normalization else None
     return Security(
@@ -43,7 +46,8 @@ def compile_security(index: Index, mesh: MeshSettings, view: View, workload: Wor
         trust_domains=frozenset(domains),
         normalization=_NORMALIZATIONS.get(normalization, "BASE"),
         authentication=compile_authentication(index, workload, mesh.root_namespace),
-        authorizer=compile_authorizer(policies.providers, config, view, findings) if policies.providers else None,
+        authorizer=authorizer,
+        authorizer_problem=problem,
         custom=policies.custom,
         audit=policies.audit,
         deny=policies.deny,

@@ -17,6 +17,7 @@ from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.security import Authorizer, Policy, Rule, Security
 
 __all__ = [
+    "NOBODY",
     "AskAuthorizer",
     "AuthorizerReply",
     "Consultation",
@@ -59,7 +60,8 @@ class AuthorizerReply:
 Consultation: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Decision | AuthorizerReply | None]
 Found: TypeAlias = tuple[Policy, Rule]
 
-_NOBODY: Final = "no policy is about this workload"
+_EXPLAINED: Final = 3
+NOBODY: Final = "no policy is about this workload"
 _PASSED: Final = "no DENY policy matched, and there is no ALLOW policy"
 
 
@@ -72,7 +74,7 @@ def decide(security: Security, request: InboundRequest) -> Decision:
         decision = _denied(found, "a rule of a DENY policy matches")
         shadow_allow = ()  # in Envoy, who is denied by a DENY policy does not come as far as the ALLOW ones
     elif not allow:
-        decision = Decision(allowed=True, reason=_PASSED if deny else _NOBODY)
+        decision = Decision(allowed=True, reason=_PASSED if deny else NOBODY)
     elif (found := find_rule(allow, request)) is not None:
         policy, rule = found
         name = f"{policy.namespace}/{policy.name}"
@@ -110,15 +112,12 @@ def _denied(found: Found | None, reason: str) -> Decision:
 
 def _nothing_allows(allow: tuple[Policy, ...], request: InboundRequest) -> str:
     """Why no ALLOW policy matched; the first miss of the first few rules."""
-    misses = [
-        f"{_name(policy)} rule {rule.index} ({rule.miss(request)})"
-        for policy in allow
-        for rule in (policy.rules if request.is_http else policy.tcp_rules)
-    ]
-    if not misses:
+    rules = [(policy, rule) for policy in allow for rule in (policy.rules if request.is_http else policy.tcp_rules)]
+    if not rules:
         return f"the ALLOW policies ({', '.join(map(_name, allow))}) have no rule that can match"
-    more = f" and {len(misses) - 3} more" if len(misses) > 3 else ""
-    return f"no rule of an ALLOW policy matches: {'; '.join(misses[:3])}{more}"
+    misses = [f"{_name(policy)} rule {rule.index} ({rule.miss(request)})" for policy, rule in rules[:_EXPLAINED]]
+    more = f" and {len(rules) - _EXPLAINED} more" if len(rules) > _EXPLAINED else ""
+    return f"no rule of an ALLOW policy matches: {'; '.join(misses)}{more}"
 
 
 def _name(policy: Policy) -> str:
@@ -146,7 +145,8 @@ def consult(security: Security, request: InboundRequest, found: Found) -> Consul
     """Ask the authorizer, since a CUSTOM policy matches. Returns the refusal, its yes, or None if it was not asked."""
     authorizer = security.authorizer
     if authorizer is None:
-        return _denied(found, "the authorizer of a CUSTOM policy cannot be asked")
+        problem = security.authorizer_problem or "it is not known"
+        return _denied(found, f"the authorizer of a CUSTOM policy cannot be asked: {problem}")
     if not request.is_http and not authorizer.asks_connections:
         return None
     reply = yield AskAuthorizer(authorizer, request)

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 
 from meshlib._http import RequestHead
-from meshlib._snapshot.inbound import Address, InboundRequest
+from meshlib._snapshot.inbound import Address, InboundRequest, address_text
 from meshlib._snapshot.matchers import RegexProgram, header_values
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "RequestPrincipalCondition",
     "TextCondition",
     "TextSet",
+    "found_in",
 ]
 
 
@@ -273,3 +274,29 @@ class Never(msgspec.Struct, frozen=True, gc=False):
 
     def describe(self) -> str:
         return f"{self.written} (not understood, so it never allows)"
+
+
+_SHOWN: Final = 200
+
+
+def found_in(request: InboundRequest, condition: Condition) -> str:
+    """What a request has of what a condition looks at, in words; of headers and tokens only that they are not there."""
+    while isinstance(condition, Not | Known):
+        condition = condition.condition
+    match condition:
+        case TextCondition():
+            text = condition.read(request)
+            if text.startswith("spiffe://"):
+                return f"the peer is {text.removeprefix('spiffe://')[:_SHOWN]!r}"
+            return f"it is {text[:_SHOWN]!r}" if text else "there is none"
+        case AddressCondition():
+            address = condition.read(request)
+            return "it is not known" if address is None else f"it is {address_text(address)}"
+        case PortCondition():
+            return f"it is {request.port}"
+        case HeaderCondition():
+            return "" if condition.header in request.head.headers else "there is none"
+        case ClaimCondition() | RequestPrincipalCondition():
+            return "there is no token" if request.claims is None else ""
+        case _:
+            return ""

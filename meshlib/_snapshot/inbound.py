@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, TypeAlias
 
 from meshlib._http import NO_HEADERS, RequestHead
 
-__all__ = ["NOTHING_SAID", "Address", "InboundRequest", "parse_address"]
+__all__ = ["NOTHING_SAID", "Address", "InboundRequest", "address_text", "parse_address"]
 
 Address: TypeAlias = tuple[int, int]
 """IP version and the address as a number."""
@@ -71,3 +71,9 @@ def parse_address(text: str) -> Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return address.version, int(address)
+
+
+def address_text(address: Address) -> str:
+    """An address as it is written."""
+    version, number = address
+    return str(IPv4Address(number) if version == 4 else IPv6Address(number))

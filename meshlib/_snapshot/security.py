@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from meshlib._snapshot.authentication import Authentication
-from meshlib._snapshot.conditions import Condition
+from meshlib._snapshot.conditions import Condition, found_in
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.routes import HeaderValue, Origin
 from meshlib._snapshot.rule_index import RuleIndex
@@ -45,9 +45,9 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
             if alternatives and not _one(alternatives, request):
                 failed = next(one for one in alternatives[0] if not one.matches(request))
                 others = f" (nor {len(alternatives) - 1} more)" if len(alternatives) > 1 else ""
-                return f"{part}: {failed.describe()} does not hold{others}"
+                return f"{part}: {_failed(failed, request)}{others}"
         failed_when = next((one for one in self.when if not one.matches(request)), None)
-        return f"when: {failed_when.describe()} does not hold" if failed_when is not None else ""
+        return f"when: {_failed(failed_when, request)}" if failed_when is not None else ""
 
     def describe(self) -> str:
         """What the rule wants, in words."""
@@ -57,6 +57,11 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
             if alternatives
         ]
         return " and ".join([*parts, *(one.describe() for one in self.when)])
+
+
+def _failed(condition: Condition, request: InboundRequest) -> str:
+    found = found_in(request, condition)
+    return f"{condition.describe()} does not hold{f', {found}' if found else ''}"
 
 
 def _one(alternatives: Alternatives, request: InboundRequest) -> bool:
@@ -135,9 +140,9 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``modes`` are the peer modes of single ports, ``mode`` that of all others.
     ``trust_domains`` are those whose peers are let in; empty: all. ``authentication``
     are the token rules. ``authorizer`` None with ``custom`` policies: their provider
-    cannot be asked, so what they match is denied. Shadow policies are evaluated and
-    reported, and decide nothing (``istio.io/dry-run``). ``read_headers`` are the headers
-    that policies look at after the token, in lower case.
+    cannot be asked, for the reason in ``authorizer_problem``, so what they match is denied.
+    Shadow policies are evaluated and reported, and decide nothing (``istio.io/dry-run``).
+    ``read_headers`` are the headers that policies look at after the token, in lower case.
     """
 
     mode: PeerMode = "PERMISSIVE"
@@ -146,6 +151,7 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     normalization: Normalization = "BASE"
     authentication: Authentication | None = None
     authorizer: Authorizer | None = None
+    authorizer_problem: str = ""
     custom: tuple[Policy, ...] = ()
     audit: tuple[Policy, ...] = ()
     deny: tuple[Policy, ...] = ()

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from meshlib._authorize import Answer, GivenKeys
     from meshlib._config.load import ConfigSet
     from meshlib._engine.decisions import Decision
+    from meshlib._snapshot.security import Security
     from meshlib.workload import Workload
 
 __all__ = ["authorize"]
 
 _REQUEST_KEYS: Final = (
-    "method", "host", "path", "port", "principal", "source_ip", "remote_ip", "destination_ip", "sni", "headers",
-    "token", "claims", "protocol", "transport",
+    "method", "scheme", "host", "path", "port", "principal", "source_ip", "remote_ip", "destination_ip", "sni",
+    "headers", "token", "claims", "protocol", "transport",
 )  # fmt: skip
 _WORKLOAD_KEYS: Final = ("namespace", "labels", "service_account", "ip")
 _ANSWERS: Final = ("allow", "deny", "unavailable")
@@ -79,7 +80,9 @@ def authorize(
             decision = answers.decide({"request": asked})
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        denied = _print_one(decision, output)
+        denied = _print_one(decision, output, _rule_text(answers.security_of({}), decision))
+        if decision.reason.endswith(_nobody()):
+            _tell_unaddressed(config, answers.workload)
     else:
         _answer_lines(answers, requests or STDIN)
     _report(config, denied=denied)
@@ -92,10 +95,10 @@ class _Answers:
         from meshlib._compile import Config
 
         self._config = Config(config.resources)
-        self._workload = workload
+        self.workload = workload
         self._keys = keys
         self._now = now
-        self._compiled: dict[str, Any] = {}
+        self._compiled: dict[str, Security] = {}
 
     def decide(self, line: Mapping[str, Any]) -> Decision:
         """The decision about a described request. Raises ValueError if it is not of the form described."""
@@ -108,15 +111,16 @@ class _Answers:
         answer: Answer = line.get("ext_authz") or "allow"
         if answer not in _ANSWERS:
             raise ValueError(f"'ext_authz' must be one of {', '.join(_ANSWERS)}, not {answer!r}")
-        security = self._security(described)
+        security = self.security_of(described)
         request = inbound_from_json(asked, workload_ip=str(described.get("ip") or ""))
         check = None if asked.get("claims") is not None else token_check(security, self._keys, self._now)
         return authorize(security, request, authenticate=check, answer=answer, transport=asked.get("transport"))
 
-    def _security(self, described: Mapping[str, Any]) -> Any:
+    def security_of(self, described: Mapping[str, Any]) -> Security:
+        """What protects a described workload; without a description that of the flags."""
         key = json.dumps(described, sort_keys=True, default=str)
         if key not in self._compiled:
-            workload = self._workload
+            workload = self.workload
             if described:
                 labels = described.get("labels") or {}
                 if not isinstance(labels, Mapping):
@@ -134,12 +138,8 @@ class _Answers:
 def _asked(
     method: str, url: str, header: tuple[str, ...], principal: str | None, source_ip: str | None
 ) -> dict[str, Any]:
-    from meshlib._http import target_of
+    from meshlib._authorize import RequestError, described_request
 
-    try:
-        target = target_of(url)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
     headers: dict[str, list[str]] = {}
     for text in header:
         name, colon, value = text.partition(":")
@@ -147,18 +147,40 @@ def _asked(
             message = f"{text!r} is not of the form 'name: value'"
             raise click.BadParameter(message, param_hint="--header")
         headers.setdefault(name.strip().lower(), []).append(value.strip())
-    return {
-        "method": method.upper(),
-        "host": target.authority,
-        "path": target.path,
-        "port": target.port,
-        "headers": headers,
-        "principal": principal,
-        "source_ip": source_ip,
-    }
+    try:
+        return described_request(
+            method.upper(), url, headers=headers, principal=principal or None, source_ip=source_ip, claims=None
+        )
+    except RequestError as error:
+        raise click.UsageError(str(error)) from None
 
 
-def _print_one(decision: Decision, output: str) -> bool:
+def _rule_text(security: Security, decision: Decision) -> str:
+    """Where the rule that decided stands, and what it wants; empty if none did."""
+    for policy in (*security.custom, *security.deny, *security.allow):
+        if f"{policy.namespace}/{policy.name}" == decision.policy and decision.rule is not None:
+            rule, origin = policy.rules[decision.rule], policy.origin
+            line = policy.lines[decision.rule] if decision.rule < len(policy.lines) else origin.line
+            return f"{origin.file}:{line}: {rule.describe() or 'a rule that is about every request'}"
+    return ""
+
+
+def _nobody() -> str:
+    from meshlib._engine.authz import NOBODY
+
+    return NOBODY
+
+
+def _tell_unaddressed(config: ConfigSet, workload: Workload) -> None:
+    """Say on standard error that there are policies, but about others: who forgets the flags is allowed everything."""
+    count = sum(1 for resource in config.resources if resource.kind == "AuthorizationPolicy")
+    if count:
+        labels = ",".join(f"{name}={value}" for name, value in sorted(workload.labels.items()))
+        me = f"{workload.namespace} ({labels or 'without labels'})"
+        click.echo(f"none of {count} AuthorizationPolicies is about {me}: -n and --label say who is called", err=True)
+
+
+def _print_one(decision: Decision, output: str, rule: str) -> bool:
     from meshlib._authorize import decision_to_json
 
     if output == "json":
@@ -167,6 +189,8 @@ def _print_one(decision: Decision, output: str) -> bool:
     word = paint("allowed", "good") if decision.allowed else paint(f"denied ({decision.status})", "error")
     where = f" by AuthorizationPolicy {decision.policy}, rule {decision.rule}" if decision.policy else ""
     click.echo(f"{word}{where}: {decision.reason}")
+    if rule:
+        click.echo(f"  {rule}")
     if decision.shadow:
         click.echo(f"dry run: {decision.shadow}")
     return not decision.allowed
