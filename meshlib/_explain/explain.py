@@ -273,15 +273,16 @@ def upstream(request: RequestHead, rewrite: Rewrite | None, destination: Weighte
 
 
 def operations(levels: tuple[HeaderOps, ...]) -> Operations:
-    """All levels together: of several sets of one name the last stands."""
+    """All levels together: of several sets of one name the last stands. An empty value changes nothing."""
     sets: dict[str, tuple[str, ...]] = {}
     adds: dict[str, tuple[str, ...]] = {}
     removes: dict[str, None] = {}
     for level in levels:
         removes.update(dict.fromkeys(level.remove))
-        sets.update((name, (written(value),)) for name, value in level.set)
+        sets.update((name, (text,)) for name, value in level.set if (text := written(value)))
         for name, value in level.add:
-            adds[name] = (*adds.get(name, ()), written(value))
+            if text := written(value):
+                adds[name] = (*adds.get(name, ()), text)
     return Operations(set=sets, add=adds, remove=tuple(removes))
 
 

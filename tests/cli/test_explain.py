@@ -83,6 +83,16 @@ def test_labels_of_the_flags_are_those_of_the_client(mesh: str) -> None:
     assert answers(run(*asked, "--label", "app=api"))[0]["outcome"] == "route"
 
 
+def test_header_operations_are_those_that_change_something(tmp_path: Path) -> None:
+    """An empty value changes nothing in Envoy: what an outer level sets stays, and nothing is added."""
+    path = tmp_path / "mesh.yaml"
+    inner = 'headers: {response: {set: {x-a: ""}, add: {x-b: "", x-c: one}}}'
+    route = f"route: [{{destination: {{host: reviews}}, {inner}}}]\n    headers: {{response: {{set: {{x-a: one}}}}}}"
+    path.write_text(MESH.replace("route: [{destination: {host: reviews}}]\n    timeout: 5s", route), encoding="utf-8")
+    result = run("-f", str(path), "-n", "shop", "-o", "json", "http://reviews:9080/")
+    assert answers(result)[0]["response_operations"] == {"set": {"x-a": "one"}, "add": {"x-c": "one"}}
+
+
 def test_each_line_gets_one_answer_in_order(mesh: str) -> None:
     """Clients differ from line to line; empty lines are passed over."""
     request = {"host": "reviews", "port": 9080, "path": "/"}
