@@ -94,6 +94,7 @@ def make_context(credentials: Credentials) -> MeshContext:
     """Read the files. Raises OSError or :class:`ssl.SSLError` if one of them is not usable."""
     context = MeshContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # as Envoy: whatever is trusted ends a chain
     context.check_hostname = credentials.verifies and credentials.checks_host
     if not credentials.verifies:
         context.verify_mode = ssl.CERT_NONE

@@ -107,6 +107,7 @@ class RenewingContext:
 
     def _fill(self, context: ssl.SSLContext) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # as Envoy: whatever is trusted ends a chain
         with naming(self._files.chain, self._files.key):
             context.load_cert_chain(self._files.chain, self._files.key, password="")  # None would ask on the terminal
         with naming(self._files.root):

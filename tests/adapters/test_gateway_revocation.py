@@ -1,4 +1,4 @@
-"""Client certificates that were revoked, at gateways: rows as Envoy answers."""
+"""Which client certificates gateways take: of what is trusted, and not revoked; as Envoy answers."""
 
 from __future__ import annotations
 
@@ -130,3 +130,10 @@ def test_a_server_without_a_usable_list_does_not_open(place: Place) -> None:
     listed.write_text("garbage")
     with pytest.raises(MeshError, match="there is no list of revoked certificates in what caCrl names"):
         gateway(place.tls(revoked=listed))
+
+
+def test_whatever_is_trusted_ends_a_chain(place: Place) -> None:
+    """The very certificate of a client may stand in caCertificates, as in Envoy; nobody else comes in by it."""
+    tls = {**json.loads(place.tls()), "caCertificates": str(place.good.chain)}
+    server = gateway(json.dumps(tls))
+    assert (is_let_in(server, place.good), is_let_in(server, place.bad)) == (True, False)

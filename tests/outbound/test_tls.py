@@ -125,3 +125,16 @@ def test_a_list_beside_the_authority_counts(tmp_path: Path, kind: str, names: tu
                 Visit(server, handshake.context)
         else:
             Visit(server, handshake.context)
+
+
+def test_whatever_is_trusted_ends_a_chain(tmp_path: Path) -> None:
+    """An authority in the middle, or the very certificate of the other side, as Envoy has it; both ways."""
+    ca = DevelopmentCA.create(tmp_path / "ca")
+    files, own = ca.issue(tmp_path / "server"), ca.issue(tmp_path / "own")
+    credentials = Credentials(roots=str(files.chain), chain=str(own.chain), key=str(own.key))
+    files.root.write_bytes(own.chain.read_bytes())
+    visit = Visit(server_context(tmp_path / "server"), make_context(credentials))
+    assert visit.server.getpeercert()
+    credentials = Credentials(roots=str(own.chain), chain=str(own.chain), key=str(own.key))
+    with pytest.raises(ssl.SSLError, match="certificate verify failed"):
+        Visit(server_context(tmp_path / "server"), make_context(credentials))

@@ -102,6 +102,8 @@ class _Listener:
         self._certificates = certificates
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         give_no_tickets(self.context)  # a session of one host must not stand for a certificate at another
+        # As Envoy: an authority between ends a chain if it is trusted. Flags count on this context only.
+        self.context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
         self.context.set_alpn_protocols(_ALPN)
         self.context.sslobject_class = _Connection
         self.context.sni_callback = self._on_hello
