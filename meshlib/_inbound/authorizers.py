@@ -26,7 +26,7 @@ from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
 from meshlib._engine.mutations import header_text
 from meshlib._http import RequestHead
 from meshlib._inbound.http_answers import Answer, BadAnswerError, Reading, read_answer
-from meshlib._snapshot.clusters import Cluster
+from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib._snapshot.security import Authorizer
 from meshlib._snapshot.snapshot import Snapshot
 
@@ -46,6 +46,7 @@ _OF_THE_ANSWER: Final = _FRAMING | {"connection", "upgrade", "date", "server"}
 _SENT_AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_VALUE: Final = re.compile(r"[\0\r\n]")
+_UNIX: Final = "unix://"
 _NO_TLS: Final = ("AUTO", "DISABLE")
 _turns = itertools.count()
 
@@ -69,7 +70,7 @@ def ask_authorizer(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> Autho
         return check
     try:
         return _reply(ask.authorizer, _carry(check))
-    except (OSError, BadAnswerError):
+    except (OSError, ValueError, BadAnswerError):  # ValueError: a name that is none in DNS
         return _UNAVAILABLE
 
 
@@ -81,7 +82,7 @@ async def ask_authorizer_async(snapshot: Snapshot, ask: AskAuthorizer, body: byt
     try:
         async with asyncio.timeout(check.timeout):
             return _reply(ask.authorizer, await _carry_async(check))
-    except (OSError, BadAnswerError):
+    except (OSError, ValueError, BadAnswerError):  # ValueError: a name that is none in DNS
         return _UNAVAILABLE
 
 
@@ -90,7 +91,7 @@ async def ask_authorizer_async(snapshot: Snapshot, ask: AskAuthorizer, body: byt
 
 def _carry(check: _Check) -> Answer:
     end = time.monotonic() + check.timeout
-    with socket.create_connection((check.address, check.port), check.connect_timeout) as connection:
+    with _connected(check) as connection:
         with suppress(ConnectionError):  # who says no early may read no further
             connection.settimeout(_left(end))
             connection.sendall(check.written)
@@ -105,6 +106,19 @@ def _carry(check: _Check) -> Answer:
                 return answer
 
 
+def _connected(check: _Check) -> socket.socket:
+    if not check.address.startswith(_UNIX):
+        return socket.create_connection((check.address, check.port), check.connect_timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(check.connect_timeout)
+        connection.connect(check.address.removeprefix(_UNIX))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _left(end: float) -> float:
     left = end - time.monotonic()
     if left <= 0:
@@ -114,7 +128,10 @@ def _left(end: float) -> float:
 
 async def _carry_async(check: _Check) -> Answer:
     async with asyncio.timeout(check.connect_timeout):
-        reader, writer = await asyncio.open_connection(check.address, check.port)
+        if check.address.startswith(_UNIX):
+            reader, writer = await asyncio.open_unix_connection(check.address.removeprefix(_UNIX))
+        else:
+            reader, writer = await asyncio.open_connection(check.address, check.port)
     try:
         writer.write(check.written)
         with suppress(ConnectionError):  # who says no early may read no further
@@ -140,7 +157,8 @@ def _prepare(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> _Check | Au
     if not authorizer.is_usable:
         return _UNUSABLE
     cluster = snapshot.clusters.get(f"outbound|{authorizer.port}||{authorizer.host}")
-    if cluster is None or not cluster.endpoints:
+    endpoint = None if cluster is None else _endpoint(cluster)
+    if cluster is None or endpoint is None:
         return _UNAVAILABLE
     if cluster.policy.tls.mode not in _NO_TLS:
         return _UNUSABLE  # what it is asked is not for everybody who listens
@@ -153,20 +171,24 @@ def _prepare(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> _Check | Au
     if written is None:
         # Nobody was asked, and the client has seen to it: that is no outage, after which some let everybody in.
         return _UNUSABLE
-    return _check(cluster, authorizer, written, ask.request.head.method)
-
-
-def _check(cluster: Cluster, authorizer: Authorizer, written: bytes, method: str) -> _Check:
-    """A check for one of the endpoints, each in turn."""
-    endpoint = cluster.endpoints[next(_turns) % len(cluster.endpoints)]
     return _Check(
         address=endpoint.address,
         port=endpoint.port,
         connect_timeout=min(cluster.policy.connection_pool.connect_timeout, authorizer.timeout),
         timeout=authorizer.timeout,
         written=written,
-        reading=read_answer(method),
+        reading=read_answer(ask.request.head.method),
     )
+
+
+def _endpoint(cluster: Cluster) -> Endpoint | None:
+    """One of the healthy endpoints that are first in line, each in turn."""
+    healthy = [endpoint for endpoint in cluster.endpoints if endpoint.healthy]
+    if not healthy:
+        return None
+    first = min(endpoint.priority for endpoint in healthy)
+    found = [endpoint for endpoint in healthy if endpoint.priority == first]
+    return found[next(_turns) % len(found)]
 
 
 def _write(ask: AskAuthorizer, body: bytes, *, is_partial: bool) -> bytes | None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +23,10 @@ YES = OK + b"content-length: 0\r\n\r\n"
 
 
 @contextmanager
-def answering(answer: Callable[[socket.socket], None]) -> Iterator[tuple[int, list[bytes]]]:
-    """A server that reads a head and does what it is told; gives its port and what it was asked."""
+def answering(answer: Callable[[socket.socket], None], path: str = "") -> Iterator[tuple[Any, list[bytes]]]:
+    """A server that reads a head and does what it is told; gives its port (or its path) and what it was asked."""
     asked: list[bytes] = []
-    server = socket.create_server(("127.0.0.1", 0))
+    server = socket.create_server(path, family=socket.AF_UNIX) if path else socket.create_server(("127.0.0.1", 0))
 
     def talk(connection: socket.socket) -> None:
         with connection, suppress(ConnectionError):
@@ -45,7 +46,7 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[tuple[int, li
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     try:
-        yield server.getsockname()[1], asked
+        yield path or server.getsockname()[1], asked
     finally:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
@@ -261,3 +262,41 @@ def test_who_cannot_be_asked_lets_nobody_in(serve: Serve, service: str, more: st
             response = Client(own).ask("/guarded")
     assert (response.status, response.content) == (403, b"RBAC: access denied")  # type: ignore[attr-defined]
     assert asked == []
+
+
+def test_an_authorizer_at_a_socket_in_the_file_system(serve: Serve, tmp_path: Path) -> None:
+    """It was never reached."""
+    with answering(says(YES), str(tmp_path / "authz")) as (path, asked):
+        yaml = config(9000).replace("address: 127.0.0.1", f"address: unix://{path}")
+        with serve(Mesh.load(yaml, workload=WORKLOAD)) as own:
+            assert Client(own).status("/guarded") == 200
+        with serve(Mesh.load(yaml.replace(path, "/nowhere"), workload=WORKLOAD)) as own:
+            assert Client(own).status("/guarded") == 403
+    assert len(asked) == 1
+
+
+def test_an_endpoint_that_is_not_healthy_is_not_asked(serve: Serve) -> None:
+    """Nor one of a lower tier."""
+    slices = """---
+apiVersion: v1
+kind: Service
+metadata: {{name: authz, namespace: shop}}
+spec:
+  ports: [{{name: http, port: {port}}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: authz-1, namespace: shop, labels: {{kubernetes.io/service-name: authz}}}}
+addressType: IPv4
+ports: [{{name: http, port: {port}}}]
+endpoints:
+- addresses: [127.0.0.1]
+- addresses: [127.0.0.2]
+  conditions: {{ready: false}}
+"""
+    with answering(says(YES)) as (port, asked):
+        yaml = config(port, slices.format(port=port)).replace("authz.test", "authz.shop.svc.cluster.local")
+        documents = [text for text in yaml.split("---\n") if "kind: ServiceEntry" not in text]
+        with serve(Mesh.load("---\n".join(documents), workload=WORKLOAD)) as own:
+            assert [Client(own).status("/guarded") for _ in range(4)] == [200] * 4
+    assert len(asked) == 4
