@@ -13,6 +13,7 @@ from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.order import by_age
 from meshlib._compile.request_authentication import compile_authentication
 from meshlib._compile.visibility import View
+from meshlib._snapshot.authentication import Authentication
 from meshlib._snapshot.conditions import HeaderCondition, Not
 from meshlib._snapshot.security import Normalization, PeerMode, Policy, Security
 from meshlib.model.mesh_config import MeshConfig
@@ -21,6 +22,7 @@ from meshlib.workload import Workload
 
 __all__ = ["compile_security"]
 
+_FORWARDED: Final = ("x-forwarded-for", "x-forwarded-client-cert")
 _NORMALIZATIONS: Final[Mapping[str | None, Normalization]] = {
     "NONE": "NONE",
     "MERGE_SLASHES": "MERGE_SLASHES",
@@ -40,12 +42,16 @@ def compile_security(index: Index, mesh: MeshSettings, view: View, workload: Wor
         authorizer, problem = compile_authorizer(policies.providers, config, view, findings)
     mode, modes = _peer_modes(index, mesh, workload)
     normalization = config.path_normalization.normalization if config.path_normalization else None
+    authentication = compile_authentication(index, workload, mesh.root_namespace)
+    read = frozenset(
+        _read_headers(*policies.audit, *policies.deny, *policies.allow, *policies.shadow_deny, *policies.shadow_allow)
+    )
     return Security(
         mode=mode,
         modes=modes,
         trust_domains=frozenset(domains),
         normalization=_NORMALIZATIONS.get(normalization, "BASE"),
-        authentication=compile_authentication(index, workload, mesh.root_namespace),
+        authentication=authentication,
         authorizer=authorizer,
         authorizer_problem=problem,
         custom=policies.custom,
@@ -54,11 +60,8 @@ def compile_security(index: Index, mesh: MeshSettings, view: View, workload: Wor
         allow=policies.allow,
         shadow_deny=policies.shadow_deny,
         shadow_allow=policies.shadow_allow,
-        read_headers=frozenset(
-            _read_headers(
-                *policies.audit, *policies.deny, *policies.allow, *policies.shadow_deny, *policies.shadow_allow
-            )
-        ),
+        read_headers=read,
+        underscored=_underscored({*read, *_read_headers(*policies.custom)}, authentication),
     )
 
 
@@ -68,6 +71,16 @@ def _read_headers(*policies: Policy) -> Iterator[str]:
         inner = condition.condition if isinstance(condition, Not) else condition
         if isinstance(inner, HeaderCondition):
             yield inner.header
+
+
+def _underscored(read: set[str], authentication: Authentication | None) -> dict[str, str]:
+    """The names with underscores of headers that are read, carry tokens or are filled with claims."""
+    names = {*read, *_FORWARDED}
+    if authentication is not None:
+        names.update(authentication.output_headers)
+        names.update(header.name for rule in authentication.rules for header in rule.headers)
+    dashed = {name: name.replace("_", "-") for name in sorted(names) if "_" in name}
+    return {name: "" if other in names else other for name, other in dashed.items()}
 
 
 # -- PeerAuthentication (semantics 6.1) ----------------------------------------------------------------

@@ -143,6 +143,8 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cannot be asked, for the reason in ``authorizer_problem``, so what they match is denied.
     Shadow policies are evaluated and reported, and decide nothing (``istio.io/dry-run``).
     ``read_headers`` are the headers that policies look at after the token, in lower case.
+    ``underscored`` are all those with underscores that policies or token rules have, each with
+    the name that servers may make of it, with dashes; empty where that has a meaning of its own.
     """
 
     mode: PeerMode = "PERMISSIVE"
@@ -159,6 +161,7 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shadow_deny: tuple[Policy, ...] = ()
     shadow_allow: tuple[Policy, ...] = ()
     read_headers: frozenset[str] = frozenset()
+    underscored: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
 
     def mode_of(self, port: int) -> PeerMode:
         """The peer mode of a port of the workload."""

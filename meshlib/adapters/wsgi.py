@@ -7,18 +7,19 @@ MeshMiddleware(get_wsgi_application(), mesh)`` in Django.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from meshlib._http import Headers, RequestHead
+from meshlib._http import RequestHead
 from meshlib._inbound.bodies import WsgiBody
 from meshlib._inbound.certificates import identity_of, identity_of_tls, server_name_of_tls
 from meshlib._inbound.forbidden import forbid_in_wsgi
 from meshlib._inbound.gate import Admitted, Arrival, Gate, HasRuntime, Refused
 from meshlib._inbound.passage import Passage
 from meshlib._inbound.targets import agreed_path, split_target
+from meshlib._inbound.wsgi_headers import BARE, headers_of, text_of
 from meshlib._inbound.wsgi_places import keep_place
 from meshlib._runtime import runtime_of
 
@@ -27,8 +28,6 @@ __all__ = ["MeshMiddleware"]
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
 App: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
-
-_BARE: Final = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
 
 
 class MeshMiddleware:
@@ -61,7 +60,8 @@ class MeshMiddleware:
         passage = Passage(self._gate)
         keep_place(environ, self._gate.proxies)
         try:
-            verdict = passage.admit(_arrival(environ), WsgiBody(environ).read)
+            underscored = self._gate.runtime.published.snapshot.security.underscored
+            verdict = passage.admit(_arrival(environ, underscored), WsgiBody(environ).read)
             if isinstance(verdict, Refused):
                 passage.end()
                 return _refuse(environ, start_response, verdict)
@@ -114,18 +114,9 @@ class _Response:
             passage.end()
 
 
-def _arrival(environ: Environ) -> Arrival:
-    headers = Headers(
-        [
-            (name[5:].replace("_", "-").lower(), _text(value))
-            for name, value in environ.items()
-            if name.startswith("HTTP_")
-        ]
-    )
-    for name, header in _BARE.items():
-        if environ.get(name):
-            headers[header] = _text(environ[name])
-    query = _text(environ.get("QUERY_STRING", ""))
+def _arrival(environ: Environ, underscored: Mapping[str, str]) -> Arrival:
+    headers = headers_of(environ, underscored)
+    query = text_of(environ.get("QUERY_STRING", ""))
     path, authority = _path(environ)
     has_tls, identity = _peer(environ)
     connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
@@ -178,12 +169,7 @@ def _path(environ: Environ) -> tuple[str, str]:
     seen = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1", "replace")
     raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
     sent, authority = split_target(raw.partition("?")[0].partition("#")[0])
-    return agreed_path(_text(sent), seen), authority
-
-
-def _text(value: str) -> str:
-    """WSGI's text is bytes in disguise; what is no UTF-8 keeps its value."""
-    return value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+    return agreed_path(text_of(sent), seen), authority
 
 
 def _native(value: str) -> str:
@@ -210,7 +196,7 @@ def _apply(environ: Environ, admitted: Admitted) -> None:
         for name in dict.fromkeys(admitted.headers):
             key = name.upper().replace("-", "_")
             if key != "CONTENT_LENGTH":
-                place = key if key in _BARE else f"HTTP_{key}"
+                place = key if key in BARE else f"HTTP_{key}"
                 environ[place] = _native(",".join(admitted.headers.getall(name)))
     if admitted.path is not None:
         raw, _, query = admitted.path.partition("?")
