@@ -12,7 +12,7 @@ from meshlib._compile.destination_rules import DestinationRules, MergedRule
 from meshlib._compile.findings import Findings
 from meshlib._compile.localities import arrange, viewpoint
 from meshlib._compile.mesh import MeshSettings
-from meshlib._compile.mtls import PeerModes
+from meshlib._compile.mtls import PeerModes, accounts_of
 from meshlib._compile.policies import (
     PolicyTraits,
     compile_policy,
@@ -213,7 +213,9 @@ class Destinations:
         original = original or (subset is not None and self._dials(rule, name, port))
         policy = self._policy(service, port, rule, name, endpoints, original=original)
         discovery = self._discovery(service, policy)
-        accounts = accounts_of(service, endpoints) if policy.tls.mode != "DISABLE" else ()
+        accounts = (
+            accounts_of(service, endpoints, self._mesh.trust_domain_aliases) if policy.tls.mode != "DISABLE" else ()
+        )
         if subset is not None and subset.labels:
             wanted = subset.labels.items()
             endpoints = tuple(endpoint for endpoint in endpoints if wanted <= endpoint.labels.items())
@@ -364,15 +366,6 @@ def each_once(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
     for endpoint in endpoints:
         by_key.setdefault(endpoint.key, endpoint)
     return endpoints if len(by_key) == len(endpoints) else tuple(by_key.values())
-
-
-def accounts_of(service: Service, endpoints: tuple[Endpoint, ...]) -> tuple[str, ...]:
-    """The names that certificates of a service carry: the identities behind all its endpoints, and those it declares.
-
-    Istio 1.31: ``match_subject_alt_names`` of a subset names the accounts of the whole service.
-    """
-    names = {endpoint.identity for endpoint in endpoints if endpoint.identity}
-    return tuple(sorted(names.union(service.accounts)))
 
 
 def overridden_port(service: Service, port: ServicePort) -> int | None:

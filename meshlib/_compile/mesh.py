@@ -26,6 +26,7 @@ class MeshSettings:
 
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
     outbound_mode: str = "ALLOW_ANY"
     auto_mtls: bool = True
     connect_timeout: float = 10.0
@@ -53,6 +54,7 @@ def mesh_settings(index: Index) -> MeshSettings:
     return MeshSettings(
         root_namespace=config.root_namespace or defaults.root_namespace,
         trust_domain=config.trust_domain or defaults.trust_domain,
+        trust_domain_aliases=config.trust_domain_aliases,
         # The zero value of the mode is REGISTRY_ONLY: an empty block means that.
         outbound_mode=defaults.outbound_mode if outbound is None else outbound.mode or "REGISTRY_ONLY",
         auto_mtls=config.enable_auto_mtls is not False,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from msgspec.structs import replace
 
 from meshlib._compile.authorization import selects
 from meshlib._compile.index import Index
 from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.order import by_age
+from meshlib._compile.services import Service
 from meshlib._snapshot.clusters import Endpoint
 from meshlib.model.peer_authentication import MutualTLS, PeerAuthenticationSpec
 
-__all__ = ["PeerModes"]
+__all__ = ["PeerModes", "accounts_of"]
+
+_ACCOUNT: Final = re.compile(r"spiffe://[^/]*(/ns/[^/]*/sa/[^/]*)\Z")
 
 
 class PeerModes:
@@ -49,6 +55,19 @@ class PeerModes:
             replace(endpoint, mesh_tls=False) if endpoint.mesh_tls and _is_off(specs, endpoint) else endpoint
             for endpoint in endpoints
         )
+
+
+def accounts_of(service: Service, endpoints: tuple[Endpoint, ...], aliases: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that certificates of a service carry: the identities behind all its endpoints, and those it declares.
+
+    Istio 1.31: ``match_subject_alt_names`` of a subset names the accounts of the whole
+    service, each in the trust domains that are aliases of the mesh's, too.
+    """
+    names = {endpoint.identity for endpoint in endpoints if endpoint.identity}.union(service.accounts)
+    if aliases:
+        found = [one for name in names if (one := _ACCOUNT.match(name)) is not None]
+        names.update(f"spiffe://{domain}{one[1]}" for one in found for domain in aliases)
+    return tuple(sorted(names))
 
 
 def _mode(level: MutualTLS | None) -> str | None:

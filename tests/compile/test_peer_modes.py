@@ -1,4 +1,4 @@
-"""Which endpoints are offered mesh mutual TLS: rows that Istio's control plane was asked about."""
+"""Which endpoints are offered mesh mutual TLS, and as whom: rows that Istio's control plane was asked about."""
 
 from __future__ import annotations
 
@@ -63,3 +63,29 @@ def test_workloads_without_mutual_tls_are_called_in_plaintext(policies: str, off
     else:
         assert cluster.policy.tls.mode == "AUTO"
         assert [endpoint.mesh_tls for endpoint in cluster.endpoints] == offered
+
+
+MESH = """---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    trustDomain: new.org
+    trustDomainAliases: [old.org]
+"""
+
+
+def test_servers_may_be_of_an_alias_of_the_trust_domain() -> None:
+    """While a mesh moves from one to the other; other names stay as they are."""
+    names = "subjectAltNames: [web.test, 'spiffe://x/ns/a/sa/b', 'spiffe://x/b']"
+    service = SERVICE.replace("resolution:", f"{names}\n  resolution:")
+    mesh = Mesh.load(service + MESH, workload=Workload(namespace="shop"))
+    assert mesh.snapshot.clusters["outbound|80||ratings.shop.svc.cluster.local"].accounts == (
+        "spiffe://new.org/ns/shop/sa/ratings",
+        "spiffe://old.org/ns/a/sa/b",
+        "spiffe://old.org/ns/shop/sa/ratings",
+        "spiffe://x/b",
+        "spiffe://x/ns/a/sa/b",
+        "web.test",
+    )
