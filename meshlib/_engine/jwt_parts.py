@@ -115,10 +115,18 @@ _known_header = lru_cache(maxsize=256)(_header)
 
 
 def _decoded(segment: bytes) -> bytes:
-    """The bytes behind base64url without padding. Raises :class:`ValueError`."""
+    """The bytes behind base64url. Raises :class:`ValueError`."""
     if b" " in segment or b"\t" in segment:
         segment = b"".join(segment.split())  # Envoy's decoder does not see blanks; what is signed has them
-    return a2b_base64(segment.translate(_STANDARD) + _PADDING[len(segment) % 4], strict_mode=True)
+    try:
+        return a2b_base64(segment.translate(_STANDARD) + _PADDING[len(segment) % 4], strict_mode=True)
+    except ValueError:
+        bare = segment.rstrip(b"=")
+        padding = _PADDING[len(bare) % 4]
+        if not padding or bare + padding != segment:
+            raise
+        # Envoy takes padding where it is right, as load balancers of AWS write it.
+        return a2b_base64(bare.translate(_STANDARD) + padding, strict_mode=True)
 
 
 def _members(segment: bytes, part: str) -> dict[str, Any]:

@@ -54,6 +54,14 @@ def test_empty_sections_do_not_count(form: str) -> None:
     assert body(check(rule(), authorization=f"Bearer {form.format(forged())}")) == "Jwt verification fails"
 
 
+@pytest.mark.parametrize(
+    ("padding", "is_taken"), [("", True), ("=", False), ("==", True), ("===", False), ("====", False)]
+)
+def test_padding_is_taken_where_it_is_right(padding: str, is_taken: bool) -> None:
+    """As some issuers write it; the signature is one of 256 bytes (Envoy 1.40)."""
+    assert check(rule(), authorization=f"Bearer {good()}{padding}").is_valid is is_taken
+
+
 @pytest.mark.parametrize("after", [" x", ",", ".x", ' "', "; c"])
 def test_what_follows_a_token_spoils_it(after: str) -> None:
     """It is part of the token."""
