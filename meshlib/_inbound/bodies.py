@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from typing import Any, Protocol
 
 __all__ = ["WsgiBody"]
@@ -45,17 +45,21 @@ def _exactly(stream: _Readable, size: int) -> bytes:
     return b"".join(parts)
 
 
-class _Rejoined(BytesIO):
+class _Rejoined(BufferedIOBase):
     """A stream whose beginning was read already. ``length`` None: it ends by itself."""
 
     def __init__(self, start: bytes, rest: _Readable, length: int | None) -> None:
-        super().__init__(start)
+        self._start = BytesIO(start)
         self._rest = rest
         self._left = None if length is None else length - len(start)
 
+    def readable(self) -> bool:
+        """True."""
+        return True
+
     def read(self, size: int | None = -1, /) -> bytes:
         """As of any binary stream; ends with the body."""
-        found = super().read(size)
+        found = self._start.read(size)
         is_all = size is None or size < 0
         if self._left is None:
             return found + (self._rest.read() if is_all else self._rest.read((size or 0) - len(found)))
@@ -66,25 +70,17 @@ class _Rejoined(BytesIO):
             found += more
         return found
 
+    def read1(self, size: int = -1, /) -> bytes:
+        """What was read already, if there is some left; else as :meth:`read`."""
+        return self._start.read(size) or self.read(size)
+
     def readline(self, size: int | None = -1, /) -> bytes:
         """As of any binary stream."""
         self._take_all()
-        return super().readline(size)
-
-    def readlines(self, hint: int | None = None, /) -> list[bytes]:
-        """As of any binary stream."""
-        self._take_all()
-        return super().readlines(hint)
-
-    def __next__(self) -> bytes:
-        self._take_all()
-        return super().__next__()
+        return self._start.readline(size)
 
     def _take_all(self) -> None:
         """Lines may end anywhere, so what is left is read first."""
-        place = self.tell()
-        rest = self.read()
-        self.seek(place)
-        self.truncate()
-        self.write(rest)
-        self.seek(place)
+        if self._left != 0:
+            self._start = BytesIO(self.read())
+            self._left = 0

@@ -234,6 +234,14 @@ def test_whether_the_body_is_all_of_it(serve: Serve, limit: int, is_partial: str
     assert b"x-envoy" not in asked[1]
 
 
+def test_a_body_that_is_shown_in_part_is_served_in_full(serve: Serve) -> None:
+    """Flask read the shown part alone, and refused the request."""
+    provider = {"includeRequestBodyInCheck": {"maxRequestBytes": 10, "allowPartialMessage": True}}
+    with answering(says(YES)) as (port, _), serving(serve, port, **provider) as client:
+        seen = client.seen("/guarded", method="POST", body=b"a" * 100_000)
+    assert seen["body"] == "a" * 100_000
+
+
 def test_the_type_that_an_authorizer_gives_a_request(serve: Serve) -> None:
     """Is what the application sees; its length stays that of its body."""
     answer = OK + b"content-type: text/other\r\ncontent-length: 2\r\n\r\nok"
