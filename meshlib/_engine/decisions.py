@@ -32,7 +32,7 @@ class Decision(msgspec.Struct, kw_only=True):
     without ``remove_headers`` and with ``set_headers``. ``policy``, ``rule``,
     ``reason`` and ``details`` say what decided, for logs; ``claims`` and
     ``request_principal`` are those of a verified token. ``is_closed``: Istio would have
-    closed the connection instead of answering. ``wanted`` are keys that are not known
+    closed the connection instead of answering. ``wanted`` are origins of keys that are not known
     and would have been needed. ``response_headers`` are added to the application's
     answer; ``dry_runs`` are what policies in dry run would have said. ``since`` and ``until``
     are the instants (Unix time, both included) between which an equal request to the same
@@ -54,7 +54,7 @@ class Decision(msgspec.Struct, kw_only=True):
     shadow: str = ""
     claims: Mapping[str, Any] = msgspec.field(default_factory=dict)
     request_principal: str = ""
-    wanted: KeyOrigin | None = None
+    wanted: tuple[KeyOrigin, ...] = ()
     is_closed: bool = False
     response_headers: tuple[tuple[str, str], ...] = ()
     dry_runs: tuple[DryRun, ...] = ()

@@ -34,6 +34,7 @@ _REMEMBERED: Final = 4096
 _REALM_PATH: Final = 256
 _UNKNOWN_ISSUER: Final = "Jwt issuer is not configured"
 _NO_KEY: Final = "Jwks doesn't have key to match kid or alg from Jwt"
+_NOT_READ: Final = "Jwks remote fetch is failed"
 
 
 class KeySource(Protocol):
@@ -81,15 +82,15 @@ class Authenticated(msgspec.Struct, kw_only=True):
 class Unauthorized(msgspec.Struct, kw_only=True):
     """The answer to a request with a token that is not accepted.
 
-    ``wanted`` are the keys that would have been needed and are not known: reading them
-    anew may change the answer.
+    ``wanted`` is where the keys come from that would have been needed and are not known:
+    reading them anew may change the answer.
     """
 
     status: int
     body: str
     headers: tuple[tuple[str, str], ...]
     reason: str
-    wanted: KeyOrigin | None = None
+    wanted: tuple[KeyOrigin, ...] = ()
     is_valid: Literal[False] = False
 
     def __repr__(self) -> str:  # the challenge repeats the path, and with it a token in the query
@@ -122,7 +123,7 @@ def authenticate(
             accepted.since, accepted.until = math.inf, -math.inf  # that rule may yet come to accept its token
         return accepted
     if failures:
-        return _refused([*failures, failures[0]], head, keys)
+        return _refused([*failures, failures[0]], head)
     return Authenticated(has_token=False, claims={}, remove_headers=authentication.output_headers)
 
 
@@ -147,7 +148,7 @@ def _in_steps(
         try:
             steps.take(rule)
         except TokenError as error:
-            return _refused([*failures, (rule, error)], head, keys)
+            return _refused([*failures, (rule, error)], head)
     return steps.accepted(authentication)
 
 
@@ -222,7 +223,7 @@ def _verified(text: str, rule: TokenRule, keys: KeySource, now: float, cache: To
     if rule.audiences and rule.audiences.isdisjoint(map(plain_audience, token.audiences)):
         raise TokenError("Audiences in Jwt are not allowed", status=403)
     if known is None:
-        raise TokenError("Jwks remote fetch is failed")
+        raise TokenError(_NOT_READ)
     if remembered is None:
         known.verify(token)
         cache.keep((digest, known.generation), token)
@@ -282,7 +283,7 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def _refused(failures: list[tuple[TokenRule, TokenError]], head: RequestHead, keys: KeySource) -> Unauthorized:
+def _refused(failures: list[tuple[TokenRule, TokenError]], head: RequestHead) -> Unauthorized:
     """The answer, that of the last failure of a token of the rule's issuer, if there is one.
 
     So it comes from the requirements that Istio makes of rules (``requires_any``, with
@@ -292,11 +293,11 @@ def _refused(failures: list[tuple[TokenRule, TokenError]], head: RequestHead, ke
     rule, error = known[-1] if known else failures[0]
     path = head.path[:_REALM_PATH]
     challenge = f'Bearer realm="{head.scheme}://{head.authority}{path}", error="invalid_token"'
-    needs_keys = error.body == _NO_KEY or (error.body == "Jwks remote fetch is failed" and keys.find(rule.keys) is None)
+    wanted = (one.keys for one, failure in failures if failure.body in (_NO_KEY, _NOT_READ))
     return Unauthorized(
         status=error.status,
         body=error.body,
         headers=(("www-authenticate", challenge), ("content-type", "text/plain")),
         reason=f"the token is not accepted for issuer {rule.issuer or 'any'!r}: {error.body}",
-        wanted=rule.keys if needs_keys else None,
+        wanted=tuple(dict.fromkeys(wanted)),
     )

@@ -138,9 +138,9 @@ class Passage:
             return early
         self._version = gate.keys.version  # before they are looked at: what comes in between is not remembered
         decision = gate.decide(snapshot, request) or await self._run_async(snapshot, request, read_body)
-        reading = self._reading(decision)
-        if reading is not None and decision.wanted is not None:
-            await gate.keys.wait_async(reading, seconds=decision.wanted.timeout)
+        if decision.wanted and (readings := self._readings(decision)):
+            for reading, seconds in readings:
+                await gate.keys.wait_async(reading, seconds=seconds)
             request.head = arrival.head  # as it came, before its path was normalized
             decision = await self._run_async(snapshot, request, read_body)
         other = other_reading(arrival, request, decision, gate.reading)
@@ -242,9 +242,9 @@ class Passage:
 
     def _decide(self, arrival: Arrival, request: InboundRequest, snapshot: Snapshot, read_body: ReadBody) -> Decision:
         decision = self._run(snapshot, request, read_body)
-        reading = self._reading(decision)
-        if reading is not None and decision.wanted is not None:
-            self._gate.keys.wait(reading, decision.wanted.timeout)
+        if decision.wanted and (readings := self._readings(decision)):
+            for reading, seconds in readings:
+                self._gate.keys.wait(reading, seconds)
             request.head = arrival.head  # as it came, before its path was normalized
             decision = self._run(snapshot, request, read_body)
         other = other_reading(arrival, request, decision, self._gate.reading)
@@ -253,9 +253,10 @@ class Passage:
             decision = decision if second.allowed else second
         return decision
 
-    def _reading(self, decision: Decision) -> Any:
-        """What to wait for, if the decision could be another one with fresher keys."""
-        return None if decision.wanted is None else self._gate.keys.hurry(decision.wanted)
+    def _readings(self, decision: Decision) -> list[tuple[Any, float]]:
+        """What to wait for, and how long, if the decision could be another one with fresher keys."""
+        begun = [(self._gate.keys.hurry(origin), origin.timeout) for origin in decision.wanted]
+        return [(reading, seconds) for reading, seconds in begun if reading is not None]
 
     def _run(self, snapshot: Snapshot, request: InboundRequest, read_body: ReadBody) -> Decision:
         steps = self._gate.inspection(snapshot, request)

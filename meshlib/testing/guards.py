@@ -89,7 +89,8 @@ class Guards:
         head, transport = inbound.head, "mtls" if inbound.peer else "plaintext"
         check = None if is_verified else self._check(security)
         decision = authorize(security, inbound, authenticate=check, answer=self.authorizer, transport=transport)
-        if decision.wanted is None or self._keys.hurry(decision.wanted) is None:
+        readings = [self._keys.hurry(origin) for origin in decision.wanted]
+        if not any(readings):
             return decision
         inbound.head = head  # as it came, before its path was normalized
         return authorize(security, inbound, authenticate=check, answer=self.authorizer, transport=transport)

@@ -1,4 +1,4 @@
-"""The keys of issuers while the configuration changes under requests."""
+"""The keys of issuers while they, or the configuration, change under requests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from meshlib._inbound.keys import KeyManager
 from meshlib._snapshot.authentication import KeyOrigin
 from meshlib._snapshot.inbound import InboundRequest
 from meshlib._snapshot.snapshot import Snapshot
+from meshlib.adapters.wsgi import MeshMiddleware
 from tests.patience import PATIENCE
 from tests.security.remembering import KEYS
+from tests.security.targets import ISSUER, JWK, claims, signed
 
 
 def text_of(*uris: str) -> str:
@@ -79,3 +81,21 @@ def test_keys_of_issuers_that_are_gone_are_read_no_more(world: World, rest: str)
     world.mesh.publish(rest)
     world.ask(world.mesh.snapshot)
     assert not world.has_keys("http://old.test")
+
+
+def test_all_keys_that_may_help_are_read() -> None:
+    """Of several rules for an issuer, the one that has its new key may be any."""
+    texts = {"http://one.test": KEYS, "http://two.test": json.dumps({"keys": [{**JWK, "kid": "before"}]})}
+    rules = [{"issuer": ISSUER, "jwksUri": uri} for uri in texts]
+    mesh = Mesh.load(text_of().replace('"jwtRules": []', f'"jwtRules": {json.dumps(rules)}'))
+    keys = _managers[mesh.runtime] = KeyManager(fetch=lambda origin: parse_keys(texts[origin.uri]), now=lambda: 0.0)
+    app = MeshMiddleware(lambda _, start: (start("200 OK", []), [b""])[1], mesh)
+    for reading in list(keys._running.values()):
+        keys.wait(reading, PATIENCE)
+    texts["http://two.test"] = json.dumps({"keys": [{**JWK, "kid": "new"}]})
+    token = signed({"alg": "RS256", "kid": "new"}, claims())
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_HOST": "a", "HTTP_AUTHORIZATION": f"Bearer {token}"}
+    statuses: list[str] = []
+    list(app(environ, lambda status, _: statuses.append(status)))
+    keys.close()
+    assert statuses == ["200 OK"]
