@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 from meshlib._http import HeadersView
@@ -34,7 +34,7 @@ class TrustedProxies:
         self._networks = []
         for block in (blocks,) if isinstance(blocks, str) else blocks:
             try:
-                self._networks.append(ip_network(block, strict=False))
+                self._networks.append(_unmapped(ip_network(block, strict=False)))
             except ValueError:
                 raise MeshError(
                     f"trusted_proxies: {block!r} is neither an IP address nor a block such as 10.0.0.0/8"
@@ -87,6 +87,14 @@ class TrustedProxies:
             return uris[0] if len(uris) == 1 else ""
         certificates = last.get("cert", ())
         return identity_of(certificates[0]) if certificates else None
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """A block of IPv4 addresses as sockets of IPv6 show them (``::ffff:10.0.0.0/104``) is that of IPv4."""
+    first = network.network_address
+    if isinstance(first, IPv6Address) and first.ipv4_mapped is not None and network.prefixlen >= 96:
+        return IPv4Network((first.ipv4_mapped, network.prefixlen - 96))
+    return network
 
 
 def elements(value: str) -> list[str]:

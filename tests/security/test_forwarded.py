@@ -17,6 +17,15 @@ def test_a_text_is_one_proxy() -> None:
     assert not TrustedProxies("10.9.0.0/16").trusts(parse_address("10.8.0.1"))
 
 
+@pytest.mark.parametrize("block", ["10.9.0.1", "::ffff:10.9.0.1", "::ffff:10.9.0.0/112", "::ffff:0:0/96"])
+def test_addresses_of_ipv4_are_such_however_they_are_written(block: str) -> None:
+    """A socket of IPv6 shows the client as ::ffff:10.9.0.1, which is what logs have."""
+    proxies = TrustedProxies([block])
+    assert proxies.trusts(parse_address("10.9.0.1"))
+    assert proxies.trusts(parse_address("::ffff:10.9.0.1"))
+    assert not proxies.trusts(parse_address("2001:db8::1"))
+
+
 @pytest.mark.parametrize(
     ("forwarded", "client"),
     [
