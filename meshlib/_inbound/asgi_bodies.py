@@ -20,17 +20,24 @@ class Body:
         self._receive = receive
         self._seen: list[Message] = []
 
-    async def read(self, limit: int) -> bytes:
-        """The first ``limit`` bytes (one more, if there are more); the application still gets all of it."""
+    async def read(self, limit: int) -> bytes | None:
+        """The first ``limit`` bytes (one more, if there are more); the application still gets all of it.
+
+        The same again if it is read again; None if the client has gone before the end.
+        """
         parts: list[bytes] = []
-        size = 0
+        size = number = 0
         while size <= limit:
-            message = await self._receive()
-            self._seen.append(message)
+            if number == len(self._seen):
+                self._seen.append(await self._receive())
+            message = self._seen[number]
+            number += 1
+            if message["type"] == "http.disconnect":
+                return None
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                break
+            if not message.get("more_body", False):
+                break  # also what is no request but a websocket
         return b"".join(parts)[: limit + 1]
 
     @property

@@ -20,13 +20,17 @@ class WsgiBody:
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ = environ
 
-    def read(self, limit: int) -> bytes:
-        """The first ``limit`` bytes (one more, if there are more); the application still gets all of it."""
+    def read(self, limit: int) -> bytes | None:
+        """The first ``limit`` bytes (one more, if there are more); the application still gets all of it.
+
+        None if the client has gone before the end.
+        """
         stream: _Readable = self._environ["wsgi.input"]
         length = self._length()
-        start = _exactly(stream, limit + 1 if length is None else min(limit + 1, length))
+        wanted = limit + 1 if length is None else min(limit + 1, length)
+        start = _exactly(stream, wanted)
         self._environ["wsgi.input"] = _Rejoined(start, stream, length)
-        return start
+        return None if length is not None and len(start) < wanted else start
 
     def _length(self) -> int | None:
         """The length of the body; None where the stream knows its own end, as that of a chunked body does."""

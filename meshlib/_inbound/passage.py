@@ -50,8 +50,9 @@ _REQUEST_ID: Final = "x-request-id"
 _PEER_METADATA: Final = PEER_METADATA.encode()
 _EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
 
-ReadBody = Callable[[int], bytes]
-ReadBodyAsync = Callable[[int], Awaitable[bytes]]
+ReadBody = Callable[[int], bytes | None]
+ReadBodyAsync = Callable[[int], Awaitable[bytes | None]]
+_GONE: Final = AuthorizerReply(answer="deny", status=400)  # nobody waits for an answer, nor is anybody asked
 
 
 class Passage:
@@ -275,14 +276,15 @@ class Passage:
             while True:
                 limit = ask.authorizer.body_limit
                 body = await read_body(limit) if limit else b""
-                ask = steps.send(await ask_authorizer_async(snapshot, ask, body))
+                ask = steps.send(_GONE if body is None else await ask_authorizer_async(snapshot, ask, body))
         except StopIteration as end:
             decision: Decision = end.value
             return decision
 
     def _ask(self, snapshot: Snapshot, ask: AskAuthorizer, read_body: ReadBody) -> AuthorizerReply:
         limit = ask.authorizer.body_limit
-        return ask_authorizer(snapshot, ask, read_body(limit) if limit else b"")
+        body = read_body(limit) if limit else b""
+        return _GONE if body is None else ask_authorizer(snapshot, ask, body)
 
     # -- out ----------------------------------------------------------------------------------------
 

@@ -154,7 +154,7 @@ class MeshMiddleware:
         try:
             verdict = await passage.admit_async(arrival, body.read, memory, key)
             if isinstance(verdict, Refused):
-                await _refuse(scope, receive, send, verdict)
+                await _refuse(scope, body.receive, send, verdict)
                 return
             started = passage.watch_start(send)
             if verdict.response_headers:

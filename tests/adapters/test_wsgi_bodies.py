@@ -51,3 +51,11 @@ def test_the_application_gets_all_of_it_and_no_more(way: str, limit: int, is_chu
     assert WsgiBody(environ).read(limit) == body[: limit + 1]
     assert WAYS[way](environ["wsgi.input"]) == body
     assert environ["wsgi.input"].read() == b""
+
+
+def test_a_body_that_breaks_off_is_none() -> None:
+    """It was shown to an authorizer as if it were all."""
+    environ: dict[str, Any] = {"wsgi.input": io.BytesIO(b"hel"), "CONTENT_LENGTH": "5"}
+    assert WsgiBody(environ).read(100) is None
+    environ["wsgi.input"] = io.BytesIO(b"hel")
+    assert WsgiBody(environ).read(2) == b"hel"
