@@ -53,7 +53,7 @@ def server_context(
     A renewed set of files is used for the next handshake, without a restart; open
     connections stay. Protocols, ciphers and further roots that are set on the context
     hold for all of them. A set that is half written is not used: the one before stays.
-    No TLS session outlives a renewal, so nobody comes in again who is trusted no more.
+    No TLS session outlives other roots, so nobody comes in again who is trusted no more.
 
     Raises :class:`meshlib.errors.SourceError` without files, :class:`ssl.SSLError`, which
     names them, if they are not PEM, do not fit each other, or the key has a password.
@@ -92,7 +92,7 @@ class RenewingContext:
         self._lock = threading.Lock()
         self._stamp = files.stamp()
         self._looked = now()
-        self._renewed = 0.0
+        self._roots, self._renewed = files.root.read_bytes(), 0.0
         self.context = LeadingContext(ssl.PROTOCOL_TLS_SERVER)
         self._fill(self.context)
         self._newest: ssl.SSLContext = self.context
@@ -133,10 +133,12 @@ class RenewingContext:
                 stamp = self._files.stamp()
                 if stamp == self._stamp:
                     return
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context, roots = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._files.root.read_bytes()
                 self._fill(context)
                 self.context.succeed(context)
-                self._newest, self._renewed = context, time.time()
+                self._newest = context
+                if roots != self._roots:
+                    self._roots, self._renewed = roots, time.time()
             except (OSError, ssl.SSLError) as error:
                 # The writer is not finished: the next look tries again.
                 _log.warning("the renewed certificates are not usable: %s", error)

@@ -45,7 +45,9 @@ class Place:
 
     def tls(self, mode: str = "MUTUAL", revoked: Path | None = None) -> str:
         """The TLS of a server, out of files."""
-        files = {"mode": mode, "serverCertificate": str(self.server.chain), "privateKey": str(self.server.key)}
+        files = {"mode": mode}
+        if mode != "ISTIO_MUTUAL":
+            files |= {"serverCertificate": str(self.server.chain), "privateKey": str(self.server.key)}
         files |= {"caCertificates": str(self.server.root)} if mode == "MUTUAL" else {}
         return json.dumps(files | ({"caCrl": str(revoked)} if revoked is not None else {}))
 
@@ -56,13 +58,15 @@ def place(tmp_path: Path) -> Place:
     return Place(ca, ca.issue(tmp_path / "server"), ca.issue(tmp_path / "bad"), ca.issue(tmp_path / "good"), tmp_path)
 
 
-def gateway(*servers: str, more: str = "", clock: VirtualClock | None = None) -> ssl.SSLContext:
+def gateway(
+    *servers: str, more: str = "", clock: VirtualClock | None = None, own: Path | None = None
+) -> ssl.SSLContext:
     """The listener of servers for one.test, two.test …"""
     hosts = ("one.test", "two.test")
     text = GATEWAY + "".join(
         SERVER.format(name=f"https-{host[:3]}", host=host, tls=tls) for host, tls in zip(hosts, servers, strict=False)
     )
-    return gateway_context(Mesh.load(f"{text}\n{more}", workload=INGRESS, clock=clock).runtime, 443)
+    return gateway_context(Mesh.load(f"{text}\n{more}", workload=INGRESS, clock=clock).runtime, 443, certificates=own)
 
 
 def is_let_in(server: ssl.SSLContext, own: CertificateFiles, name: str = "one.test") -> bool:
@@ -110,10 +114,11 @@ def test_each_server_has_its_own_list(place: Place) -> None:
         assert [is_let_in(server, place.bad, name) for name in ("one.test", "two.test")] == [False, True]
 
 
-def test_a_new_list_counts_and_an_unusable_one_does_not(place: Place) -> None:
+@pytest.mark.parametrize("mode", ["MUTUAL", "ISTIO_MUTUAL"])
+def test_a_new_list_counts_and_an_unusable_one_does_not(place: Place, mode: str) -> None:
     """From the next handshake but one second on; garbage leaves the list before in its place."""
     clock, listed = VirtualClock(), revoked(place.ca, place.path / "list.pem")
-    server = gateway(place.tls(revoked=listed), clock=clock)
+    server = gateway(place.tls(mode, revoked=listed), clock=clock, own=place.server.chain.parent)
     assert is_let_in(server, place.bad)
     revoked(place.ca, listed, place.bad.chain)
     clock.advance(1.0)

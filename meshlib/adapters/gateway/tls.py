@@ -83,13 +83,15 @@ class _Connection(ssl.SSLObject):
 class _Entry:
     """A server's context, and its lists of revoked certificates; ``stamp`` is what its files looked like then.
 
-    ``renewed`` is when that was, in seconds since the epoch; 0 for those that the listener began with.
+    ``trusted`` is what clients are verified with, ``renewed`` since when, in seconds since
+    the epoch; 0 for what the listener began with.
     """
 
     server: TlsServer
     context: ssl.SSLContext
     lists: Lists | None
     stamp: tuple[tuple[int, int, int], ...]
+    trusted: tuple[bytes, ...]
     renewed: float
 
 
@@ -134,15 +136,13 @@ class _Listener:
         with self._lock:
             self._looked = self._runtime.clock.monotonic()
             before = {entry.server: entry for entry in self._entries}
-            renewed = time.time() if before else 0.0
             loaded, problems = [], set()
             for server in self._runtime.published.snapshot.listeners.tls.get(self._port, ()):
                 entry = before.get(server)
                 try:
                     stamp = self._stamp(server)
                     if entry is None or entry.stamp != stamp:
-                        context, lists = _server_context(server, self._certificates), read_lists(server.revoked)
-                        entry = _Entry(server, context, lists, stamp, renewed)
+                        entry = self._load(server, stamp)
                 except (OSError, ValueError, SourceError) as error:  # an SSLError is an OSError
                     problems.add(f"{server.origin.resource} ({', '.join(server.hosts)}): {error}")
                 if entry is not None:
@@ -152,11 +152,23 @@ class _Listener:
             self._entries, self._problems = loaded, problems
             self._open()
 
+    def _load(self, server: TlsServer, stamp: tuple[tuple[int, int, int], ...]) -> _Entry:
+        roots = find_certificates(self._certificates).root if server.mode == "ISTIO_MUTUAL" else server.roots
+        trusted = tuple(
+            part if isinstance(part, bytes) else Path(part).read_bytes() for part in (roots, server.revoked) if part
+        )
+        known = (one.renewed for one in self._entries if one.server.hosts == server.hosts and one.trusted == trusted)
+        renewed = next(known, time.time() if self._entries else 0.0)
+        context, lists = _server_context(server, self._certificates), read_lists(server.revoked)
+        return _Entry(server, context, lists, stamp, trusted, renewed)
+
     def _stamp(self, server: TlsServer) -> tuple[tuple[int, int, int], ...]:
         """What changes when one of the server's files is replaced. Raises OSError or SourceError if one is missing."""
+        parts: list[Any] = [part for pair in server.pairs for part in (pair.chain, pair.key)]
         if server.mode == "ISTIO_MUTUAL":
-            return find_certificates(self._certificates).stamp()
-        parts = (*(part for pair in server.pairs for part in (pair.chain, pair.key)), server.roots, server.revoked)
+            files = find_certificates(self._certificates)
+            parts = [str(files.chain), str(files.key), str(files.root)]
+        parts += (server.roots, server.revoked)
         looks = [Path(part).stat() for part in parts if part and isinstance(part, str)]
         return tuple((look.st_mtime_ns, look.st_size, look.st_ino) for look in looks)
 
