@@ -7,6 +7,7 @@ mappings as JSON in base64. A null gives no header.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,6 +15,8 @@ from typing import Any, Final
 __all__ = ["claim_text"]
 
 _UNSIGNED: Final = 2**64
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header value may hold."""
 _ESCAPED: Final = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "\u2028": "\\u2028", "\u2029": "\\u2029", "\x7f": "\\u007f"}
 )
@@ -25,7 +28,7 @@ def claim_text(value: Any) -> str | None:
         case bool():
             return "true" if value else "false"
         case str():
-            return value if value.isprintable() else None
+            return value if value.isprintable() or _CONTROL.search(value) is None else None
         case int() | float():
             return _number(float(value))
         case list() | dict():

@@ -213,6 +213,10 @@ def test_claims_in_dots_are_nested() -> None:
         (["x", 2, None, True], b64encode(b'["x",2,null,true]').decode()),
         ({"b": "<x>"}, b64encode(b'{"b":"\\u003cx\\u003e"}').decode()),
         ("a\r\nb: c", None),
+        ("a\x00b", None),
+        ("a\x7fb", None),
+        ("a\tb", "a\tb"),
+        ("a\u00a0\u200b\u0085b", "a\u00a0\u200b\u0085b"),  # no control characters once they are bytes
     ],
 )
 def test_claims_as_header_values(claim: Any, text: str | None) -> None:
