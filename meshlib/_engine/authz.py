@@ -130,12 +130,16 @@ def _shadow(deny: tuple[Policy, ...], allow: tuple[Policy, ...], request: Inboun
     if deny:
         found = find_rule(deny, request)
         said.append("deny: no match" if found is None else f"deny by {_name(found[0])} rule {found[1].index}")
-        results.append(DryRun("deny", found is not None, "" if found is None else _name(found[0])))
+        results.append(_dry_run("deny", found, is_denied=found is not None))
     if allow:
         found = find_rule(allow, request)
         said.append("allow: no match" if found is None else f"allow by {_name(found[0])} rule {found[1].index}")
-        results.append(DryRun("allow", found is None, "" if found is None else _name(found[0])))
+        results.append(_dry_run("allow", found, is_denied=found is None))
     decision.shadow, decision.dry_runs = "; ".join(said), tuple(results)
+
+
+def _dry_run(action: Literal["allow", "deny"], found: Found | None, *, is_denied: bool) -> DryRun:
+    return DryRun(action, is_denied) if found is None else DryRun(action, is_denied, _name(found[0]), found[1].index)
 
 
 # -- CUSTOM --------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -16,11 +16,21 @@ __all__ = ["Decision", "DryRun"]
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What the policies in dry run of one ``action`` would have said; ``policy`` is the one that matched, if any."""
+    """What the policies in dry run of one ``action`` would have said; ``policy`` is the one that matched, if any.
+
+    ``rule`` is the number of its rule, which does not count when they are compared.
+    """
 
     action: Literal["allow", "deny"]
     is_denied: bool
     policy: str = ""
+    rule: int | None = field(default=None, compare=False)
+
+    @property
+    def id(self) -> str:
+        """What matched, as Envoy has it; empty if nothing did."""
+        namespace, _, name = self.policy.partition("/")
+        return f"ns[{namespace}]-policy[{name}]-rule[{self.rule}]" if self.policy else ""
 
 
 class Decision(msgspec.Struct, kw_only=True):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshlib._engine.attempts import Attempts
+    from meshlib._engine.decisions import DryRun
     from meshlib._engine.exchange import Exchange
     from meshlib._http import HeadersView, Outcome, RequestHead
     from meshlib._snapshot.snapshot import Snapshot
@@ -116,6 +117,7 @@ class Served:
     request_principal = ""
     decision = ""
     details = ""
+    dry_runs: tuple[DryRun, ...] = ()
     claimed = ""
     is_bare = False
     status = 0

@@ -330,7 +330,7 @@ class Passage:
             refused = as_sent(refused, self._head)
         self.status = refused.status
         if self._served is not None:
-            self._served.response_headers = refused.headers
+            self._served.response_headers, self._served.sent = refused.headers, len(refused.body)
         refused.headers = (*self.told, *refused.headers)
         return refused
 

@@ -40,6 +40,4 @@ def complete(served: Served, decision: Decision | None, *, status: int, peer: st
         served.decision = "allow" if decision.allowed else "deny"
         served.details = decision.details
         served.request_principal = decision.request_principal
-        if not decision.allowed:
-            served.sent = len(decision.body)
-            served.response_headers = decision.headers
+        served.dry_runs = decision.dry_runs

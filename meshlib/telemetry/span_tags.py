@@ -157,6 +157,8 @@ class SpanTags:
             tags["client.address"] = tags["peer.address"] = tags["network.peer.address"] = served.source
         if is_grpc(head):
             _add_grpc(tags, head, grpc_status(served.response_headers, status))
+        if served.dry_runs and side.settings.istio_tags:
+            _add_dry_runs(tags, served)
         if side.custom:
             _add_custom(tags, side, facts)
         complete(recorded.span, common.name, tags)
@@ -170,6 +172,15 @@ class SpanTags:
                 self._sides.clear()
             side = self._sides[id(settings)] = _Side(settings, {**self._istio, "istio.mesh_id": mesh_id})
         return side
+
+
+def _add_dry_runs(tags: Tags, served: Served) -> None:
+    """What policies in dry run would have said (``istio.io/dry-run``)."""
+    for result in served.dry_runs:
+        name = f"istio.authorization.dry_run.{result.action}_policy"
+        tags[f"{name}.result"] = "denied" if result.is_denied else "allowed"
+        if result.policy:
+            tags[f"{name}.name"] = result.id
 
 
 def _common_of_call(side: _Side, exchange: Exchange, address: str) -> _Common:

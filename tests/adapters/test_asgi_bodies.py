@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import MutableMapping
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.adapters.test_authorizers import config
 from tests.adapters.test_inbound import WORKLOAD
 from tests.patience import PATIENCE
 
-Message = dict[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
 GONE: Message = {"type": "http.disconnect"}
 CONNECT: Message = {"type": "websocket.connect"}
 
@@ -87,7 +88,7 @@ def post(path: str) -> Message:
     return {"type": "http", "method": "POST", "path": path, "raw_path": path.encode()}
 
 
-BODY = {"includeRequestBodyInCheck": {"maxRequestBytes": 100}}
+BODY: dict[str, Any] = {"includeRequestBodyInCheck": {"maxRequestBytes": 100}}
 
 
 def test_a_path_that_can_be_read_in_two_ways_is_asked_about_twice() -> None:
