@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.telemetry.calls import serve
-from tests.telemetry.test_tracing import Traced
+from tests.telemetry.test_tracing import Traced, sampled
 
 POLICY = """
 apiVersion: security.istio.io/v1
@@ -25,7 +25,7 @@ OFF = """
 apiVersion: telemetry.istio.io/v1
 kind: Telemetry
 metadata: {name: tracing, namespace: shop}
-spec: {tracing: [{enableIstioTags: false, randomSamplingPercentage: 100}]}
+spec: {tracing: [{providers: [{name: otel}], enableIstioTags: false, randomSamplingPercentage: 100}]}
 """
 PREFIX = "istio.authorization.dry_run."
 
@@ -43,7 +43,7 @@ PREFIX = "istio.authorization.dry_run."
         ([DRY_DENY, DENY], "/a", {
             "deny_policy.result": "denied", "deny_policy.name": "ns[shop]-policy[deny]-rule[1]",
         }),
-        ([DRY_DENY, OFF], "/a", {}),
+        ([DRY_DENY, OFF, sampled(100)], "/a", {}),
     ],
 )  # fmt: skip
 def test_the_span_of_a_request_tells_of_policies_in_dry_run(
