@@ -11,7 +11,7 @@ from meshlib._compile.authorization import selects
 from meshlib._compile.index import Index
 from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.order import by_age
-from meshlib._compile.services import Service
+from meshlib._compile.services import Resolution, Service
 from meshlib._snapshot.clusters import Endpoint
 from meshlib.model.peer_authentication import MutualTLS, PeerAuthenticationSpec
 
@@ -63,6 +63,8 @@ def accounts_of(service: Service, endpoints: tuple[Endpoint, ...], aliases: tupl
     Istio 1.31: ``match_subject_alt_names`` of a subset names the accounts of the whole
     service, each in the trust domains that are aliases of the mesh's, too.
     """
+    if service.resolution is Resolution.DYNAMIC_DNS:
+        return ()  # the host that is called must be named instead
     names = {endpoint.identity for endpoint in endpoints if endpoint.identity}.union(service.accounts)
     if aliases:
         found = [one for name in names if (one := _ACCOUNT.match(name)) is not None]

@@ -38,10 +38,11 @@ class Credentials:
 
     ``roots`` is a PEM file of trusted roots, empty for those of the system; ``chain``
     and ``key`` are the files of our own certificate, empty for none. Each may be the PEM
-    itself, as bytes, which no repr shows. ``names`` are the
-    subject alternative names of which the peer must have one (empty: any);
-    ``checks_host`` whether the certificate must also name the server name of the
-    handshake; ``verifies`` False accepts every certificate; ``protocols`` are offered by ALPN.
+    itself, as bytes, which no repr shows. ``names`` are the subject alternative names of
+    which the peer must have one (empty: any); ``checks_host`` whether the certificate
+    must also name the server name of the handshake, ``host`` what else it must name
+    (empty: nothing); ``verifies`` False accepts every certificate; ``protocols`` are
+    offered by ALPN.
     """
 
     roots: str | bytes = field(default="", repr=False)
@@ -50,6 +51,7 @@ class Credentials:
     revoked: str | bytes = field(default="", repr=False)
     names: tuple[str, ...] = ()
     checks_host: bool = False
+    host: str = ""
     verifies: bool = True
     protocols: tuple[str, ...] = ("http/1.1",)
 
@@ -113,8 +115,10 @@ def make_context(credentials: Credentials) -> MeshContext:
         load_pair(context, credentials.chain, credentials.key)
     if credentials.protocols:
         context.set_alpn_protocols(credentials.protocols)
-    if credentials.verifies and credentials.names:
-        _check_names(context, credentials.names)
+    if credentials.verifies:
+        wanted = [names for names in (credentials.names, (credentials.host,)) if any(names)]
+        if wanted:
+            _check_names(context, wanted)
     context.is_sealed = True
     return context
 
@@ -145,14 +149,15 @@ def load_pair(context: ssl.SSLContext, chain: str | bytes, key: str | bytes) -> 
         context.load_cert_chain(path, password=NO_PASSWORD)
 
 
-def _check_names(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
-    """Refuse peers without one of ``names`` as the last step of the handshake."""
+def _check_names(context: ssl.SSLContext, wanted: list[tuple[str, ...]]) -> None:
+    """Refuse peers without one name of each of ``wanted`` as the last step of the handshake."""
 
     def check(connection: ssl.SSLObject | ssl.SSLSocket) -> None:
         presented = cast("tuple[tuple[str, str], ...]", (connection.getpeercert() or {}).get("subjectAltName", ()))
-        if not names_match(presented, names):
-            shown = ", ".join(f"{kind}:{value}" for kind, value in presented) or "no names"
-            raise PeerNameError(1, f"the peer presents {shown}; accepted are {', '.join(names)}")
+        for names in wanted:
+            if not names_match(presented, names):
+                shown = ", ".join(f"{kind}:{value}" for kind, value in presented) or "no names"
+                raise PeerNameError(1, f"the peer presents {shown}; accepted are {', '.join(names)}")
 
     class CheckedObject(ssl.SSLObject):
         def do_handshake(self) -> None:

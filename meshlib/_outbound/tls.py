@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, Protocol
 
 from meshlib._outbound.contexts import ContextStore, Credentials, MeshContext, PeerNameError
 from meshlib._runtime import Runtime
-from meshlib._snapshot.clusters import Cluster, Endpoint, UpstreamTls
+from meshlib._snapshot.clusters import Cluster, Discovery, Endpoint, UpstreamTls
 from meshlib.errors import MeshError, SourceError
 from meshlib.security.files import CertificateFiles, find_certificates
 
@@ -88,19 +88,28 @@ class Originator:
         if mode == "ISTIO_MUTUAL":
             files = self._own(cluster, required=True)
             assert files is not None
-            return self._workload(cluster, tls, files, is_http=is_http)
+            return self._workload(cluster, tls, files, _without_port(host), is_http=is_http)
         return self._written(cluster, tls, _without_port(host), is_http=is_http)
 
-    def _workload(self, cluster: Cluster, tls: UpstreamTls, files: CertificateFiles, *, is_http: bool) -> Handshake:
+    def _workload(
+        self, cluster: Cluster, tls: UpstreamTls, files: CertificateFiles, host: str, *, is_http: bool
+    ) -> Handshake:
         """Mesh mutual TLS: our certificate, the roots of the mesh, the identities of the destination."""
+        server_name = tls.sni or cluster.default_sni
+        checks_host, named = False, ""
+        if cluster.discovery is Discovery.DYNAMIC:
+            server_name = tls.sni or ("" if _is_address(host) else host)
+            checks_host, named = _must_name(host, tls)
         credentials = Credentials(
+            checks_host=checks_host,
+            host=named,
             roots=str(files.root),
             chain=str(files.chain),
             key=str(files.key),
             names=_names(cluster, tls),
             protocols=_ISTIO_PROTOCOLS if is_http else _ISTIO_TCP,
         )
-        return Handshake(self._context(cluster, credentials), tls.sni or cluster.default_sni)
+        return Handshake(self._context(cluster, credentials), server_name or None)
 
     def _written(self, cluster: Cluster, tls: UpstreamTls, host: str, *, is_http: bool) -> Handshake:
         """SIMPLE and MUTUAL, with files; the server name is that of the Host header unless one is written."""
@@ -119,13 +128,17 @@ class Originator:
         names = () if cluster.service and not tls.names_are_written else _names(cluster, tls)
         is_free = not tls.sni and not tls.names_are_written
         server_name = tls.sni or (host if not _is_address(host) or is_free else "")
+        checks_host, named = is_free and not tls.skip_verify, ""
+        if cluster.discovery is Discovery.DYNAMIC:
+            checks_host, named = _must_name(host, tls)
         credentials = Credentials(
             roots=roots,
             chain=chain,
             key=key,
             revoked=revoked,
             names=() if tls.skip_verify else names,
-            checks_host=is_free and not tls.skip_verify,
+            checks_host=checks_host,
+            host=named,
             verifies=not tls.skip_verify,
             protocols=("http/1.1",) if is_http else (),
         )
@@ -156,6 +169,16 @@ class Originator:
                 self._files = find_certificates(self._place)
             except SourceError:
                 self._looked = self._now()
+
+
+def _must_name(host: str, tls: UpstreamTls) -> tuple[bool, str]:
+    """What a certificate must name where the host decides where to: always that host, beside what is written.
+
+    Whether by the server name of the handshake, which is the host unless another is written; else the name itself.
+    """
+    if tls.skip_verify:
+        return False, ""
+    return (False, host) if tls.sni or _is_address(host) else (True, "")
 
 
 def _names(cluster: Cluster, tls: UpstreamTls) -> tuple[str, ...]:

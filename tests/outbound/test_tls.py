@@ -138,3 +138,57 @@ def test_whatever_is_trusted_ends_a_chain(tmp_path: Path) -> None:
     credentials = Credentials(roots=str(own.chain), chain=str(own.chain), key=str(own.key))
     with pytest.raises(ssl.SSLError, match="certificate verify failed"):
         Visit(server_context(tmp_path / "server"), make_context(credentials))
+
+
+DYNAMIC = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: any}
+spec:
+  hosts: ["*.example.com"]
+  resolution: DYNAMIC_DNS
+  subjectAltNames: [declared.test]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: any}
+spec: {host: "*.example.com", trafficPolicy: {tls: {mode: %s, %s}}}
+"""
+HOST = "a.example.com"
+
+
+@pytest.mark.parametrize(
+    ("mode", "written", "names", "server_name", "is_taken"),
+    [
+        ("SIMPLE", "", [HOST], HOST, True),
+        ("SIMPLE", "", ["*.example.com"], HOST, True),
+        ("SIMPLE", "", ["declared.test"], HOST, False),
+        ("SIMPLE", "sni: x.test", [HOST], "x.test", True),
+        ("SIMPLE", "sni: x.test", ["x.test"], "x.test", False),
+        ("SIMPLE", "subjectAltNames: [b.test]", ["b.test"], HOST, False),
+        ("SIMPLE", "subjectAltNames: [b.test]", ["b.test", HOST], HOST, True),
+        ("SIMPLE", "subjectAltNames: [b.test]", [HOST], HOST, False),
+        ("ISTIO_MUTUAL", "", [HOST], HOST, True),
+        ("ISTIO_MUTUAL", "", [], HOST, False),
+        ("ISTIO_MUTUAL", "sni: x.test", ["x.test"], "x.test", False),
+        ("ISTIO_MUTUAL", "insecureSkipVerify: true", [], HOST, True),
+    ],
+)
+def test_where_the_host_decides_it_must_be_named(
+    tmp_path: Path, mode: str, written: str, names: list[str], server_name: str, is_taken: bool
+) -> None:
+    """DYNAMIC_DNS: whatever is written beside. Else any server of a trusted root would do for any host."""
+    files = DevelopmentCA.create(tmp_path / "ca").issue(tmp_path, names=names)
+    more = written if mode == "ISTIO_MUTUAL" else ", ".join(filter(None, (f"caCertificates: {files.root}", written)))
+    mesh = Mesh.load(DYNAMIC % (mode, more), certificates=tmp_path)
+    cluster = mesh.snapshot.clusters["outbound|80||*.example.com"]
+    handshake = originator(mesh.runtime).handshake(cluster, None, f"{HOST}:80")
+    assert handshake is not None
+    assert handshake.server_name == server_name
+    server = server_context(tmp_path, is_peer_required=False)
+    if is_taken:
+        Visit(server, handshake.context, name=server_name)
+    else:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            Visit(server, handshake.context, name=server_name)
