@@ -167,7 +167,10 @@ def _prepare(kind: str, members: Mapping[str, Any]) -> Any:
         case "OKP":
             return OKPAlgorithm.from_jwk(public)
         case _:
-            return HMACAlgorithm.from_jwk(dict(members))
+            secret = HMACAlgorithm.from_jwk(dict(members))
+            if not secret:  # anybody could sign with that; not every PyJWT minds
+                raise KeySetError("an empty secret")
+            return secret
 
 
 def _checks(kind: str, key: Any) -> dict[str, Check]:

@@ -71,6 +71,13 @@ def test_keys_for_something_else_are_left_out(use: Any, count: int) -> None:
     assert len(keys.keys) == 1 + count
 
 
+@pytest.mark.parametrize("secret", ["", "==", None, 1, "!"])
+def test_a_secret_that_everybody_knows_is_none(secret: Any) -> None:
+    """An empty one, and what cannot be read."""
+    with pytest.raises(KeySetError, match="no usable key"):
+        parse_keys(json.dumps({"keys": [{"kty": "oct", "kid": "k", "k": secret}]}))
+
+
 def test_a_key_set_that_is_too_large_is_told() -> None:
     """Not cut off: a token with a key behind the end would be refused for no reason that anybody sees."""
     assert len(parse_keys(json.dumps({"keys": [JWK] * 1024})).keys) == 1024
