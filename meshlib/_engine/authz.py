@@ -47,7 +47,8 @@ class AuthorizerReply:
 
     ``headers`` go to the application after an ``allow``, to the client after a ``deny``,
     which also has ``status`` and ``body``. ``response_headers`` are added to the
-    application's answer after an ``allow``.
+    application's answer after an ``allow``. ``details`` are those of a ``deny`` that is
+    not the authorizer's: it was not asked.
     """
 
     answer: Literal["allow", "deny", "unavailable", "unusable"]
@@ -55,6 +56,7 @@ class AuthorizerReply:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     response_headers: tuple[tuple[str, str], ...] = ()
+    details: str = ""
 
 
 Consultation: TypeAlias = Generator[AskAuthorizer, AuthorizerReply, Decision | AuthorizerReply | None]
@@ -162,6 +164,9 @@ def consult(security: Security, request: InboundRequest, found: Found) -> Consul
         return _denied(found, f"the authorizer {authorizer.name!r} cannot be asked by this process")
     policy, rule = found
     is_answer = reply.answer == "deny"
+    said = "said no" if is_answer else "could not be asked"
+    if reply.details:
+        said = f"was not asked ({reply.details})"
     return Decision(
         allowed=False,
         status=reply.status if is_answer else authorizer.status_on_error,
@@ -169,6 +174,6 @@ def consult(security: Security, request: InboundRequest, found: Found) -> Consul
         headers=reply.headers if is_answer else (),
         policy=_name(policy),
         rule=rule.index,
-        reason=f"the authorizer {authorizer.name!r} " + ("said no" if is_answer else "could not be asked"),
-        details="ext_authz_denied" if is_answer else "ext_authz_error",
+        reason=f"the authorizer {authorizer.name!r} {said}",
+        details=reply.details or ("ext_authz_denied" if is_answer else "ext_authz_error"),
     )

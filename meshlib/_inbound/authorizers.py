@@ -34,7 +34,9 @@ __all__ = ["ask_authorizer", "ask_authorizer_async"]
 
 _UNUSABLE: Final = AuthorizerReply(answer="unusable")
 _UNAVAILABLE: Final = AuthorizerReply(answer="unavailable")
-_TOO_LARGE: Final = AuthorizerReply(answer="deny", status=413, body=b"Payload Too Large")
+_TOO_LARGE: Final = AuthorizerReply(
+    answer="deny", status=413, body=b"Payload Too Large", details="request_payload_too_large"
+)
 _CHUNK: Final = 65536
 _ALWAYS_SENT: Final = ("authorization",)  # as Envoy's HTTP client does
 _ALWAYS_RETURNED: Final = ("www-authenticate", "location")

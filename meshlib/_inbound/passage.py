@@ -52,7 +52,7 @@ _EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
 
 ReadBody = Callable[[int], bytes | None]
 ReadBodyAsync = Callable[[int], Awaitable[bytes | None]]
-_GONE: Final = AuthorizerReply(answer="deny", status=400)  # nobody waits for an answer, nor is anybody asked
+_GONE: Final = AuthorizerReply(answer="deny", status=400, details="downstream_remote_disconnect")
 
 
 class Passage:

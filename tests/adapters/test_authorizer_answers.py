@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from meshlib import Mesh
+from meshlib.events import RequestServed
 from tests.adapters.inbound_servers import SERVERS, Serve, serve_asgi
 from tests.adapters.test_authorizers import config
 from tests.adapters.test_inbound import WORKLOAD, Client
@@ -240,6 +241,18 @@ def test_a_body_that_is_shown_in_part_is_served_in_full(serve: Serve) -> None:
     with answering(says(YES)) as (port, _), serving(serve, port, **provider) as client:
         seen = client.seen("/guarded", method="POST", body=b"a" * 100_000)
     assert seen["body"] == "a" * 100_000
+
+
+def test_a_body_that_is_too_long_is_told_from_a_no(serve: Serve) -> None:
+    """Nobody was asked, and so say the details, as Envoy's do."""
+    served: list[RequestServed] = []
+    with answering(says(YES)) as (port, asked):
+        mesh = Mesh.load(config(port, includeRequestBodyInCheck={"maxRequestBytes": 4}), workload=WORKLOAD)
+        mesh.observe(served.append, RequestServed)
+        with serve(mesh) as own:
+            assert Client(own).status("/guarded", method="POST", body=b"hello") == 413
+    assert [event.details for event in served] == ["request_payload_too_large"]
+    assert asked == []
 
 
 def test_the_type_that_an_authorizer_gives_a_request(serve: Serve) -> None:
