@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from meshlib._compile.attachments import is_about
 from meshlib._compile.conditions import Conditions
 from meshlib._compile.findings import Findings
 from meshlib._compile.index import Entry, Index
@@ -17,10 +18,9 @@ from meshlib.model.authorization_policy import AuthorizationPolicySpec, From, To
 from meshlib.model.authorization_policy import Condition as When
 from meshlib.model.authorization_policy import Rule as RuleSpec
 from meshlib.model.resource import Metadata
-from meshlib.model.selectors import TypeWorkloadSelector
 from meshlib.workload import Workload
 
-__all__ = ["Policies", "compile_policies", "compile_rule", "selects"]
+__all__ = ["Policies", "compile_policies", "compile_rule"]
 
 _DRY_RUN: Final = "istio.io/dry-run"
 
@@ -55,7 +55,7 @@ def compile_policies(
         spec = entry.spec
         if entry.meta.namespace not in (root_namespace, workload.namespace):
             continue
-        if spec.target_ref is not None or spec.target_refs or not selects(spec.selector, workload.labels):
+        if not is_about(spec, entry.meta.namespace, workload):
             continue
         action = spec.action or "ALLOW"
         is_shadow = _is_dry_run(entry.meta) and action in ("ALLOW", "DENY")
@@ -64,11 +64,6 @@ def compile_policies(
         if action == "CUSTOM":
             providers[(spec.provider.name if spec.provider else None) or ""] = None
     return Policies(**{name: tuple(policies) for name, policies in found.items()}, providers=tuple(providers))
-
-
-def selects(selector: TypeWorkloadSelector | None, labels: Mapping[str, str]) -> bool:
-    """Whether a selector is about a workload with these labels; none at all is about everything."""
-    return selector is None or selector.match_labels.items() <= labels.items()
 
 
 def _is_dry_run(meta: Metadata) -> bool:

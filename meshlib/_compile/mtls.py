@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from meshlib._compile.authorization import selects
+from meshlib._compile.attachments import selects
 from meshlib._compile.index import Index
 from meshlib._compile.mesh import MeshSettings
 from meshlib._compile.order import by_age

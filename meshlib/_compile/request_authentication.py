@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from meshlib._compile.authorization import selects
+from meshlib._compile.attachments import is_about
 from meshlib._compile.index import Index
 from meshlib._compile.order import by_age
 from meshlib._snapshot.authentication import (
@@ -58,7 +58,7 @@ def _rules(index: Index, workload: Workload, root_namespace: str) -> Iterator[JW
         spec = entry.spec
         if entry.meta.namespace not in (root_namespace, workload.namespace):
             continue
-        if spec.target_ref is None and not spec.target_refs and selects(spec.selector, workload.labels):
+        if is_about(spec, entry.meta.namespace, workload):
             yield from spec.jwt_rules
 
 

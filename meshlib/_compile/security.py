@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from meshlib._compile.authorization import compile_policies, selects
+from meshlib._compile.attachments import selects
+from meshlib._compile.authorization import compile_policies
 from meshlib._compile.authorizers import compile_authorizer
 from meshlib._compile.findings import Findings
 from meshlib._compile.index import Entry, Index
