@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import selectors
 import socket
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote_from_bytes
@@ -93,19 +93,41 @@ async def ask_authorizer_async(snapshot: Snapshot, ask: AskAuthorizer, body: byt
 
 def _carry(check: _Check) -> Answer:
     end = time.monotonic() + check.timeout
-    with _connected(check) as connection:
-        with suppress(ConnectionError):  # who says no early may read no further
-            connection.settimeout(_left(end))
-            connection.sendall(check.written)
+    with _connected(check) as connection, selectors.DefaultSelector() as selector:
+        connection.settimeout(0)
+        selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        unsent = memoryview(check.written)
         next(check.reading)
         while True:
-            connection.settimeout(_left(end))
-            data = connection.recv(_CHUNK)
-            try:
-                check.reading.send(data)
-            except StopIteration as done:
-                answer: Answer = done.value
-                return answer
+            for _, events in selector.select(_left(end)):
+                if events & selectors.EVENT_READ and (answer := _read_on(connection, check.reading)) is not None:
+                    return answer  # who says no early may read no further
+                if events & selectors.EVENT_WRITE:
+                    unsent = _sent(connection, unsent)
+                    if not unsent:
+                        selector.modify(connection, selectors.EVENT_READ)
+
+
+def _read_on(connection: socket.socket, reading: Reading) -> Answer | None:
+    """The answer, if it is complete now."""
+    try:
+        reading.send(connection.recv(_CHUNK))
+    except BlockingIOError:
+        return None
+    except StopIteration as done:
+        answer: Answer = done.value
+        return answer
+    return None
+
+
+def _sent(connection: socket.socket, unsent: memoryview) -> memoryview:
+    """What is left to send."""
+    try:
+        return unsent[connection.send(unsent) :]
+    except BlockingIOError:
+        return unsent
+    except ConnectionError:
+        return unsent[:0]  # there may be an answer nevertheless
 
 
 def _connected(check: _Check) -> socket.socket:
@@ -135,9 +157,7 @@ async def _carry_async(check: _Check) -> Answer:
         else:
             reader, writer = await asyncio.open_connection(check.address, check.port)
     try:
-        writer.write(check.written)
-        with suppress(ConnectionError):  # who says no early may read no further
-            await writer.drain()
+        writer.write(check.written)  # and not waited for: who says no early may read no further
         next(check.reading)
         while True:
             data = await reader.read(_CHUNK)

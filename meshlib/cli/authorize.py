@@ -40,8 +40,8 @@ _HELP: Final = """Say whether requests to a workload would be let in, and which 
 Of many requests each is a line of JSON, {"workload"?: {"namespace", "labels", "service_account", "ip"}, "request":
 {"method", "host", "path", "port", "principal", "source_ip", "headers", "token"}, "ext_authz"?: "allow" | "deny" |
 "unavailable"}, and so is each answer. Without "workload" it is that of the flags. "ext_authz" is what an external
-authorizer would answer. Status 1 if the one request of the arguments is denied; lines
-have their answers in the output.
+authorizer would answer. Without --principal the request of the arguments comes in plain text. Status 1 if it is
+denied; lines have their answers in the output.
 """
 
 

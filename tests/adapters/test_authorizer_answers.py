@@ -243,6 +243,20 @@ def test_a_body_that_is_shown_in_part_is_served_in_full(serve: Serve) -> None:
     assert seen["body"] == "a" * 100_000
 
 
+def test_a_no_before_the_body_was_read_is_a_no(serve: Serve) -> None:
+    """The check was still being sent, so that the timeout made an outage of it."""
+    over = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+        over.wait(PATIENCE)
+
+    provider = {"includeRequestBodyInCheck": {"maxRequestBytes": 1 << 25}, "timeout": "3s", "failOpen": True}
+    with answering(answer) as (port, _), serving(serve, port, **provider) as client:
+        assert client.status("/guarded", method="POST", body=b"a" * (1 << 24)) == 401
+        over.set()
+
+
 def test_a_body_that_is_too_long_is_told_from_a_no(serve: Serve) -> None:
     """Nobody was asked, and so say the details, as Envoy's do."""
     served: list[RequestServed] = []
