@@ -6,8 +6,9 @@ handshake is given later: a client whose root is trusted no more would be taken 
 was. In TLS 1.3 each visit brings a new ticket, so for as long as it likes.
 
 So nobody gets tickets. What TLS 1.2 has left, sessions that the server keeps itself (for
-two hours), counts only until what clients are verified with is another: then they would
-be refused once each time, which a new certificate of the server is no reason for.
+two hours), counts only until what clients are verified with is another, or they must show a
+certificate from then on: then they are refused once each, which a new certificate of the
+server is no reason for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def give_no_tickets(context: ssl.SSLContext) -> None:
 
 
 def is_stale(connection: ssl.SSLObject | ssl.SSLSocket, renewed: float) -> bool:
-    """Whether a ClientHello takes up a session from before its roots were ``renewed``, in seconds since the epoch.
+    """Whether a ClientHello takes up a session from before what is wanted was ``renewed``, in seconds since the epoch.
 
     Refused with an alert, OpenSSL forgets the session: the client's next attempt is a
     whole handshake.

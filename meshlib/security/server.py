@@ -104,6 +104,8 @@ class RenewingContext:
         mode = ssl.CERT_REQUIRED if self._is_peer_required() else ssl.CERT_OPTIONAL
         if mode is not self._mode:
             self._mode = self.context.verify_mode = mode
+            if mode is ssl.CERT_REQUIRED:
+                self._renewed = time.time()  # sessions from before may stand for no certificate at all
 
     def _fill(self, context: ssl.SSLContext) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -120,9 +122,7 @@ class RenewingContext:
         self._renew()
         if self._newest is not self.context:
             connection.context = self._newest
-            if is_stale(connection, self._renewed):
-                return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
-        return None
+        return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE if is_stale(connection, self._renewed) else None
 
     def _renew(self) -> None:
         with self._lock:

@@ -230,6 +230,25 @@ def test_a_mode_that_changes_counts_from_the_next_handshake_on(tmp_path: Path) -
         assert (follows.verify_mode, stays.verify_mode) == (wanted, ssl.CERT_OPTIONAL)
 
 
+def test_a_session_from_before_a_mode_is_strict_lets_nobody_in(tmp_path: Path) -> None:
+    """It stood for no certificate at all."""
+    DevelopmentCA.create(tmp_path / "ca").issue(tmp_path / "server")
+    mesh = Mesh.load(
+        MODES.replace("STRICT", "PERMISSIVE"),
+        workload=Workload(namespace="shop", labels={"app": "web"}),
+        certificates=tmp_path / "server",
+    )
+    server, client = server_context(mesh, port=8080), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode, client.maximum_version = False, ssl.CERT_NONE, TLS_1_2
+    visit = Visit(server, client)
+    visit = Visit(server, client, visit)
+    assert visit.server.session_reused
+    mesh.publish(MODES)
+    for _ in range(2):
+        with pytest.raises(ssl.SSLError, match=r"callback failed|did not return a certificate"):
+            Visit(server, client, visit)
+
+
 @pytest.mark.parametrize(
     ("port", "mode"), [(9000, ssl.CERT_OPTIONAL), (8081, ssl.CERT_OPTIONAL), (9001, ssl.CERT_REQUIRED)]
 )
