@@ -21,7 +21,8 @@ __all__ = ["XFCC", "XFF", "TrustedProxies", "elements", "pairs"]
 
 XFCC: Final = "x-forwarded-client-cert"
 XFF: Final = "x-forwarded-for"
-_MARKS: Final = {mark: re.compile(rf'\\*"|{mark}') for mark in ",;"}
+_MARKS: Final = {mark: re.compile(rf'(?<!\\)\\*"|{mark}') for mark in ",;"}
+"""A quote with all backslashes before it; looked for at the first of these only, or many of them would take long."""
 
 
 class TrustedProxies:

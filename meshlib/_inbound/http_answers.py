@@ -17,7 +17,7 @@ _LARGEST_HEAD: Final = 1 << 17
 _LARGEST_BODY: Final = 1 << 20
 _MOST_HEADERS: Final = 100  # as Envoy
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{1,9})(?: .*)?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r]*?)[ \t]*")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r]*)")
 _CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?")
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
@@ -103,7 +103,7 @@ def _head(source: _Incoming) -> Generator[None, bytes, tuple[int, Fields]]:
         field = _FIELD.fullmatch(line)
         if field is None or len(headers) == _MOST_HEADERS:
             raise BadAnswerError
-        headers.append((field[1].decode().lower(), field[2].decode("utf-8", "surrogateescape")))
+        headers.append((field[1].decode().lower(), field[2].strip(b" \t").decode("utf-8", "surrogateescape")))
     return int(status[1]), tuple(headers)
 
 

@@ -85,3 +85,9 @@ def test_what_a_client_sends_does_not_swallow_what_its_proxy_appends(sent: str, 
 def test_several_uri_names_identify_nobody(element: str, identity: str | None) -> None:
     """As in a certificate. None leaves it at the certificate of the proxy itself."""
     assert TrustedProxies([PEER]).identity(Headers({"x-forwarded-client-cert": element})) == identity
+
+
+def test_a_header_full_of_backslashes_is_read_at_once() -> None:
+    """The time for it grew with the square of their number."""
+    sent = f"URI={ADMIN};X=" + "\\" * 2_000_000 + "," + OWN.format("")
+    assert TrustedProxies([PEER]).identity(Headers({"x-forwarded-client-cert": sent})) == EVIL
