@@ -6,11 +6,12 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from meshlib._http import RequestHead
-from meshlib._snapshot.authentication import TokenRule
+from meshlib._http import Headers, RequestHead
+from meshlib._snapshot.authentication import Authentication, TokenRule
 
-__all__ = ["Found", "find_tokens", "without_param"]
+__all__ = ["Found", "find_tokens", "without_param", "without_tokens"]
 
+_REDACTED: Final = "[redacted]"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_\-.]")
 
 
@@ -81,6 +82,22 @@ def without_param(path: str, wanted: str) -> str:
     raw, _, query = path.partition("?")
     left = [pair for pair in query.split("&") if unquote(pair.partition("=")[0]) != wanted]
     return f"{raw}?{'&'.join(left)}" if left else raw
+
+
+def without_tokens(authentication: Authentication, headers: Headers, path: str) -> str:
+    """For logs: put other text into ``headers`` where tokens may stand, in place; the path that has it too."""
+    for rule in authentication.rules:
+        names = [location.name for location in rule.headers] + ["cookie"] * bool(rule.cookies)
+        for name in names:
+            if name in headers:
+                headers[name] = _REDACTED
+    params = {name for rule in authentication.rules for name in rule.params}
+    raw, mark, query = path.partition("?")
+    if not params or not query:
+        return path
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    shown = [f"{name}{equals}{_REDACTED if unquote(name) in params else value}" for name, equals, value in pairs]
+    return f"{raw}{mark}{'&'.join(shown)}"
 
 
 def _cookies(head: RequestHead) -> dict[str, str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshlib._engine.attempts import Attempts
-    from meshlib._engine.decisions import DryRun
+    from meshlib._engine.decisions import Decision, DryRun
     from meshlib._engine.exchange import Exchange
     from meshlib._http import HeadersView, Outcome, RequestHead
     from meshlib._snapshot.snapshot import Snapshot
@@ -105,8 +105,8 @@ class Served:
     (Istio's metadata exchange), ``source`` its address; ``sent`` the bytes
     of the response's body (-1: not known); ``status`` 0: the client saw no response.
     ``started`` and ``ended`` are of the monotonic clock, ``time`` is the Unix time of its
-    end. ``leave`` ends what a tracer entered around the application. ``is_bare``: the head says
-    nothing of a body, and nothing of who sends it.
+    end. ``verdict`` is what was decided of it. ``leave`` ends what a tracer entered around the
+    application. ``is_bare``: the head says nothing of a body, and nothing of who sends it.
     """
 
     # Most requests leave most of these as they are: defaults of the class cost nothing to set.
@@ -118,6 +118,7 @@ class Served:
     decision = ""
     details = ""
     dry_runs: tuple[DryRun, ...] = ()
+    verdict: Decision | None = None
     claimed = ""
     is_bare = False
     status = 0

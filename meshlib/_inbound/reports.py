@@ -37,6 +37,7 @@ def complete(served: Served, decision: Decision | None, *, status: int, peer: st
     served.status = status
     served.peer = peer
     if decision is not None:
+        served.verdict = decision
         served.decision = "allow" if decision.allowed else "deny"
         served.details = decision.details
         served.request_principal = decision.request_principal

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from multidict import istr
 
+from meshlib._engine.jwt_locations import without_tokens
 from meshlib._engine.local_replies import GRPC_STATUS_OF_HTTP, OVERFLOW_DETAILS, is_grpc
-from meshlib._http import HeadersView, RequestHead
+from meshlib._http import Headers, HeadersView, RequestHead
 from meshlib.telemetry.fields import NO_FIELDS, Fields, as_headers, body_length
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _counted(exchange: Exchange) -> int:
 
 def served_facts(served: Served) -> Facts:
     """A request served, which is over."""
-    head = served.head
+    head = _passed_on(served)
     facts = Facts(head, head.headers, is_outbound=False)
     facts.status = served.status
     facts.response_headers = as_headers(served.response_headers)
@@ -159,6 +160,29 @@ def served_facts(served: Served) -> Facts:
     facts.request_principal = served.request_principal
     facts.span = served.span
     return facts
+
+
+def _passed_on(served: Served) -> RequestHead:
+    """The request as the application got it, as Envoy's log has it, but without any token.
+
+    What a client says in a header for claims is not there, also where it was refused; what
+    the token says is.
+    """
+    head, verdict = served.head, served.verdict
+    rules = served.snapshot.security.authentication
+    if rules is None and (verdict is None or not verdict.set_headers):
+        return head
+    headers, path = Headers(head.headers), head.path
+    for name in () if rules is None else rules.output_headers:
+        headers.popall(name, None)
+    if verdict is not None:
+        path = verdict.path or path
+        for name in verdict.remove_headers:
+            headers.popall(name, None)
+        headers.update(verdict.set_headers)
+    if rules is not None:
+        path = without_tokens(rules, headers, path)
+    return RequestHead(head.method, head.scheme, head.authority, path, headers, port=head.port, host=head.host)
 
 
 def served_bytes(served: Served) -> int:

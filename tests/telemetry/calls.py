@@ -68,10 +68,12 @@ def serve(
     body: bytes = b"hello",
     headers: tuple[tuple[str, str], ...] = (),
     path: str = "/",
+    query: str = "",
     peer: bytes | None = None,
+    times: int = 1,
     inside: Callable[[], Awaitable[None]] | None = None,
 ) -> list[Message]:
-    """A request to an application behind the middleware of ASGI; what the server was given to send."""
+    """Requests to an application behind the middleware of ASGI; what the server was given to send."""
     sent: list[Message] = []
 
     async def app(scope: Message, receive: Any, send: Any) -> None:
@@ -93,13 +95,15 @@ def serve(
         "scheme": "http",
         "path": path,
         "raw_path": _raw(path),
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(b"host", b"reviews"), *((name.encode(), _raw(value)) for name, value in headers)],
         "server": ("10.0.0.9", 8080),
         "client": ("10.0.0.8", 40000),
         "extensions": {} if peer is None else {"tls": {"client_cert_chain": [peer]}},
     }
-    asyncio.run(MeshMiddleware(app, mesh)(scope, receive, send))
+    middleware = MeshMiddleware(app, mesh)
+    for _ in range(times):
+        asyncio.run(middleware(dict(scope), receive, send))
     return sent
 
 
