@@ -20,7 +20,7 @@ from meshlib._engine.jwt_keys import KeySet, parse_keys
 from meshlib._inbound.key_connections import is_metadata, opener_of, time_left
 from meshlib._snapshot.authentication import KeyOrigin
 
-__all__ = ["KeyFetchError", "fetch_keys"]
+__all__ = ["KeyFetchError", "fetch_keys", "shown_place"]
 
 _LARGEST: Final = 1 << 20
 _CHUNK: Final = 65536
@@ -80,13 +80,22 @@ def _get(uri: str, timeout: float) -> bytes:
     raise KeyFetchError(f"{shown}: it redirects more than {_MOST_REDIRECTS} times")
 
 
+def shown_place(uri: str) -> str:
+    """A place for keys as it may be shown: without password and query."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return "no URL"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def _request(uri: str) -> tuple[str, Request]:
-    """What to ask at a place that may be asked, and the place as it may be shown: without password and query."""
+    """What to ask at a place that may be asked, and the place as it may be shown."""
+    shown = shown_place(uri)
     try:
         parts = urlsplit(uri)
         host = parts.hostname
         secret = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         _ = parts.port  # raises, too
     except ValueError as error:
         raise KeyFetchError(f"a place for keys is no URL: {error}") from None

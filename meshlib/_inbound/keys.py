@@ -18,7 +18,7 @@ from concurrent.futures import wait as wait_for
 from typing import Final
 
 from meshlib._engine.jwt_keys import KeySet, KeySetError, parse_keys
-from meshlib._inbound.key_fetch import KeyFetchError, fetch_keys
+from meshlib._inbound.key_fetch import KeyFetchError, fetch_keys, shown_place
 from meshlib._inbound.key_store import STALE, KeyRecord
 from meshlib._snapshot.authentication import Authentication, KeyOrigin
 
@@ -99,15 +99,12 @@ class KeyManager:
 
     def problems(self) -> dict[str, str]:
         """Why the keys of an issuer could not be read last, by issuer; only those that could not."""
-        return {origin.issuer or origin.uri: one.problem for origin, one in self._records.items() if one.problem}
+        return {_named(origin): one.problem for origin, one in self._records.items() if one.problem}
 
     def figures(self) -> list[tuple[str, tuple[tuple[str, str], ...], float]]:
         """For the metrics: whether the keys of each issuer could be read last."""
         records = list(self._records.items())
-        return [
-            ("meshlib_jwks_up", (("issuer", origin.issuer or origin.uri),), float(not one.problem))
-            for origin, one in records
-        ]
+        return [("meshlib_jwks_up", (("issuer", _named(origin)),), float(not one.problem)) for origin, one in records]
 
     # -- in the background --------------------------------------------------------------------------
 
@@ -154,9 +151,14 @@ class KeyManager:
     def _start_locked(self, origin: KeyOrigin, record: KeyRecord) -> Future[None]:
         """One thread for one reading: an issuer that hangs holds up nobody else."""
         reading: Future[None] = Future()
-        self._running[origin] = reading
         arguments = (origin, record, reading)
-        threading.Thread(target=self._read, args=arguments, name="meshlib-keys-read", daemon=True).start()
+        try:
+            threading.Thread(target=self._read, args=arguments, name="meshlib-keys-read", daemon=True).start()
+        except RuntimeError as error:  # there are as many threads as there may be
+            record.fail(str(error), self._now())
+            reading.set_result(None)
+        else:
+            self._running[origin] = reading
         return reading
 
     def _read(self, origin: KeyOrigin, record: KeyRecord, reading: Future[None]) -> None:
@@ -169,6 +171,7 @@ class KeyManager:
         except Exception as error:  # noqa: BLE001 - a broken issuer must not end the reading of others
             problem = repr(error)
         with self._lock:
+            record = self._records.get(origin, record)  # the rules may have gone, and come again, meanwhile
             if keys is not None:
                 record.succeed(keys, self._now())
                 self._count_locked()
@@ -200,6 +203,11 @@ def _run(reference: weakref.ref[KeyManager], wake: threading.Event) -> None:
         del manager  # a thread that waits keeps nothing alive
         wake.wait(pause)
         wake.clear()
+
+
+def _named(origin: KeyOrigin) -> str:
+    """An issuer as it is shown."""
+    return origin.issuer or shown_place(origin.uri)
 
 
 def _parsed(origin: KeyOrigin) -> KeySet | None:

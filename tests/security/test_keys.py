@@ -201,6 +201,38 @@ def test_a_broken_issuer_is_one_warning(issuers: Issuers, caplog: pytest.LogCapt
     manager.close()
 
 
+def test_an_issuer_without_a_name_is_shown_by_its_place(issuers: Issuers) -> None:
+    """What is secret in that is not."""
+    manager = issuers.manager(KeyOrigin(uri="https://me:secret@keys.test/jwks?key=secret"))
+    settle(manager)
+    ((_, labels, _),) = manager.figures()
+    assert labels == (("issuer", "https://keys.test/jwks"),)
+    manager.close()
+
+
+def test_without_a_thread_keys_are_tried_again_later(issuers: Issuers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have as many as it can."""
+    manager = issuers.manager(ORIGIN)
+    settle(manager)
+
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", full)
+        reading = manager.hurry(ORIGIN)
+    assert reading is not None
+    assert reading.done()
+    assert "can't start new thread" in manager.problems().values()
+    assert manager.find(ORIGIN) is not None
+    issuers.clock += EARLY
+    later = manager.hurry(ORIGIN)
+    assert later is not None
+    manager.wait(later, PATIENCE)
+    assert manager.problems() == {}
+    manager.close()
+
+
 def test_issuers_that_are_gone_are_forgotten(issuers: Issuers) -> None:
     """Their keys verify nothing any more."""
     manager = issuers.manager(ORIGIN, OTHER)
@@ -209,6 +241,21 @@ def test_issuers_that_are_gone_are_forgotten(issuers: Issuers) -> None:
     assert manager.find(ORIGIN) is None
     assert manager.find(OTHER) is not None
     assert manager.hurry(ORIGIN) is None
+    manager.close()
+
+
+def test_rules_that_come_again_get_what_is_being_read(issuers: Issuers) -> None:
+    """A reload back and forth, while the issuer answers slowly: the request that waits for it finds the keys."""
+    issuers.gates["a"] = threading.Event()
+    manager = issuers.manager(ORIGIN)
+    issuers.wait_for(lambda: issuers.readings == ["a"])
+    manager.prepare(rules(OTHER))
+    manager.prepare(rules(ORIGIN))
+    reading = manager.hurry(ORIGIN)
+    issuers.gates["a"].set()
+    assert reading is not None
+    manager.wait(reading, PATIENCE)
+    assert manager.find(ORIGIN) is not None
     manager.close()
 
 
