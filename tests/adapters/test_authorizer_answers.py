@@ -259,7 +259,7 @@ def test_a_no_before_the_body_was_read_is_a_no(serve: Serve) -> None:
 
 def test_a_body_that_is_too_long_is_told_from_a_no(serve: Serve) -> None:
     """Nobody was asked, and so say the details, as Envoy's do."""
-    served: list[RequestServed] = []
+    served: list[Any] = []
     with answering(says(YES)) as (port, asked):
         mesh = Mesh.load(config(port, includeRequestBodyInCheck={"maxRequestBytes": 4}), workload=WORKLOAD)
         mesh.observe(served.append, RequestServed)
