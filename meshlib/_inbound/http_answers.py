@@ -16,9 +16,10 @@ __all__ = ["Answer", "BadAnswerError", "Reading", "read_answer"]
 _LARGEST_HEAD: Final = 1 << 17
 _LARGEST_BODY: Final = 1 << 20
 _MOST_HEADERS: Final = 100  # as Envoy
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{1,9})(?: .*)?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r]*)")
-_CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?")
+_TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*"
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([0-9]{1,9})(?: " + _TEXT + rb")?")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):(" + _TEXT + rb")")
+_CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;" + _TEXT + rb")?\r")
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]
@@ -60,7 +61,12 @@ class _Incoming:
         self._head_size = 0
 
     def line(self) -> _Waiting:
-        """The next line, without its end."""
+        """The next line, without its end, which may be a bare LF."""
+        found = yield from self.raw_line()
+        return found.removesuffix(b"\r")
+
+    def raw_line(self) -> _Waiting:
+        """The next line until its LF."""
         while (end := self._left.find(b"\n")) < 0:
             if len(self._left) > _LARGEST_HEAD or not (yield from self._more()):
                 raise BadAnswerError
@@ -69,7 +75,7 @@ class _Incoming:
             raise BadAnswerError
         found = bytes(self._left[:end])
         del self._left[: end + 1]
-        return found.removesuffix(b"\r")
+        return found
 
     def exactly(self, size: int) -> _Waiting:
         """So many bytes; of very many only the beginning, which ends the reading."""
@@ -109,31 +115,36 @@ def _head(source: _Incoming) -> Generator[None, bytes, tuple[int, Fields]]:
 
 def _body(source: _Incoming, headers: Fields) -> _Waiting:
     codings = [value for name, value in headers if name == "transfer-encoding"]
-    lengths = {value for name, value in headers if name == "content-length"}
+    lengths = [value for name, value in headers if name == "content-length"]
     if codings:
         if lengths or [coding.lower() for coding in codings] != ["chunked"]:
             raise BadAnswerError
         return (yield from _chunks(source))
     if not lengths:
         return (yield from source.rest())
-    length = lengths.pop()
-    if lengths or _LENGTH.fullmatch(length) is None:
+    if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:  # even two that are equal, as in Envoy
         raise BadAnswerError
-    return (yield from source.exactly(int(length)))
+    return (yield from source.exactly(int(lengths[0])))
 
 
 def _chunks(source: _Incoming) -> _Waiting:
     body = bytearray()
     while len(body) < _LARGEST_BODY:
-        size = _CHUNK.fullmatch((yield from source.line()))
+        size = _CHUNK.fullmatch((yield from source.raw_line()))
         if size is None:
             raise BadAnswerError
         wanted = int(size[1], 16)
         if not wanted:
-            while (yield from source.line()):
-                pass  # trailers
+            yield from _trailers(source)
             break
         body += yield from source.exactly(wanted)
-        if wanted <= _LARGEST_BODY and (yield from source.line()):
+        if wanted <= _LARGEST_BODY and (yield from source.raw_line()) != b"\r":
             raise BadAnswerError
     return bytes(body[:_LARGEST_BODY])
+
+
+def _trailers(source: _Incoming) -> Generator[None, bytes, None]:
+    """Nobody wants them, but they must be such."""
+    while (line := (yield from source.raw_line())) != b"\r":
+        if not line.endswith(b"\r") or _FIELD.fullmatch(line[:-1]) is None:
+            raise BadAnswerError
