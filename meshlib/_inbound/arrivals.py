@@ -95,11 +95,9 @@ def other_reading(
     )
 
 
-def changed_headers(head: RequestHead, decision: Decision, *, keeps_xfcc: bool) -> Headers | None:
-    """The headers for the application; None if they are those that came."""
+def changed_headers(head: RequestHead, decision: Decision) -> Headers | None:
+    """The headers for the application; None if they are those of the head."""
     removed = [name for name in decision.remove_headers if head.values(name)]
-    if not keeps_xfcc and head.values(XFCC):
-        removed.append(XFCC)
     if not isinstance(head, PlainHead):  # a proxy that is trusted may pass on what its clients send
         given = [name for name, _ in decision.set_headers]
         removed += shadows_of(head.headers, {XFCC, *decision.remove_headers, *given})

@@ -113,7 +113,7 @@ class Gate:
     def _check(self, snapshot: Snapshot) -> Authenticate | None:
         """What checks the tokens of a request now; None where there are no token rules."""
         rules = snapshot.security.authentication
-        if rules is self.runtime.published.snapshot.security.authentication:
+        if rules is not self.keys.prepared and rules is self.runtime.published.snapshot.security.authentication:
             # Not for a request that began before a reload: the keys of new issuers would be forgotten.
             self.keys.prepare(rules)
         if rules is None:

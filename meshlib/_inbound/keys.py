@@ -44,7 +44,8 @@ class KeyManager:
         self._inline: dict[str, KeySet | None] = {}
         self._records: dict[KeyOrigin, KeyRecord] = {}
         self._running: dict[KeyOrigin, Future[None]] = {}
-        self._prepared: Authentication | None = None
+        self.prepared: Authentication | None = None
+        """The rules whose keys are read."""
         self.version = 0
         """Another one as soon as any keys are others."""
         self.stale_at: float | None = None
@@ -110,12 +111,12 @@ class KeyManager:
 
     def prepare(self, authentication: Authentication | None) -> None:
         """Begin to read the keys of all rules; those of rules that are gone are forgotten."""
-        if authentication is self._prepared:
+        if authentication is self.prepared:
             return
         origins = {rule.keys for rule in authentication.rules} if authentication is not None else set()
         inline = {origin.inline: _parsed(origin) for origin in origins if origin.inline}
         with self._lock:
-            self._prepared, self._inline = authentication, inline
+            self.prepared, self._inline = authentication, inline
             fetched = {origin for origin in origins if not origin.inline}
             self._records = {origin: self._records.get(origin) or KeyRecord() for origin in fetched}
             self._count_locked()
@@ -222,7 +223,7 @@ def _after_fork(reference: weakref.ref[KeyManager]) -> None:
     manager = reference()
     if manager is None:
         return
-    authentication, manager._prepared = manager._prepared, None
+    authentication, manager.prepared = manager.prepared, None
     manager._running = {}
     manager._reset_threads()
     manager.prepare(authentication)

@@ -295,7 +295,7 @@ class Passage:
         if not decision.allowed:
             return self._refuse(decision)
         head, gate = arrival.head, self._gate
-        headers = changed_headers(head, decision, keeps_xfcc=gate.proxies.trusts(request.source))
+        headers = changed_headers(head, decision)
         request_id = head.value(_REQUEST_ID)
         if not request_id:
             request_id = gate.runtime.published.request_ids.next()
