@@ -106,7 +106,7 @@ _GIVEN: Final[Mapping[str, Callable[[RequestHead], str]]] = {
     "x-request-id": lambda _: "",  # one that nobody knows yet
 }
 """What Envoy gives to requests that come without, before policies see them."""
-_TAKEN: Final = frozenset(("expect", "keep-alive", "proxy-connection", "transfer-encoding"))
+_TAKEN: Final = frozenset(("keep-alive", "proxy-connection", "transfer-encoding"))
 """What is said of the connection, and gone before policies see the request."""
 _SPECIAL: Final = frozenset((*_PSEUDO, *_GIVEN, *_TAKEN))
 

@@ -50,6 +50,7 @@ def test_a_pseudo_header_is_matched(key: str, value: str, is_denied: bool) -> No
         ("transfer-encoding", "*", {"transfer-encoding": "chunked"}, False),
         ("Keep-Alive", "*", {"keep-alive": "5"}, False),
         ("te", "*", {"te": "trailers"}, True),
+        ("expect", "*", {"expect": "100-continue"}, True),
     ],
 )
 def test_what_envoy_gives_and_takes_before_policies_see_it(
