@@ -12,8 +12,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from meshlib.security import DevelopmentCA
 
 
-def revoked(ca: DevelopmentCA, place: Path, *certificates: Path, days: float = 1) -> Path:
-    """A list with these certificates, signed by the authority and good for some days from now."""
+def revoked(
+    ca: DevelopmentCA, place: Path, *certificates: Path, days: float = 1, says: x509.ExtensionType | None = None
+) -> Path:
+    """A list with these certificates, signed by the authority and good for some days from now.
+
+    ``says`` is something critical about the list itself.
+    """
     root = x509.load_pem_x509_certificate((ca.directory / "root-cert.pem").read_bytes())
     key = load_pem_private_key((ca.directory / "root-key.pem").read_bytes(), None)
     now = datetime.now(UTC)
@@ -23,5 +28,7 @@ def revoked(ca: DevelopmentCA, place: Path, *certificates: Path, days: float = 1
         number = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
         one = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - timedelta(minutes=1))
         made = made.add_revoked_certificate(one.build())
+    if says is not None:
+        made = made.add_extension(says, critical=True)
     place.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))  # type: ignore[arg-type]
     return place

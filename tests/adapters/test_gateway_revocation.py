@@ -7,8 +7,10 @@ import json
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
 
 from meshlib import Mesh
 from meshlib.adapters.gateway import gateway_context
@@ -103,6 +105,45 @@ def test_a_list_that_says_nothing_of_a_client_keeps_it_out(place: Place) -> None
     forged = DevelopmentCA.create(place.path / "forged")
     for ca, days in ((place.ca, -1.0), (other, 1.0), (forged, 1.0)):
         assert not is_let_in(gateway(place.tls(revoked=revoked(ca, place.path / "list.pem", days=days))), place.good)
+
+
+def scope(**changes: Any) -> x509.IssuingDistributionPoint:
+    """What a list is about; nothing changed: all certificates of its authority."""
+    written: dict[str, Any] = dict.fromkeys(("full_name", "relative_name", "only_some_reasons"))
+    kinds = ("only_contains_ca_certs", "only_contains_user_certs", "only_contains_attribute_certs", "indirect_crl")
+    return x509.IssuingDistributionPoint(**(written | dict.fromkeys(kinds, False) | changes))
+
+
+ELSEWHERE = [x509.UniformResourceIdentifier("http://lists.test/1")]
+SOME = frozenset([x509.ReasonFlags.key_compromise])
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        scope(only_contains_ca_certs=True),
+        scope(only_contains_attribute_certs=True),
+        scope(only_some_reasons=SOME),
+        scope(indirect_crl=True),
+        scope(full_name=ELSEWHERE),
+        x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"),
+    ],
+)
+def test_a_list_about_others_keeps_everybody_out(place: Place, says: x509.ExtensionType) -> None:
+    """One of other certificates of the same authority, or of what nobody understands, let in who was revoked."""
+    server = gateway(place.tls(revoked=revoked(place.ca, place.path / "list.pem", says=says)))
+    assert not is_let_in(server, place.good)
+
+
+def test_lists_of_authorities_and_of_their_clients_do_together(place: Place) -> None:
+    """Some authorities have one of each."""
+    of_cas = revoked(place.ca, place.path / "cas.pem", says=scope(only_contains_ca_certs=True))
+    of_users = revoked(place.ca, place.path / "users.pem", place.bad.chain, says=scope(only_contains_user_certs=True))
+    both = place.path / "both.pem"
+    both.write_bytes(of_cas.read_bytes() + of_users.read_bytes())
+    assert is_let_in(gateway(place.tls(revoked=both)), place.good)
+    assert not is_let_in(gateway(place.tls(revoked=both)), place.bad)
+    assert not is_let_in(gateway(place.tls(revoked=of_users)), place.good)
 
 
 def test_each_server_has_its_own_list(place: Place) -> None:

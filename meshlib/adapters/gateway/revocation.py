@@ -3,7 +3,8 @@
 OpenSSL looks at lists where the first context of a listener says so, which is before
 anybody knows what server, and so what list, a client means. So it is looked here, by the
 same rules, as Envoy does for the whole chain: each certificate that was verified must
-have a list of its authority, signed by that and not out of date, which does not name it.
+have a list of its authority for certificates like it, signed by that and not out of date,
+and none of these may name it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ def read_lists(source: bytes | str) -> Lists | None:
     from cryptography import x509
 
     text = source if isinstance(source, bytes) else Path(source).read_bytes()
-    found = tuple(map(x509.load_pem_x509_crl, _PEM.findall(text)))
+    try:
+        found = tuple(map(x509.load_pem_x509_crl, _PEM.findall(text)))
+        for one in found:
+            _ = one.extensions  # raises here, and not in a handshake
+    except (x509.DuplicateExtension, x509.InvalidVersion) as error:
+        raise ValueError(f"a list of revoked certificates cannot be read: {error}") from None
     if not found:
         raise ValueError("there is no list of revoked certificates in what caCrl names")
     return found
@@ -47,12 +53,47 @@ def revocation(connection: ssl.SSLObject, lists: Lists) -> str:
         return "its certificates cannot be looked at"
     now = datetime.now(UTC)
     for certificate, issuer in zip(chain, (*chain[1:], chain[-1]), strict=True):
-        known = [one for one in lists if one.issuer == certificate.issuer and _is_good(one, issuer, now)]
+        known = [one for one in lists if _is_of(one, certificate) and _is_good(one, issuer, now)]
         if not known:
             return "there is no list of revoked certificates of its authority that is signed and up to date"
         if any(one.get_revoked_certificate_by_serial_number(certificate.serial_number) for one in known):
             return "the client certificate is revoked"
     return ""
+
+
+def _is_of(one: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
+    """Whether a list is about a certificate, named or not, and says nothing critical that is not known."""
+    from cryptography import x509
+
+    if one.issuer != certificate.issuer:
+        return False
+    for extension in one.extensions:
+        match extension.value:
+            case x509.IssuingDistributionPoint() as scope:
+                if not _covers(scope, certificate):
+                    return False
+            case x509.AuthorityKeyIdentifier() | x509.DeltaCRLIndicator():
+                pass
+            case _ if extension.critical:
+                return False
+    return True
+
+
+def _covers(scope: x509.IssuingDistributionPoint, certificate: x509.Certificate) -> bool:
+    """Whether a list that is not about all certificates of its authority is about this one (RFC 5280, 5.2.5)."""
+    from cryptography import x509
+
+    found = {one.oid: one.value for one in certificate.extensions}
+    constraints, points = found.get(x509.BasicConstraints.oid), found.get(x509.CRLDistributionPoints.oid)
+    is_ca = isinstance(constraints, x509.BasicConstraints) and constraints.ca
+    if scope.only_contains_user_certs if is_ca else scope.only_contains_ca_certs:
+        return False
+    if scope.indirect_crl or scope.only_some_reasons or scope.only_contains_attribute_certs or scope.relative_name:
+        return False
+    if not scope.full_name:
+        return True
+    listed = points if isinstance(points, x509.CRLDistributionPoints) else ()
+    return any(name in scope.full_name for point in listed for name in point.full_name or ())
 
 
 def _is_good(one: x509.CertificateRevocationList, issuer: x509.Certificate, now: datetime) -> bool:
