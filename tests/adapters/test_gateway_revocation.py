@@ -109,9 +109,9 @@ def test_a_list_that_says_nothing_of_a_client_keeps_it_out(place: Place) -> None
 
 def scope(**changes: Any) -> x509.IssuingDistributionPoint:
     """What a list is about; nothing changed: all certificates of its authority."""
-    written: dict[str, Any] = dict.fromkeys(("full_name", "relative_name", "only_some_reasons"))
     kinds = ("only_contains_ca_certs", "only_contains_user_certs", "only_contains_attribute_certs", "indirect_crl")
-    return x509.IssuingDistributionPoint(**(written | dict.fromkeys(kinds, False) | changes))
+    written: dict[str, Any] = {"full_name": None, "relative_name": None, "only_some_reasons": None}
+    return x509.IssuingDistributionPoint(**{**written, **dict.fromkeys(kinds, False), **changes})
 
 
 ELSEWHERE = [x509.UniformResourceIdentifier("http://lists.test/1")]
