@@ -13,7 +13,7 @@ from meshlib._inbound.forwarded import XFCC
 from meshlib._inbound.heads import PlainHead
 from meshlib._inbound.inbound import Inbound
 from meshlib._inbound.targets import Reading, shadows_of
-from meshlib._snapshot.inbound import Address, InboundRequest
+from meshlib._snapshot.inbound import InboundRequest, address_text
 from meshlib._snapshot.peers import PEER_HEADERS
 
 __all__ = [
@@ -124,12 +124,7 @@ def client_text(request: InboundRequest, arrival: Arrival) -> str:
     return arrival.source_address if request.remote is None else _address_text(request.remote)
 
 
-@lru_cache(maxsize=4096)
-def _address_text(address: Address) -> str:
-    from ipaddress import IPv4Address, IPv6Address
-
-    version, number = address
-    return str(IPv4Address(number) if version == 4 else IPv6Address(number))
+_address_text = lru_cache(maxsize=4096)(address_text)
 
 
 def _header_text(text: str) -> str:

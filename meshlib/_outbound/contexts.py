@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from meshlib.security._naming import naming
+from meshlib.security._stamps import Stamp, stamp_of
 
 __all__ = ["NO_PASSWORD", "ContextStore", "Credentials", "PeerNameError", "load_pair", "names_match"]
 
@@ -204,7 +205,7 @@ class _Entry:
 
     __slots__ = ("context", "looked", "stamp")
 
-    def __init__(self, context: MeshContext, stamp: Any, looked: float) -> None:
+    def __init__(self, context: MeshContext, stamp: Stamp, looked: float) -> None:
         self.context = context
         self.stamp = stamp
         self.looked = looked
@@ -235,7 +236,7 @@ class ContextStore:
     def _renew(self, credentials: Credentials, now: float) -> MeshContext:
         entry = self._entries.get(credentials)
         try:
-            stamp = _stamp(credentials.files)
+            stamp = stamp_of(credentials.files)
             if entry is None:
                 entry = _Entry(make_context(credentials), stamp, now)
                 while len(self._entries) >= _MOST:
@@ -254,8 +255,3 @@ class ContextStore:
     def reset_lock(self) -> None:
         """In a forked child: whoever held the lock is not there."""
         self._lock = threading.Lock()
-
-
-def _stamp(files: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
-    looks = (Path(path).stat() for path in files)
-    return tuple((look.st_mtime_ns, look.st_size, look.st_ino) for look in looks)

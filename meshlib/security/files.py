@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from meshlib.errors import SourceError
+from meshlib.security._stamps import Stamp, stamp_of
 
 __all__ = ["DIRECTORIES", "CertificateFiles", "find_certificates", "write_private"]
 
@@ -35,10 +36,9 @@ class CertificateFiles:
     key: Path
     root: Path
 
-    def stamp(self) -> tuple[tuple[int, int, int], ...]:
+    def stamp(self) -> Stamp:
         """What changes when one of the files is replaced. Raises OSError if one is missing."""
-        looks = (path.stat() for path in (self.chain, self.key, self.root))
-        return tuple((look.st_mtime_ns, look.st_size, look.st_ino) for look in looks)
+        return stamp_of((self.chain, self.key, self.root))
 
 
 def find_certificates(directory: str | os.PathLike[str] | None = None) -> CertificateFiles:

@@ -27,6 +27,7 @@ from meshlib.adapters.gateway.revocation import Lists, read_lists, revocation
 from meshlib.errors import MeshError, SourceError
 from meshlib.events import ConfigPublished
 from meshlib.security._sessions import give_no_tickets, is_stale
+from meshlib.security._stamps import Stamp, stamp_of
 from meshlib.security.files import find_certificates
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class _Entry:
     server: TlsServer
     context: ssl.SSLContext
     lists: Lists | None
-    stamp: tuple[tuple[int, int, int], ...]
+    stamp: Stamp
     trusted: tuple[bytes, ...]
     renewed: float
 
@@ -152,7 +153,7 @@ class _Listener:
             self._entries, self._problems = loaded, problems
             self._open()
 
-    def _load(self, server: TlsServer, stamp: tuple[tuple[int, int, int], ...]) -> _Entry:
+    def _load(self, server: TlsServer, stamp: Stamp) -> _Entry:
         roots = find_certificates(self._certificates).root if server.mode == "ISTIO_MUTUAL" else server.roots
         trusted = tuple(
             part if isinstance(part, bytes) else Path(part).read_bytes() for part in (roots, server.revoked) if part
@@ -162,15 +163,14 @@ class _Listener:
         context, lists = _server_context(server, self._certificates), read_lists(server.revoked)
         return _Entry(server, context, lists, stamp, trusted, renewed)
 
-    def _stamp(self, server: TlsServer) -> tuple[tuple[int, int, int], ...]:
+    def _stamp(self, server: TlsServer) -> Stamp:
         """What changes when one of the server's files is replaced. Raises OSError or SourceError if one is missing."""
         parts: list[Any] = [part for pair in server.pairs for part in (pair.chain, pair.key)]
         if server.mode == "ISTIO_MUTUAL":
             files = find_certificates(self._certificates)
             parts = [str(files.chain), str(files.key), str(files.root)]
         parts += (server.roots, server.revoked)
-        looks = [Path(part).stat() for part in parts if part and isinstance(part, str)]
-        return tuple((look.st_mtime_ns, look.st_size, look.st_ino) for look in looks)
+        return stamp_of(part for part in parts if part and isinstance(part, str))
 
     def _on_hello(self, connection: Any, name: str | None, _: ssl.SSLContext) -> int | None:
         host = (name or "").lower().removesuffix(".")
