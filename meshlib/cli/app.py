@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+
 import click
 
+import meshlib
 from meshlib.cli.analyze import analyze
 from meshlib.cli.authorize import authorize
 from meshlib.cli.ca import ca
@@ -29,6 +32,7 @@ class _InOrder(click.Group):
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(meshlib.__version__, message=f"meshlib %(version)s on Python {platform.python_version()}")
 def app() -> None:
     """The same Istio YAML, applied inside a Python process.
 

@@ -19,7 +19,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options, unknown = _parser().parse_known_args(given)
     is_plain = not unknown and options.output in ("text", "json")
-    if options.command == "version" and is_plain:
+    if (options.command == "version" and is_plain) or given == ["--version"]:
         print(f"meshlib {meshlib.__version__}")
         return 0
     if options.command == "validate" and is_plain:

@@ -36,6 +36,7 @@ def test_help_lists_the_commands() -> None:
 def test_version_is_printed_for_people_and_programs() -> None:
     """The version of the distribution."""
     assert run("version").stdout.startswith(f"meshlib {meshlib.__version__} ")
+    assert run("--version").stdout == run("version").stdout
     assert json.loads(run("version", "-o", "json").stdout)["version"] == meshlib.__version__
 
 
@@ -57,6 +58,7 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
 def test_without_the_extra_version_and_validate_work() -> None:
     """argparse does for the two commands of every day."""
     assert run_without_click("version").stdout == f"meshlib {meshlib.__version__}\n"
+    assert run_without_click("--version").stdout == f"meshlib {meshlib.__version__}\n"
     done = run_without_click("validate", "-f", "-", "-o", "json", text="a: [")
     assert done.returncode == 1
     assert json.loads(done.stdout)
