@@ -8,10 +8,20 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace as changed
 
-from meshlib._snapshot.routes import Fault, Forward, HostTable, Route, RouteTable, ServerNameTable, VirtualHost
+from meshlib._snapshot.routes import (
+    Abort,
+    Delay,
+    Fault,
+    Forward,
+    HostTable,
+    Route,
+    RouteTable,
+    ServerNameTable,
+    VirtualHost,
+)
 from meshlib._snapshot.snapshot import Snapshot
 
-__all__ = ["InjectedFault", "with_faults"]
+__all__ = ["InjectedFault", "injected_fault", "with_faults"]
 
 V = TypeVar("V")
 
@@ -22,6 +32,24 @@ class InjectedFault:
 
     host: str
     fault: Fault
+
+
+def injected_fault(host: str, *, abort: int | None, delay: float | None, percent: float) -> InjectedFault:
+    """An experiment. Raises ValueError for one that no VirtualService could describe."""
+    if abort is None and delay is None:
+        raise ValueError("a fault needs abort= or delay=")
+    if abort is not None and abort not in range(200, 600):
+        raise ValueError(f"abort is {abort!r}, it is to be a status from 200 to 599")
+    if delay is not None and delay < 0:
+        raise ValueError(f"delay is {delay!r} seconds, it is to be 0 or more")
+    if not 0.0 <= percent <= 100.0:
+        raise ValueError(f"percent is {percent!r}, it is to be from 0 to 100")
+    ratio = percent / 100.0
+    made = Fault(
+        delay=None if delay is None else Delay(seconds=delay, ratio=ratio),
+        abort=None if abort is None else Abort(ratio=ratio, http_status=abort),
+    )
+    return InjectedFault(host, made)
 
 
 def with_faults(snapshot: Snapshot, faults: list[InjectedFault]) -> Snapshot:

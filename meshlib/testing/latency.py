@@ -7,12 +7,23 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-__all__ = ["Draw", "Latency", "exponential", "lognormal", "sampled", "uniform"]
+__all__ = ["Draw", "Latency", "checked_latency", "exponential", "lognormal", "sampled", "uniform"]
 
 Draw: TypeAlias = Callable[[random.Random], float]
 """Draws one duration in seconds."""
 
 Latency: TypeAlias = "float | Draw"
+
+
+def checked_latency(latency: Latency) -> Latency:
+    """The latency. Raises TypeError or ValueError for what is neither seconds nor a distribution."""
+    if callable(latency):
+        return latency
+    if not isinstance(latency, int | float):
+        raise TypeError(f"a latency is {latency!r}, it is to be a number of seconds, or a distribution such as uniform")
+    if not 0.0 <= latency < math.inf:
+        raise ValueError(f"a latency is {latency!r} seconds, it is to be 0 or more")
+    return latency
 
 
 def uniform(low: float, high: float) -> Draw:

@@ -44,6 +44,11 @@ class Poisson:
 
     rate: float
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a rate at which none would ever come."""
+        if not self.rate > 0:
+            raise ValueError(f"rate is {self.rate!r} requests a second, it is to be more than 0")
+
     def instants(self, chance: random.Random) -> Iterator[float]:
         """With exponentially distributed gaps."""
         now = 0.0
@@ -58,6 +63,11 @@ class Bursts:
 
     size: int
     every: float
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for bursts of nothing."""
+        if self.size < 1:
+            raise ValueError(f"size is {self.size!r} requests, it is to be 1 or more")
 
     def instants(self, chance: random.Random) -> Iterator[float]:
         """Equal instants for the requests of a burst."""

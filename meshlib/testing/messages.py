@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -13,7 +13,18 @@ from meshlib.testing.transport import Answer
 if TYPE_CHECKING:
     from meshlib.testing.service import Service
 
-__all__ = ["FAILURES", "Break", "Handler", "Reaction", "UpstreamRequest", "Way", "answer_of"]
+__all__ = [
+    "FAILURES",
+    "Body",
+    "Break",
+    "Handler",
+    "Reaction",
+    "UpstreamRequest",
+    "Way",
+    "answer_of",
+    "content_of",
+    "may_have_body",
+]
 
 Way: TypeAlias = Literal["connect", "unreachable", "reset", "hang", "tls", "protocol", "refused"]
 """How an upstream fails.
@@ -86,6 +97,24 @@ Reaction: TypeAlias = "Answer | int | str | bytes | Mapping[str, Any] | Break | 
 """What a handler may return: an answer, a status, a body, a JSON body, or a failure."""
 
 Handler: TypeAlias = "Callable[[UpstreamRequest], Reaction | Awaitable[Reaction]]"
+
+
+Body: TypeAlias = "bytes | str | Mapping[str, Any] | Sequence[Any]"
+"""The body of an answer: what is neither bytes nor text is sent as JSON."""
+
+
+def content_of(body: Body) -> tuple[bytes, str]:
+    """A body's bytes and their content type; none for bytes."""
+    if isinstance(body, bytes):
+        return body, ""
+    if isinstance(body, str):
+        return body.encode(), "text/plain; charset=utf-8"
+    return json.dumps(body).encode(), "application/json"
+
+
+def may_have_body(method: str, status: int) -> bool:
+    """Whether an answer has a body in HTTP, whatever the script says."""
+    return method != "HEAD" and status >= 200 and status not in (204, 304)
 
 
 def answer_of(reaction: Reaction) -> Answer | Break:

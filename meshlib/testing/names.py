@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from meshlib._compile.hosts import is_address
 from meshlib._names.lookup import Answer
 from meshlib._names.resolver import Resolver
 from meshlib._runtime import Runtime
@@ -22,6 +23,8 @@ class ScriptedNames:
 
     def answer(self, name: str, addresses: tuple[str, ...], ttl: float) -> None:
         """What is answered for a name from now on; without addresses it is not found."""
+        if wrong := [one for one in addresses if not is_address(one)]:
+            raise ValueError(f"{wrong[0]!r} is no address; {name} resolves to addresses, such as '192.0.2.1'")
         self._refresh()  # what was due before got the answer of then
         self._answers[name] = Answer(addresses, ttl)
         self._refresh()

@@ -151,6 +151,8 @@ class Service:
     def _plan(
         self, method: str, url: Each, times: int, load: Load | Users | None, headers: EachHeaders, body: object
     ) -> tuple[Calls, Coroutine[Any, Any, None]]:
+        if times < 0:
+            raise ValueError(f"times is {times}, it is to be 0 or more")
         made: list[Call | None] = []
         calls = Calls(made, self.world.timeline, self.name)
 
@@ -194,6 +196,8 @@ def _always() -> bool:
 def _load(every: float | None, load: Load | Users | None) -> Load | Users | None:
     if every is not None and load is not None:
         raise ValueError("give either every= or load=")
+    if every is not None and every < 0:
+        raise ValueError(f"every is {every!r} seconds, it is to be 0 or more")
     return Every(every) if every is not None else load
 
 

@@ -18,7 +18,6 @@ from typing import Any, Self, TypeVar, overload
 
 from meshlib._context import begin_apart
 from meshlib._explain import Explanation
-from meshlib._snapshot.routes import Abort, Delay, Fault
 from meshlib.errors import MeshError
 from meshlib.sources.files import ConfigInput
 from meshlib.testing.access import Decisions, decide
@@ -26,7 +25,7 @@ from meshlib.testing.clients import SimulatedClients
 from meshlib.testing.clock import VirtualClock
 from meshlib.testing.coverage import Report
 from meshlib.testing.deployments import Deployments
-from meshlib.testing.faults import InjectedFault
+from meshlib.testing.faults import injected_fault
 from meshlib.testing.loads import Load, Users
 from meshlib.testing.mesh import SimulatedMesh
 from meshlib.testing.results import Call, Calls
@@ -209,7 +208,8 @@ class Simulation(SimulatedClients):
         return {cluster.host for cluster in self.mesh.snapshot.clusters.values() if cluster.port}
 
     def _host(self, name: str) -> str:
-        known = self._hosts() | {site.host for site in self._world.scripts.sites.values()}
+        # Not where a call of an unknown name ended: a script for that would hear of no other call.
+        known = self._hosts().union(*(site.hosts for site in self._world.scripts.sites.values()))
         if name in known:
             return name
         here = f"{name}.{self.client.workload.namespace}.svc.cluster.local"
@@ -280,14 +280,7 @@ class Simulation(SimulatedClients):
 
         As the fault of a VirtualService would do it: Istio's faults are above retries and outlier detection.
         """
-        if abort is None and delay is None:
-            raise ValueError("a fault needs abort= or delay=")
-        ratio = percent / 100.0
-        made = Fault(
-            delay=None if delay is None else Delay(seconds=delay, ratio=ratio),
-            abort=None if abort is None else Abort(ratio=ratio, http_status=abort),
-        )
-        injected = InjectedFault(self._host(host), made)
+        injected = injected_fault(self._host(host), abort=abort, delay=delay, percent=percent)
         self._world.faults.append(injected)
         self._world.refresh()
         try:

@@ -8,19 +8,29 @@ upstream answers 200 after a millisecond.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, Unpack
 
 from meshlib._compile.hosts import is_address
 from meshlib._http import Failure
 from meshlib.errors import MeshError
-from meshlib.testing.latency import Latency
-from meshlib.testing.messages import FAILURES, Break, Handler, Reaction, UpstreamRequest, Way, answer_of
+from meshlib.testing.latency import Latency, checked_latency
+from meshlib.testing.messages import (
+    FAILURES,
+    Body,
+    Break,
+    Handler,
+    Reaction,
+    UpstreamRequest,
+    Way,
+    answer_of,
+    content_of,
+)
+from meshlib.testing.rules import Rule, When, check_when
 from meshlib.testing.transport import Answer
 
 if TYPE_CHECKING:
@@ -28,59 +38,12 @@ if TYPE_CHECKING:
     from meshlib.testing.clock import VirtualClock
     from meshlib.testing.service import Service
 
-__all__ = ["DEFAULT_LATENCY", "Body", "Capacity", "Plan", "Rule", "Scripts", "Site", "Upstream", "When"]
+__all__ = ["DEFAULT_LATENCY", "Capacity", "Plan", "Scripts", "Site", "Upstream"]
 
 DEFAULT_LATENCY: Final = 0.001
 _NAMED: Final = 10  # that an error names
 Capacity: TypeAlias = tuple[int, float, Answer | Break]
 """Requests at once, requests that wait, and what further ones get."""
-Body: TypeAlias = "bytes | str | Mapping[str, Any] | Sequence[Any]"
-
-
-class When(TypedDict, total=False):
-    """What all rules have in common: how often, when, by which chance, and how long the upstream takes."""
-
-    times: int
-    after: float
-    lasting: float
-    probability: float
-    latency: Latency
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Rule:
-    """One line of a script. ``left`` None: as often as asked; instants on the virtual clock."""
-
-    host: str
-    subset: str | None
-    endpoint: str | None
-    reaction: Answer | Break | Handler
-    left: int | None = None
-    start: float = 0.0
-    end: float = math.inf
-    probability: float = 1.0
-    latency: Latency | None = None
-
-    @property
-    def level(self) -> int:
-        """How narrow it is."""
-        return 2 if self.endpoint is not None else 1 if self.subset is not None else 0
-
-    def concerns(self, site: Site, host: str) -> bool:
-        """Whether it is about requests for ``host`` that arrive there."""
-        if self.host != host or (self.endpoint is not None and self.endpoint != site.key):
-            return False
-        return self.subset is None or (host, self.subset) in site.subsets
-
-    def takes(self, now: float, chance: random.Random) -> bool:
-        """Whether it answers this request; takes one of its times if so."""
-        if self.left == 0 or not self.start <= now < self.end:
-            return False
-        if self.probability < 1.0 and chance.random() >= self.probability:
-            return False
-        if self.left is not None:
-            self.left -= 1
-        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -177,7 +140,7 @@ class Upstream:
         """Answer with a status; a ``body`` that is neither bytes nor text is sent as JSON."""
         if status not in range(100, 600):
             raise ValueError(f"{status!r} is no status of an answer; use 100 to 599, and body= for what it says")
-        content, kind = _content(body)
+        content, kind = content_of(body)
         fields = {name.lower(): value for name, value in (headers or {}).items()}
         if kind:
             fields.setdefault("content-type", kind)
@@ -215,12 +178,15 @@ class Upstream:
 
     def latency(self, latency: Latency) -> Self:
         """How long answers take, unless a rule says so itself."""
-        self._scripts.latencies.insert(0, _Setting(self.host, self._subset, self._endpoint, latency))
+        setting = _Setting(self.host, self._subset, self._endpoint, checked_latency(latency))
+        self._scripts.latencies.insert(0, setting)
         self._scripts.version += 1
         return self
 
     def capacity(self, concurrent: int, *, queue: int | None = None, overflow: Reaction = 503) -> Self:
         """Each endpoint works on so many requests at once; further ones wait, above ``queue`` they get ``overflow``."""
+        if concurrent < 1:
+            raise ValueError(f"a capacity of {concurrent} requests answers none; use fail() or respond(503) for that")
         setting = (concurrent, math.inf if queue is None else queue, answer_of(overflow))
         self._scripts.capacities.insert(0, _Setting(self.host, self._subset, self._endpoint, setting))
         self._scripts.version += 1
@@ -241,14 +207,11 @@ class Upstream:
         return in_subset and self._endpoint in (None, site.key)
 
     def _add(self, reaction: Answer | Break | Handler, when: When) -> Self:
-        if unknown := when.keys() - When.__annotations__.keys():
-            raise TypeError(f"a rule has no argument {min(unknown)!r}; it has {', '.join(When.__annotations__)}")
-        if not 0.0 <= (probability := when.get("probability", 1.0)) <= 1.0:
-            raise ValueError(f"probability is {probability!r}, it is to be from 0 to 1")
+        check_when(when)
         start = self._clock.monotonic() + when.get("after", 0.0)
         rule = Rule(
             host=self.host, subset=self._subset, endpoint=self._endpoint, reaction=reaction, left=when.get("times"),
-            start=start, end=start + when.get("lasting", math.inf), probability=probability,
+            start=start, end=start + when.get("lasting", math.inf), probability=when.get("probability", 1.0),
             latency=when.get("latency"),
         )  # fmt: skip
         self._scripts.add(rule)
@@ -256,14 +219,6 @@ class Upstream:
 
     def __repr__(self) -> str:
         return f"<Upstream {self.host}{f' subset {self._subset}' if self._subset else ''} {self._endpoint or ''}>"
-
-
-def _content(body: Body) -> tuple[bytes, str]:
-    if isinstance(body, bytes):
-        return body, ""
-    if isinstance(body, str):
-        return body.encode(), "text/plain; charset=utf-8"
-    return json.dumps(body).encode(), "application/json"
 
 
 class Plan:
