@@ -62,9 +62,7 @@ class AsgiApp:
         if self._lifespan is None:
             self._lifespan = _Lifespan(self._application)
             await self._lifespan.start()
-        anyio = sys.modules.get("anyio.to_thread")
-        if anyio is not None:
-            self._blocking.watch_threads(anyio.current_default_thread_limiter())
+        self._blocking.watch_threads()
         return await asyncio.get_running_loop().create_task(self._answer(request), context=Context())
 
     async def _answer(self, request: UpstreamRequest) -> Answer:

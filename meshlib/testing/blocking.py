@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -101,9 +102,15 @@ class Blocking:
         """How many of anyio's threads run application code: FastAPI and Starlette have `def` endpoints in them."""
         return 0 if self._limiter is None else max(int(self._limiter.borrowed_tokens) - self._waiting, 0)
 
-    def watch_threads(self, limiter: Any) -> None:
-        """Keep the clock still while a thread of this anyio limiter works."""
-        self._limiter = limiter
+    def watch_threads(self) -> None:
+        """In a task of the loop: keep the clock still while one of anyio's threads works."""
+        anyio = sys.modules.get("anyio.to_thread") if self._limiter is None else None
+        if anyio is not None:
+            self._limiter = anyio.current_default_thread_limiter()
+
+    async def _watched(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        self.watch_threads()
+        return await coroutine
 
     async def run(self, function: Callable[[], T]) -> T:
         """In the loop: run a blocking function, on virtual time."""
@@ -139,7 +146,7 @@ class Blocking:
         if self._loop.is_running():
             return self._from_outside(coroutine)
         with self.patched_time():
-            return self._loop.run_until_complete(coroutine)
+            return self._loop.run_until_complete(self._watched(coroutine))
 
     def _elsewhere(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Another loop runs in this thread, so ours runs in another thread; this one waits."""

@@ -26,8 +26,7 @@ __all__ = ["simulated_session"]
 
 def simulated_session(service: Service, **arguments: Any) -> aiohttp.ClientSession:
     """A governed session of a workload. Raises RuntimeError outside of the simulation's loop."""
-    if asyncio._get_running_loop() is not service.world.loop:
-        raise RuntimeError("a session lives on virtual time: make and use it in a coroutine given to sim.run()")
+    service.world.require_loop()
     if "connector" in arguments:
         raise TypeError("the simulation brings the connector; leave connector= out")
     connector = _Memory(force_close=True)  # so that what happens does not depend on who came before

@@ -12,7 +12,7 @@ from meshlib.adapters.httpx.clients import governed_async_client, governed_clien
 from meshlib.adapters.httpx.packages import Package, default_package, package_of
 from meshlib.testing.arrivals import arrive, current_exchange
 from meshlib.testing.exchange import SimulatedExchange
-from meshlib.testing.messages import UpstreamRequest
+from meshlib.testing.messages import UpstreamRequest, may_have_body
 from meshlib.testing.transport import Answer
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class _Messages:
             raise kind("the simulated upstream took too long", request=request) from None
         if isinstance(answer, Failure):
             raise self._error(answer, request)
-        return self._response(answer)
+        return self._response(answer, request.method)
 
     def _error(self, failure: Failure, request: Any) -> Exception:
         api = self._package.api
@@ -82,13 +82,13 @@ class _Messages:
         error: Exception = kinds.get(failure.kind, api.ReadError)(failure.detail or failure.kind.value, request=request)
         return error
 
-    def _response(self, answer: Answer) -> Any:
+    def _response(self, answer: Answer, method: str) -> Any:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-        if not any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in headers):
+        is_framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in headers)
+        if not is_framed and may_have_body("", answer.status):
             headers.append((b"content-length", str(len(answer.body)).encode()))
-        return self._package.api.Response(
-            answer.status, headers=headers, stream=self._package.api.ByteStream(answer.body)
-        )
+        body = answer.body if may_have_body(method, answer.status) else b""
+        return self._package.api.Response(answer.status, headers=headers, stream=self._package.api.ByteStream(body))
 
 
 def _blame(exchange: Exchange | None, seconds: float | None) -> None:
@@ -111,4 +111,5 @@ class _AsyncMemory(_Messages):
     """The transport of an asynchronous client."""
 
     async def handle_async_request(self, request: Any) -> Any:
+        self._service.world.require_loop()
         return await self.exchange(request, await request.aread(), current_exchange())

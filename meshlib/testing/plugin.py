@@ -139,7 +139,25 @@ class _Session:
             if is_ours and inspect.iscoroutinefunction(function):
                 # pytest-asyncio awaits what a test returns, whatever became of its function.
                 is_awaited = self._has_asyncio and item.get_closest_marker("asyncio") is not None
-                item.obj = _on_virtual_time(function, is_awaited=is_awaited)  # type: ignore[attr-defined]
+                item.obj = self._on_virtual_time(function, is_awaited=is_awaited)  # type: ignore[attr-defined]
+
+    def _on_virtual_time(self, function: Callable[..., Any], *, is_awaited: bool) -> Callable[..., Any]:
+        """The coroutine function as one that runs it on a loop of virtual time: that of its fixtures' simulation."""
+
+        @functools.wraps(function)
+        def run(*arguments: Any, **fixtures: Any) -> Any:
+            from meshlib.testing.blocking import run_in_memory
+            from meshlib.testing.simulation import Simulation
+
+            wanted = [one for one in fixtures.values() if isinstance(one, Simulation)]
+            simulation = next((one for one in (*wanted, *self._made) if not one._closed), None)
+            if simulation is not None:
+                simulation.run(function(*arguments, **fixtures))
+            else:
+                run_in_memory(function(*arguments, **fixtures), fixtures.get("mesh_clock"))
+            return _nothing_more() if is_awaited else None
+
+        return run
 
     # -- the whole run -----------------------------------------------------------------------------
 
@@ -188,19 +206,6 @@ class _Session:
             terminalreporter.write_line(
                 f"policy coverage of {report.percent:.1f} % is below --mesh-fail-under={self._minimum:g}", red=True
             )
-
-
-def _on_virtual_time(function: Callable[..., Any], *, is_awaited: bool) -> Callable[..., Any]:
-    """The coroutine function as one that runs it on a loop of virtual time."""
-
-    @functools.wraps(function)
-    def run(*arguments: Any, **fixtures: Any) -> Any:
-        from meshlib.testing.blocking import run_in_memory
-
-        run_in_memory(function(*arguments, **fixtures), fixtures.get("mesh_clock"))
-        return _nothing_more() if is_awaited else None
-
-    return run
 
 
 async def _nothing_more() -> None:

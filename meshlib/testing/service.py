@@ -17,7 +17,7 @@ from meshlib._runtime import Runtime
 from meshlib.mesh import request_head
 from meshlib.testing.exchange import SimulatedExchange
 from meshlib.testing.loads import Every, Load, Users, launch, one_by_one, run_users
-from meshlib.testing.messages import UpstreamRequest
+from meshlib.testing.messages import UpstreamRequest, may_have_body
 from meshlib.testing.results import Attempt, Call, Calls
 from meshlib.testing.transport import Answer
 from meshlib.workload import Workload
@@ -56,6 +56,7 @@ class Service:
         """Make one request; for code that runs in the simulation, such as a handler. Redirects are not followed."""
         given = headers or _NO_HEADERS
         world = self.world
+        world.require_loop()
         call = Call(number, method, url, self, given)
         head, fields = self._head(method, url, given)
         exchange = self.runtime.begin(head, fields, _always)
@@ -81,6 +82,8 @@ class Service:
                 exchange.mutate_response(changed)
                 call.headers = changed
             exchange.finish()
+        if not may_have_body(head.method, reply.status):
+            call.body = b""
         call.status = reply.status
         call.latency = world.clock.monotonic() - call.started
         call.flags, call.details = exchange.flags, exchange.details

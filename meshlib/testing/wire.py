@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from meshlib._http import Headers
-from meshlib.testing.messages import UpstreamRequest
+from meshlib.testing.messages import UpstreamRequest, may_have_body
 from meshlib.testing.transport import Answer
 
 __all__ = ["complete_length", "parse_request", "render"]
@@ -58,11 +58,10 @@ def render(answer: Answer, method: str) -> bytes:
     except ValueError:
         phrase = "Unknown"
     fields = [(name, value) for name, value in answer.headers if name.lower() not in _FRAMING]
-    has_body = answer.status >= 200 and answer.status not in (204, 304)
-    if has_body:
+    if may_have_body("", answer.status):
         fields.append(("content-length", str(len(answer.body))))
     lines = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{name}: {value}" for name, value in fields), "connection: close"]
-    body = answer.body if has_body and method != "HEAD" else b""
+    body = answer.body if may_have_body(method, answer.status) else b""
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 

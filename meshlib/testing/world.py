@@ -8,7 +8,7 @@ import random
 from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshlib._compile import Config
 from meshlib._context import Carried, carried_headers, serving
@@ -261,6 +261,11 @@ class World:
 
         return answer_of(await self.loop.create_task(work(), context=Context()))
 
+    def require_loop(self) -> None:
+        """Raise RuntimeError in a coroutine that another loop runs: there, time would be real, and its timeouts too."""
+        if asyncio._get_running_loop() is not self.loop:
+            raise RuntimeError(_ELSEWHERE)
+
     def background(self, work: Coroutine[Any, Any, object]) -> None:
         """Have something done while virtual time passes."""
         task = self.loop.create_task(work)
@@ -291,6 +296,11 @@ class _NoTls(Originator):
 
 
 _FINE: Answer | Break = Answer()
+_ELSEWHERE: Final = (
+    "asynchronous calls in a simulation are made on virtual time: in a coroutine given to sim.run(), or in a test with "
+    "@pytest.mark.mesh; in place of a framework's test client, mount the application with sim.app(…) and call it with "
+    "sim.get(…)"
+)
 
 
 def _key(workload: Workload) -> str:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import flask
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -133,3 +134,23 @@ def test_what_cannot_be_mounted_is_refused() -> None:
             sim.app("keys", object())
         with pytest.raises(MeshError, match="no endpoint of version v2"):
             sim.app("keys", _wsgi(), version="v2")
+
+
+def test_the_clock_waits_for_the_threads_of_an_application_that_is_called_directly() -> None:
+    """Endpoints without `async` run in anyio's threads; the clock once jumped meanwhile, or the run was stuck."""
+    with Simulation() as sim:
+        sim.deploy("ratings")
+
+        def stars(_: Request) -> Response:
+            time.sleep(30)
+            with sim.httpx() as client:
+                return PlainTextResponse(str(client.get("http://ratings/").status_code))
+
+        app = Starlette(routes=[Route("/stars", stars)])
+
+        async def ask() -> tuple[str, float]:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+                answer = await client.get("http://web/stars")
+                return answer.text, sim.now
+
+        assert sim.run(ask()) == ("200", pytest.approx(30.001))

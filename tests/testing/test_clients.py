@@ -196,3 +196,39 @@ def test_calls_within_another_loop_work(sim: Simulation) -> None:
         return sim.get(URL).status
 
     assert asyncio.run(main()) == 200
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_has_no_body_in_http_has_none_here(client: str, sim: Simulation) -> None:
+    """Answers to HEAD, and 204: a script's body was read by httpx, and by `sim.request`."""
+    reviews = sim.upstream("reviews").respond(200, body="five", times=2)
+    assert sim.request("HEAD", URL).body == b""
+
+    def ask(method: str) -> tuple[int, bytes, str | None]:
+        match client:
+            case "aiohttp":
+                return sim.run(_ask_by_aiohttp(sim, method))
+            case "httpx_async":
+                return sim.run(_ask_by_httpx_async(sim, method))
+            case "urllib3":
+                found = sim.mesh.urllib3().request(method, URL)
+                return found.status, found.data, found.headers.get("content-length")
+        with sim.httpx() if client == "httpx" else sim.requests() as made:
+            answer = made.request(method, URL)
+            return answer.status_code, answer.content, answer.headers.get("content-length")
+
+    assert ask("HEAD") == (200, b"", "4")
+    reviews.respond(204, body="five", times=2)
+    assert ask("GET") == (204, b"", None)
+    assert sim.get(URL).body == b""
+
+
+async def _ask_by_aiohttp(sim: Simulation, method: str) -> tuple[int, bytes, str | None]:
+    async with sim.aiohttp() as session, session.request(method, URL) as answer:
+        return answer.status, await answer.read(), answer.headers.get("content-length")
+
+
+async def _ask_by_httpx_async(sim: Simulation, method: str) -> tuple[int, bytes, str | None]:
+    async with sim.httpx_async() as client:
+        answer = await client.request(method, URL)
+        return answer.status_code, answer.content, answer.headers.get("content-length")

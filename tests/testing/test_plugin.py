@@ -247,6 +247,51 @@ async def test_it(mesh_sim):
     project.runpytest().assert_outcomes(passed=1)
 
 
+def test_a_coroutine_shares_the_time_of_the_simulations_that_its_fixtures_made(project: pytest.Pytester) -> None:
+    """Of one test, or of all; it once ran on a loop of its own, where their clients refused to work."""
+    project.makepyfile(
+        PREAMBLE
+        + """
+import asyncio
+import pytest
+from meshlib.testing import Simulation
+
+URL = "http://reviews:9080/"
+
+@pytest.fixture
+def sim(mesh_sim):
+    return deployed(mesh_sim("mesh/"))
+
+@pytest.fixture(scope="module")
+def shared():
+    with Simulation() as sim:
+        yield deployed(sim)
+
+async def ask(sim):
+    began = sim.now
+    await asyncio.sleep(60)
+    async with sim.aiohttp() as session, session.get(URL) as response:
+        assert response.status == 200
+    async with sim.httpx_async() as client:
+        assert (await client.get(URL)).status_code == 200
+    assert (await sim.client.call("GET", URL)).status == 200
+    assert 60 < sim.now - began < 61
+
+async def test_one(sim):
+    await ask(sim)
+
+@pytest.mark.mesh
+async def test_all(shared):
+    await ask(shared)
+
+@pytest.mark.mesh
+async def test_all_again(shared):
+    await ask(shared)
+"""
+    )
+    project.runpytest().assert_outcomes(passed=3)
+
+
 def test_a_coroutine_may_be_marked_for_another_plugin(project: pytest.Pytester) -> None:
     """As pytest-asyncio does with each in its mode ``auto``: it awaits what comes back, which once was nothing."""
     project.makeconftest(
