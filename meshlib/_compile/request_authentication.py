@@ -39,7 +39,8 @@ def compile_authentication(index: Index, workload: Workload, root_namespace: str
             if name
         )
     )
-    return Authentication(rules=tuple(_without(outputs, rule) for rule in compiled), output_headers=outputs)
+    pruned = tuple(_without(outputs, rule) for rule in compiled)
+    return Authentication(rules=pruned, output_headers=outputs, written=compiled)
 
 
 def _without(outputs: tuple[str, ...], rule: TokenRule) -> TokenRule:

@@ -133,18 +133,20 @@ def _in_steps(
     """The rules one after the other as Envoy goes through them, where one has found several tokens, but not all good.
 
     What a good token does is not undone when another one of the same rule is refused: its claims stand, and, unless
-    it is passed on, the rules after it do not find it any more. One rule must accept all it finds; else
+    it is passed on, the rules after it do not find it any more. They find the headers that are made of it, though,
+    where they look for tokens. One rule must accept all it finds; else
     all of them are gone through once more, and each must accept or find nothing (observed on Envoy 1.40).
     """
-    steps = _Steps(head, keys, now, cache)
+    rules = authentication.written or authentication.rules
+    steps = _Steps(authentication, head, keys, now, cache)
     failures: list[tuple[TokenRule, TokenError]] = []
-    for rule in authentication.rules:
+    for rule in rules:
         try:
             if steps.take(rule):
                 return steps.accepted(authentication)
         except TokenError as error:
             failures.append((rule, error))
-    for rule in authentication.rules:
+    for rule in rules:
         try:
             steps.take(rule)
         except TokenError as error:
@@ -153,10 +155,15 @@ def _in_steps(
 
 
 class _Steps:
-    """A request that loses its tokens while rules accept them. ``head`` is what is left of it."""
+    """A request that loses its tokens while rules accept them. ``head`` is what is left of what came."""
 
-    def __init__(self, head: RequestHead, keys: KeySource, now: float, cache: TokenCache) -> None:
-        self.head = head
+    def __init__(
+        self, authentication: Authentication, head: RequestHead, keys: KeySource, now: float, cache: TokenCache
+    ) -> None:
+        headers = Headers(head.headers)
+        for name in authentication.output_headers:
+            headers.popall(name, None)
+        self.head = _with_headers(head, headers)
         self._known = keys, now, cache
         self._claims: Mapping[str, Any] | None = None
         self._outputs: list[tuple[str, str]] = []
@@ -167,7 +174,7 @@ class _Steps:
         """Accept the tokens of a rule; whether it has found any. Raises :class:`TokenError`."""
         own = {rule.payload_header, *(header for header, _ in rule.claim_headers)}
         self._outputs = [pair for pair in self._outputs if pair[0] not in own]
-        found = find_tokens(rule, self.head)
+        found = find_tokens(rule, self._seen())
         for one in reversed(found):
             token = _verified(one.text, rule, *self._known)
             self._claims = _claims_of(rule, token)
@@ -176,16 +183,21 @@ class _Steps:
                 self._take_out(one)
         return bool(found)
 
+    def _seen(self) -> RequestHead:
+        headers = Headers(self.head.headers)
+        for name, value in self._outputs:
+            headers.add(name, value)
+        return _with_headers(self.head, headers)
+
     def _take_out(self, one: Found) -> None:
-        head = self.head
-        headers, path = head.headers, head.path
+        headers = Headers(self.head.headers)
         if one.header:
             self._removed.append(one.header)
-            headers = Headers(headers)
+            self._outputs = [pair for pair in self._outputs if pair[0] != one.header]
             headers.popall(one.header, None)
         if one.param:
-            path = self._path = without_param(path, one.param)
-        self.head = RequestHead(head.method, head.scheme, head.authority, path, headers, port=head.port, host=head.host)
+            self._path = without_param(self.head.path, one.param)
+        self.head = _with_headers(self.head, headers, self._path)
 
     def accepted(self, authentication: Authentication) -> Authenticated:
         """What is said of all that were accepted; that is not to be remembered."""
@@ -201,6 +213,11 @@ class _Steps:
             since=math.inf,
             until=-math.inf,
         )
+
+
+def _with_headers(head: RequestHead, headers: Headers, path: str | None = None) -> RequestHead:
+    path = head.path if path is None else path
+    return RequestHead(head.method, head.scheme, head.authority, path, headers, port=head.port, host=head.host)
 
 
 def _is_preflight(head: RequestHead) -> bool:

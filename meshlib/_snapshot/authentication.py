@@ -51,10 +51,15 @@ class TokenRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Authentication(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The token rules of a workload, by issuer. ``output_headers`` are never believed from outside."""
+    """The token rules of a workload, by issuer.
+
+    ``output_headers`` are never believed from outside, so ``rules`` find no tokens there. ``written`` are the rules
+    with these places, too (empty: they have none): what one rule has put there another one takes for a token.
+    """
 
     rules: tuple[TokenRule, ...]
     output_headers: tuple[str, ...] = ()
+    written: tuple[TokenRule, ...] = ()
 
 
 def plain_audience(audience: str) -> str:

@@ -85,6 +85,19 @@ def test_rules_go_on_with_what_is_left(rules: tuple[TokenRule, ...], tokens: dic
     assert (set(answer.remove_headers) - outputs, answer.path) == (lost, path)
 
 
+FILLED = TokenHeader("x-a")
+
+
+@pytest.mark.parametrize(("places", "is_valid"), [((BEARER,), True), ((FILLED, BEARER), False)])
+def test_what_is_made_of_a_token_is_none(places: tuple[TokenHeader, ...], is_valid: bool) -> None:
+    """A rule that looks for tokens where another one puts claims refuses these, as in Envoy; it did not see them."""
+    first, found = rule("a", BEARER, PLAIN, output="x-a", forwards_token=True), rule("b", BEARER)
+    headers = Headers({"authorization": f"Bearer {B}", "x-tok": A, "x-a": B})
+    head = RequestHead("GET", "http", "a", "/p", headers, port=80)
+    rules = Authentication(rules=(first, found), output_headers=("x-a",), written=(first, rule("b", *places)))
+    assert authenticate(rules, head, Keys(), time.time(), TokenCache()).is_valid is is_valid
+
+
 def test_what_came_of_several_rules_is_not_remembered() -> None:
     """Each of its tokens may be over at another time."""
     answer = check(BOTH, bearer=B, param=A)
