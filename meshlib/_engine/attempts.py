@@ -116,7 +116,9 @@ class Attempts:
     def _forward(self) -> Steps:
         """Attempt after attempt, until one is good or no more are allowed."""
         if self.action.mirrors:
-            yield from draw_copies(self.action.mirrors, self.published, self.request, self._path)
+            yield from draw_copies(
+                self.action.mirrors, self.published, self.request, self.headers, self._path, self._authority
+            )
         reply: Reply | None = None
         while reply is None:
             refusal = self._start_attempt()

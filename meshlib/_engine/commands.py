@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from threading import Lock
 from typing import TypeAlias
 
-from meshlib._http import Headers, Outcome, Response
+from meshlib._http import NO_HEADERS, Headers, Outcome, Response
 from meshlib._snapshot.clusters import Cluster, Endpoint
 
 __all__ = ["Backoff", "Command", "Copy", "LocalReply", "Race", "Reply", "Send", "Steps", "Ticket", "Wait"]
@@ -58,14 +58,20 @@ class Backoff:
 
 
 class Copy:
-    """Send a copy of the request to ``endpoint`` and forget it: the driver goes on at once, the answer is None."""
+    """Send a copy of the request to ``endpoint`` and forget it: the driver goes on at once, the answer is None.
 
-    __slots__ = ("cluster", "endpoint", "path")
+    ``headers`` are set on the copy alone.
+    """
 
-    def __init__(self, cluster: Cluster, endpoint: Endpoint, path: str | None) -> None:
+    __slots__ = ("cluster", "endpoint", "headers", "path")
+
+    def __init__(
+        self, cluster: Cluster, endpoint: Endpoint, path: str | None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         self.cluster = cluster
         self.endpoint = endpoint
         self.path = path
+        self.headers = headers
 
     def __repr__(self) -> str:
         return f"<Copy {self.cluster.name} to {self.endpoint.key}>"

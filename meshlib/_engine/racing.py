@@ -47,7 +47,9 @@ class Racing(Attempts):
     def forward_hedged(self, hedges: Hedges) -> Steps:
         """Attempt after attempt, the first one hedged."""
         if self.action.mirrors:
-            yield from draw_copies(self.action.mirrors, self.published, self.request, self._path)
+            yield from draw_copies(
+                self.action.mirrors, self.published, self.request, self.headers, self._path, self._authority
+            )
             self.action = replace(self.action, mirrors=())
         reply = yield from self.hedged_attempt(hedges)
         return (yield from self._forward()) if reply is None else reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
@@ -13,7 +14,7 @@ from meshlib._runtime import Runtime
 from meshlib._snapshot.routes import Mirror
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.adapters.aiohttp import governed_session
-from tests.adapters.servers import upstream
+from tests.adapters.servers import raw_server, upstream
 from tests.mesh_builders import AT_REST, counters, make_cluster, make_runtime, make_snapshot
 from tests.patience import PATIENCE
 from tests.ports import closed_port
@@ -61,6 +62,25 @@ async def test_a_mirror_that_hangs_or_is_down_changes_nothing() -> None:
                 async with session.get("http://reviews:9080/x") as reply:
                     assert reply.status == 200
         release.set()
+
+
+async def test_a_mirror_that_hangs_up_gets_no_second_copy() -> None:
+    """Where aiohttp would ask once more on a new connection."""
+    methods: asyncio.Queue[str] = asyncio.Queue()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while b"GET /away" not in (head := await reader.readuntil(b"\r\n\r\n")):
+                methods.put_nowait(head.split()[1].decode())
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            methods.put_nowait("/away")
+        writer.close()
+
+    async with upstream() as main, raw_server(hang_up) as port, governed_session(mirrored(main.port, port)) as session:
+        for path in ("/", "/away", "/end"):
+            async with session.get(f"http://reviews:9080{path}") as reply:
+                assert reply.status == 200
+            assert await asyncio.wait_for(methods.get(), PATIENCE) == path
 
 
 async def test_a_streamed_body_is_not_mirrored() -> None:

@@ -47,6 +47,7 @@ class Mirrors:
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(total=_SECONDS),
             )
+            self._session._retry_connection = False  # a mirror that hangs up would get the copy a second time
         path, _, query = (copy.path or request.original_url.raw_path_qs).partition("?")
         url = URL.build(
             scheme=scheme,
@@ -59,6 +60,7 @@ class Mirrors:
         headers = CIMultiDict(request.headers)
         for name in _FRAMING:
             headers.popall(name, None)
+        headers.update(copy.headers)
         server_name = request.original_url.raw_host if scheme == "https" else None
         secured: dict[str, Any] = {"server_hostname": server_name}
         if shake is not None:

@@ -138,7 +138,7 @@ class _AsyncSender:
         if not self._head.is_bytes or len(self._copies) >= _MOST_COPIES:
             return
         target = self._head.target(self._shared.originator, copy.cluster, copy.endpoint)
-        request = self._head.core_request(target, copy.path, None)
+        request = self._head.core_copy(target, copy)
         task = asyncio.get_running_loop().create_task(self._copy(copy, target, request))
         self._copies.add(task)
         task.add_done_callback(self._copies.discard)
@@ -149,7 +149,8 @@ class _AsyncSender:
             async with asyncio.timeout(COPY_SECONDS):
                 response = await (await self._pool(target)).handle_async_request(request)
                 try:
-                    await response.aread()
+                    async for _ in response.aiter_stream():
+                        pass  # it may be of any length
                 finally:
                     await response.aclose()
 

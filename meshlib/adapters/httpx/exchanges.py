@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from http import HTTPStatus
 from typing import Any, Final
 
-from meshlib._engine.commands import LocalReply, Send
+from meshlib._engine.commands import Copy, LocalReply, Send
 from meshlib._engine.exchange import Exchange
 from meshlib._http import WEBSOCKET_SCHEMES, Failure, FailureKind, Headers, RequestHead
 from meshlib._outbound.attempt import Attempt, Droppable
@@ -86,6 +86,14 @@ class Head(RequestHead):
             method=self.method, url=url, content=self.body, extensions=self.extensions(target.server_name, timeout)
         )
         request.headers = encoded(self.headers)  # the constructor would look at each of them again
+        return request
+
+    def core_copy(self, target: Target, copy: Copy) -> Any:
+        """The request of a mirrored copy."""
+        request = self.core_request(target, copy.path, None)
+        marked = Headers(self.headers)
+        marked.update(copy.headers)
+        request.headers = encoded(marked)
         return request
 
     def outer_request(self, target: Target, path: str | None, timeout: float | None) -> Any:

@@ -136,13 +136,14 @@ class _Sender:
             self._mirrors.dropped += 1
             return
         target = head.target(self._shared.originator, copy.cluster, copy.endpoint)
-        request = head.core_request(target, copy.path, None)
+        request = head.core_copy(target, copy)
 
         def send() -> None:
             current_attempt.set(Attempt(None, copy.cluster.policy.connection_pool, COPY_SECONDS))
             response = self._pool(target).handle_request(request)
             try:
-                response.read()
+                for _ in response.iter_stream():
+                    pass  # it may be of any length
             finally:
                 response.close()
 

@@ -31,6 +31,7 @@ _USER_AGENT: Final = f"python-urllib3/{version('urllib3')}"
 _DRAINED: Final = 2**16  # what is left of a dropped response is read if it is no more, else its connection closed
 _DRAIN_SECONDS: Final = 0.01
 _COPY_SECONDS: Final = 30.0
+_PART: Final = 2**16
 _TLS_KEYS: Final = (
     "key_file", "cert_file", "key_password", "cert_reqs", "ca_certs", "ca_cert_dir", "ca_cert_data", "ssl_version",
     "ssl_minimum_version", "ssl_maximum_version", "assert_fingerprint",
@@ -130,16 +131,20 @@ class Governed(RequestHead):
         if body is None:
             self._manager.mirrors.dropped += 1
             return
-        headers = _written(self.headers)
-        path = copy.path or self.path
+        marked = Headers(self.headers)
+        marked.update(copy.headers)
+        headers, path = _written(marked), copy.path or self.path
 
         def send() -> None:
             current_attempt.set(Attempt(None, copy.cluster.policy.connection_pool, _COPY_SECONDS))
             pool = self._pool(copy.cluster, copy.endpoint)
-            pool.urlopen(
+            reply = pool.urlopen(
                 self.method, path, body=body or None, headers=headers, retries=False, redirect=False,
-                assert_same_host=False, preload_content=True,
+                assert_same_host=False, preload_content=False,
             )  # fmt: skip
+            while reply.read(_PART, decode_content=False):
+                pass  # it may be of any length
+            reply.release_conn()
 
         self._manager.mirrors.start(send)
 

@@ -290,7 +290,7 @@ def test_the_sessions_cookie_of_consistent_hashing_is_kept(kit: Kit) -> None:
 
 
 def test_a_mirror_gets_a_copy(kit: Kit) -> None:
-    """With the body, without delaying or failing the call; its reply is dropped."""
+    """With the body and Envoy's marks, without delaying or failing the call; its reply is dropped."""
     main = kit.upstream()
     shadow = kit.upstream(500)
     spare = kit.resources(shadow.port, host="shadow.example.com")
@@ -299,6 +299,22 @@ def test_a_mirror_gets_a_copy(kit: Kit) -> None:
     assert client.post(URL, b"hello").status == 200
     kit.until(client, lambda: bool(shadow.seen))
     assert (shadow.seen[0].method, shadow.seen[0].body) == ("POST", b"hello")
+    headers = shadow.seen[0].headers
+    assert (headers["x-envoy-internal"], headers["x-envoy-attempt-count"]) == ("true", "1")
+    assert "x-envoy-internal" not in main.seen[0].headers
+
+
+def test_a_mirror_sees_the_host_and_path_that_the_route_puts_there(kit: Kit) -> None:
+    """As the service itself does."""
+    main, shadow = kit.upstream(), kit.upstream()
+    spare = kit.resources(shadow.port, host="shadow.example.com")
+    route = {"mirror": {"host": "shadow.example.com"}, "rewrite": {"uri": "/new", "authority": "new.example"}}
+    kit.mesh(main.port, route=route, more=spare)
+    client = kit.client()
+    assert client.get(URL).status == 200
+    kit.until(client, lambda: bool(shadow.seen))
+    sent, copied = main.seen[0], shadow.seen[0]
+    assert (copied.path, copied.headers["host"]) == (sent.path, sent.headers["host"]) == (sent.path, "new.example")
 
 
 def test_a_dead_mirror_harms_nothing(kit: Kit) -> None:
