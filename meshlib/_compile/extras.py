@@ -12,7 +12,7 @@ from meshlib._snapshot.matchers import Exact, Present, TextMatcher
 from meshlib._snapshot.routes import Abort, Cors, Delay, Fault, Mirror, Origin
 from meshlib.model import virtual_service as model
 from meshlib.model.destination import Destination, Percent
-from meshlib.model.strings import ExactMatch, StringMatch
+from meshlib.model.strings import StringMatch
 
 __all__ = ["GRPC_STATUS", "compile_cors", "compile_fault", "compile_mirrors"]
 
@@ -109,5 +109,6 @@ def compile_cors(policy: model.CorsPolicy) -> Cors:
 
 
 def origin_matcher(match: StringMatch) -> TextMatcher:
-    """An origin; an exact ``*`` allows all."""
-    return Present() if match == ExactMatch("*") else text_matcher(match)
+    """An origin; what matches ``*`` allows all, also a prefix or an expression: Envoy asks it for ``*`` first."""
+    matcher = text_matcher(match)
+    return Present() if matcher.matches("*") else matcher
