@@ -75,16 +75,19 @@ class Entered:
 
     ``server_name`` is what the client named in its TLS handshake (empty: the Host header
     stands for it), ``claims`` those of a verified token (None: there was none), ``source``
-    the address of the client.
+    the address of the client, ``source_port`` its port; 0: not known.
     """
 
-    __slots__ = ("claims", "scheme", "server_name", "source")
+    __slots__ = ("claims", "scheme", "server_name", "source", "source_port")
 
-    def __init__(self, scheme: str, server_name: str, claims: dict[str, Any] | None, source: str = "") -> None:
+    def __init__(
+        self, scheme: str, server_name: str, claims: dict[str, Any] | None, source: str = "", source_port: int = 0
+    ) -> None:
         self.scheme = scheme
         self.server_name = server_name
         self.claims = claims
         self.source = source
+        self.source_port = source_port
 
     def __repr__(self) -> str:
         return f"<Entered {self.scheme} {self.server_name or '-'}>"

@@ -39,12 +39,14 @@ class RequestHead:
     wrote one there), ``path`` the raw path with its query, ``port`` the port that
     was dialled, which selects the listener, ``host`` the name that was dialled.
     ``claims`` are those of a verified token, for claim routing at a gateway, ``source`` is
-    the address of the client there; empty: this process.
+    the address of the client there; empty: this process. ``source_port`` is 0 where the address
+    comes out of a header.
     """
 
     # Most requests leave these as they are.
     claims: dict[str, Any] | None = None
     source: str = ""
+    source_port: int = 0
     _only: str | None = None  # the path without its query; not looked for yet
 
     def __init__(

@@ -178,7 +178,7 @@ def _enter(exchange: Exchange) -> None:
         request.scheme = arrival.scheme
         request.host = arrival.server_name or request.authority
         request.claims = arrival.claims
-        request.source = arrival.source
+        request.source, request.source_port = arrival.source, arrival.source_port
 
 
 class HasLocks(Protocol):

@@ -11,7 +11,15 @@ from typing import Final
 from meshlib._snapshot.routes import HeaderOps, HeaderValue
 from meshlib.model.virtual_service import HeaderOperations, Headers
 
-__all__ = ["NO_HEADERS", "NO_LEVELS", "CompiledHeaders", "HeaderFormatError", "compile_headers", "merged_levels"]
+__all__ = [
+    "NO_HEADERS",
+    "NO_LEVELS",
+    "CompiledHeaders",
+    "HeaderFormatError",
+    "compile_headers",
+    "merged_levels",
+    "without_type",
+]
 
 NO_LEVELS: Final[tuple[HeaderOps, ...]] = ()
 
@@ -71,6 +79,18 @@ def merged_levels(levels: Iterable[HeaderOps | None]) -> tuple[HeaderOps, ...]:
             tuple(pair for level in present for pair in level.set),
             tuple(pair for level in present for pair in level.add),
         ),
+    )
+
+
+def without_type(levels: tuple[HeaderOps, ...]) -> tuple[HeaderOps, ...]:
+    """The operations on an answer without a body: Envoy takes a Content-Type that they give it off again."""
+    return tuple(
+        HeaderOps(
+            level.remove,
+            tuple(pair for pair in level.set if pair[0] != "content-type"),
+            tuple(pair for pair in level.add if pair[0] != "content-type"),
+        )
+        for level in levels
     )
 
 

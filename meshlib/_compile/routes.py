@@ -19,6 +19,7 @@ from meshlib._compile.headers import (
     HeaderFormatError,
     compile_headers,
     merged_levels,
+    without_type,
 )
 from meshlib._compile.hosts import gateway_key
 from meshlib._compile.matches import compile_match, is_catch_all, is_static, static_mismatch
@@ -113,12 +114,13 @@ def compile_action(rule: Rule, match: RouteMatch, context: RouteContext) -> Acti
     """What a rule does with the requests that match. Raises UnusableRuleError."""
     route = rule.route
     headers = compile_headers(route.headers)
-    response = () if headers.response is None else (headers.response,)
+    response: tuple[HeaderOps, ...] = () if headers.response is None else (headers.response,)
     if route.redirect is not None:
-        return compile_redirect(route.redirect, match, context, response)
+        return compile_redirect(route.redirect, match, context, without_type(response))
     if route.direct_response is not None:
         body = route.direct_response.body
         content = b"" if body is None else bytes(body.content)
+        response = response if content else without_type(response)
         return DirectResponse(status=route.direct_response.status, body=content, response_levels=response)
     return compile_forward(rule, headers, match, context)
 

@@ -17,7 +17,7 @@ from meshlib._engine.commands import Command, LocalReply, Reply, Send, Steps
 from meshlib._engine.filters import run_filters
 from meshlib._engine.local_replies import configured_reply
 from meshlib._engine.low_faults import forward_through
-from meshlib._engine.mutations import apply_levels, path_after, rewrite_path
+from meshlib._engine.mutations import apply_levels, as_sent, path_after, rewrite_path
 from meshlib._engine.plans import HostPlans, Plan, Target
 from meshlib._engine.racing import Racing
 from meshlib._engine.reports import exchange_finished
@@ -25,7 +25,7 @@ from meshlib._engine.request_hash import hash_request
 from meshlib._engine.request_headers import ATTEMPT_COUNT, EXPECTED_TIMEOUT, set_exchange_headers
 from meshlib._http import Headers, HeadersView, Outcome, RequestHead, Response
 from meshlib._snapshot.peers import NO_PEER_HEADERS, PEER_ID, PEER_METADATA
-from meshlib._snapshot.routes import Action, Forward
+from meshlib._snapshot.routes import Action, Forward, HeaderOps
 from meshlib.events import ExchangeFinished
 
 __all__ = ["Exchange"]
@@ -284,7 +284,7 @@ class Exchange(Racing):
     def mutate_response(self, headers: Headers) -> None:
         """Apply the route's operations and its CORS policy to the header fields of a response, in place."""
         if self.response_levels:
-            apply_levels(self.response_levels, headers, self._sent(), now=self.published.clock.time())
+            self._apply(self.response_levels, headers, self._sent())
         if self.cors_fields is not None:
             headers.update(self.cors_fields)
         for cookie in self.cookies:
@@ -297,8 +297,11 @@ class Exchange(Racing):
         request = self.request
         if self._path is None and self._authority is None:
             return request
-        authority, path, port = self.sent_authority, self.sent_path, request.port
-        return RequestHead(request.method, request.scheme, authority, path, self.headers, port=port, host=request.host)
+        return as_sent(request, self.headers, self.sent_authority, self.sent_path)
+
+    def _apply(self, levels: tuple[HeaderOps, ...], headers: Headers, request: RequestHead) -> None:
+        published = self.published
+        apply_levels(levels, headers, request, now=published.clock.time(), own=published.snapshot.address)
 
     def abandon(self) -> None:
         """The driver gives up: the caller went away, or raised. Steps that are closed do it themselves."""
@@ -382,7 +385,7 @@ class Exchange(Racing):
             self._introduce(self._target)
         if destination.request_levels:
             self._is_bare = False  # it may become anything
-            apply_levels(destination.request_levels, headers, request, now=self.published.clock.time())
+            self._apply(destination.request_levels, headers, request)
         if self.live.table is not None:
             self._hash = hash_request(action.hash_keys, request, self.published.chance, self.published.snapshot.address)
         self._authority = destination.host_rewrite

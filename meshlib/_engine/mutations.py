@@ -13,6 +13,7 @@ from meshlib._snapshot.routes import Cors, DirectResponse, HeaderOps, HeaderValu
 
 __all__ = [
     "apply_levels",
+    "as_sent",
     "cors_allows",
     "cors_headers",
     "is_preflight",
@@ -32,20 +33,22 @@ def apply_levels(
     *,
     source: HeadersView | None = None,
     now: float | None = None,
+    own: str = "",
 ) -> None:
     """Run header operations on ``headers``, in place: per level all removes, then all sets, then all adds.
 
     ``source`` are the request headers that ``%REQ(…)%`` reads: absent, those of
     ``request``; pass ``headers`` itself when they are the request's. ``now`` is the Unix
-    time for ``%START_TIME%``. A value that comes out empty changes nothing.
+    time for ``%START_TIME%``, ``own`` the address of this workload, whose requests they are where no gateway
+    passes them on. A value that comes out empty changes nothing.
     """
     fields = request.headers if source is None else source
     for level in levels:
         for name in level.remove:
             headers.popall(name, None)
         # All values are computed before the first one is written.
-        sets = [(name, header_text(value, request, fields, now)) for name, value in level.set]
-        adds = [(name, header_text(value, request, fields, now)) for name, value in level.add]
+        sets = [(name, header_text(value, request, fields, now, own)) for name, value in level.set]
+        adds = [(name, header_text(value, request, fields, now, own)) for name, value in level.add]
         for name, text in sets:
             if text:
                 headers[name] = text
@@ -54,16 +57,18 @@ def apply_levels(
                 headers.add(name, text)
 
 
-def header_text(value: HeaderValue, request: RequestHead, fields: HeadersView, now: float | None) -> str:
+def header_text(value: HeaderValue, request: RequestHead, fields: HeadersView, now: float | None, own: str = "") -> str:
     """A header value with its operators filled in; what is not known is empty."""
     parts = value.parts
     if len(parts) == 1 and isinstance(parts[0], str):
         return parts[0]
-    texts = [part if isinstance(part, str) else operator_text(part, request, fields, now) for part in parts]
+    texts = [part if isinstance(part, str) else operator_text(part, request, fields, now, own) for part in parts]
     return "".join(texts)
 
 
-def operator_text(operator: tuple[str, ...], request: RequestHead, fields: HeadersView, now: float | None) -> str:
+def operator_text(
+    operator: tuple[str, ...], request: RequestHead, fields: HeadersView, now: float | None, own: str
+) -> str:
     """The value of one format operator: its name, then its arguments."""
     name, *arguments = operator
     if name == "REQ":
@@ -72,6 +77,11 @@ def operator_text(operator: tuple[str, ...], request: RequestHead, fields: Heade
         return "" if now is None else start_time(now, arguments[0] if arguments else "")
     if name == "PROTOCOL":
         return "HTTP/1.1"
+    if name == "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":
+        return request.source or own
+    if name == "DOWNSTREAM_REMOTE_ADDRESS" and request.source:
+        host = f"[{request.source}]" if ":" in request.source else request.source
+        return f"{host}:{request.source_port}"
     return ""
 
 
@@ -100,6 +110,13 @@ def start_time(now: float, form: str) -> str:
     if form:
         return moment.strftime(form)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def as_sent(request: RequestHead, headers: HeadersView, authority: str, path: str) -> RequestHead:
+    """A request with what its route has changed."""
+    sent = RequestHead(request.method, request.scheme, authority, path, headers, port=request.port, host=request.host)
+    sent.source, sent.source_port = request.source, request.source_port
+    return sent
 
 
 def rewrite_path(rewrite: Rewrite, path: str) -> str:

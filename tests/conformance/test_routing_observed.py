@@ -126,6 +126,25 @@ OBSERVED = [
         {"status": 200, "route": "found"},
         headers=[["user-agent", ""], ["user-agent", "a"], ["user-agent", ""], ["user-agent", "b"]],
     ),
+    *(
+        observed(
+            f"origins of {kind} {value} are any, since it matches a star",
+            rule(f"corsPolicy: {{allowOrigins: [{{{kind}: '{value}'}}]}}, {TO_A}"),
+            {"status": 200, "headers": {"access-control-allow-origin": "https://no.example"}},
+            headers={"origin": "https://no.example"},
+        )
+        for kind, value in (("exact", "*"), ("prefix", "*"), ("regex", r"\*"), ("regex", r"[^a-z]*"))
+    ),
+    observed(
+        "a redirect has no content, and so no type",
+        rule("redirect: {uri: /p}, headers: {response: {set: {content-type: v, x-r: '1'}, add: {Content-Type: w}}}"),
+        {"status": 301, "headers": {"x-r": "1"}, "headers_absent": ["content-type"]},
+    ),
+    observed(
+        "nor has a direct response without body",
+        rule("directResponse: {status: 404}, headers: {response: {set: {content-type: v}}}"),
+        {"status": 404, "headers_absent": ["content-type"]},
+    ),
     observed(
         "an empty Origin is none",
         rule(f"corsPolicy: {{allowOrigins: [{{exact: '*'}}], allowCredentials: true}}, {TO_A}"),

@@ -22,7 +22,7 @@ from meshlib._inbound.passage import Passage
 from meshlib._runtime import runtime_of
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
-from meshlib.adapters.gateway.headers import Hops, can_be_sent, is_chunked_only, response_headers
+from meshlib.adapters.gateway.headers import BODYLESS, Hops, can_be_sent, is_chunked_only, response_headers
 from meshlib.adapters.gateway.odd_answers import UNREADABLE, UNREADABLE_HEADERS, is_answer
 from meshlib.adapters.gateway.websockets import Socket, refuse_websocket, tunnel
 from meshlib.errors import MeshError
@@ -130,6 +130,7 @@ class MeshGateway:
                     arrival.server_name or "",
                     dict(inbound.claims) or None,
                     inbound.client_address,
+                    connection.source_port if inbound.client_address == connection.source else 0,
                 )
             )
             try:
@@ -163,7 +164,7 @@ class MeshGateway:
             if exchange is not None and exchange.details == "via_upstream":
                 service_time = int((self._runtime.clock.monotonic() - exchange.attempt_started) * 1000)
             raw = response_headers(response.headers, service_time=service_time, status=response.status)
-            if service_time is None and "content-length" not in response.headers:
+            if service_time is None and response.status not in BODYLESS and "content-length" not in response.headers:
                 raw.append((b"content-length", b"%d" % len(await response.read())))
             await send({"type": "http.response.start", "status": response.status, "headers": raw})
             try:

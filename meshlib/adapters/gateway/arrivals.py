@@ -27,18 +27,18 @@ class Connection:
     headers of the client say (its ``proxy_headers``, on by default for loopback).
     """
 
-    __slots__ = ("port", "scheme", "source", "tls")
+    __slots__ = ("port", "scheme", "source", "source_port", "tls")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         transport = getattr(getattr(receive, "__self__", None), "transport", None)
         name: object = None if transport is None else transport.get_extra_info("peername")
         self.tls: Any = None if transport is None else transport.get_extra_info("ssl_object")
         if isinstance(name, tuple) and name:
-            self.source = str(name[0])
+            self.source, self.source_port = str(name[0]), int(name[1])
             self.scheme = "http" if self.tls is None else "https"
         else:
             scheme: str = scope.get("scheme", "http")
-            self.source = str((scope.get("client") or ("",))[0])
+            self.source, self.source_port = scope.get("client") or ("", 0)
             self.scheme = WEBSOCKET_SCHEMES.get(scheme, scheme)
         self.port: int = (scope.get("server") or ("", None))[1] or 0
 

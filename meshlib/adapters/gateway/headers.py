@@ -19,7 +19,7 @@ from meshlib._inbound.forwarded import XFCC, XFF, TrustedProxies
 from meshlib._snapshot.inbound import Address, parse_address
 from meshlib._snapshot.listeners import Forwards
 
-__all__ = ["Hops", "can_be_sent", "is_chunked_only", "request_headers", "response_headers"]
+__all__ = ["BODYLESS", "Hops", "can_be_sent", "is_chunked_only", "request_headers", "response_headers"]
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -27,7 +27,8 @@ _HOP_BY_HOP: Final = frozenset(
     "connection expect keep-alive proxy-authenticate proxy-connection te trailer transfer-encoding upgrade".split()
 )
 _TRAILERS: Final = "trailers"
-_WITHOUT_BODY: Final = (204, 304)
+BODYLESS: Final = (204, 304)
+"""Statuses of answers that have no body, nor the length of one."""
 _OUTSIDE: Final = (
     "x-request-id",  # a gateway gives its own
     "x-envoy-internal",
@@ -36,6 +37,9 @@ _OUTSIDE: Final = (
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+    "x-envoy-upstream-stream-duration-ms",
 )
 """What only a gateway may say, and takes from nobody outside."""
 
@@ -144,7 +148,7 @@ def response_headers(headers: CIMultiDictProxy[str], *, service_time: int | None
         for name, value in headers.items()
         if (lower := name.lower()) not in _HOP_BY_HOP and lower not in named and lower != "server"
     ]
-    if status in _WITHOUT_BODY:
+    if status in BODYLESS:
         returned = [pair for pair in returned if pair[0] != b"content-length"]
     if "date" not in headers:
         returned.append((b"date", formatdate(usegmt=True).encode()))
