@@ -11,7 +11,6 @@ from typing import Any, Final, Self
 from msgspec.structs import replace
 
 from meshlib._context import carried_of, deadline, serving
-from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
 from meshlib._engine.decisions import Decision
 from meshlib._engine.local_replies import overflow_reply
 from meshlib._engine.recording import Served
@@ -27,12 +26,12 @@ from meshlib._inbound.arrivals import (
     other_reading,
     refusal,
 )
-from meshlib._inbound.authorizers import ask_authorizer, ask_authorizer_async
 from meshlib._inbound.forwarded import XFCC
 from meshlib._inbound.gate import Gate
 from meshlib._inbound.grants import Grant, Terms
 from meshlib._inbound.heads import PlainHead, text_of, without_header
 from meshlib._inbound.inbound import Inbound, Verified, let_in
+from meshlib._inbound.inspections import ReadBody, ReadBodyAsync, await_keys, decide, decide_async
 from meshlib._inbound.memory import Key, Memory
 from meshlib._inbound.refusals import as_sent
 from meshlib._inbound.reports import complete, request_served
@@ -49,10 +48,6 @@ _log = logging.getLogger("meshlib.security")
 _REQUEST_ID: Final = "x-request-id"
 _PEER_METADATA: Final = PEER_METADATA.encode()
 _EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
-
-ReadBody = Callable[[int], bytes | None]
-ReadBodyAsync = Callable[[int], Awaitable[bytes | None]]
-_GONE: Final = AuthorizerReply(answer="deny", status=400, details="downstream_remote_disconnect")
 
 
 class Passage:
@@ -120,7 +115,7 @@ class Passage:
         request, early = self._begin(arrival, snapshot)
         if early is not None:
             return early
-        decision = self._decide(arrival, request, snapshot, read_body)
+        decision = decide(self._gate, snapshot, arrival, request, read_body)
         verdict = self._conclude(arrival, request, decision)
         if isinstance(verdict, Admitted) and (room := self._gate.rooms.find(arrival.head.port)):
             self._seat = room.enter()
@@ -138,15 +133,13 @@ class Passage:
         if early is not None:
             return early
         self._version = gate.keys.version  # before they are looked at: what comes in between is not remembered
-        decision = gate.decide(snapshot, request) or await self._run_async(snapshot, request, read_body)
-        if decision.wanted and (readings := self._readings(decision)):
-            for reading, seconds in readings:
-                await gate.keys.wait_async(reading, seconds=seconds)
+        decision = gate.decide(snapshot, request) or await decide_async(gate, snapshot, request, read_body)
+        if decision.wanted and await await_keys(gate, decision):
             request.head = arrival.head  # as it came, before its path was normalized
-            decision = await self._run_async(snapshot, request, read_body)
+            decision = await decide_async(gate, snapshot, request, read_body)
         other = other_reading(arrival, request, decision, gate.reading)
         if other is not None:
-            second = await self._run_async(snapshot, other, read_body)
+            second = await decide_async(gate, snapshot, other, read_body)
             decision = decision if second.allowed else second
         verdict = self._conclude(arrival, request, decision)
         if isinstance(verdict, Refused):
@@ -240,51 +233,6 @@ class Passage:
             decision = Decision(allowed=True, reason="a health path", remove_headers=outputs)
             return request, self._conclude(arrival, request, decision)
         return request, None
-
-    def _decide(self, arrival: Arrival, request: InboundRequest, snapshot: Snapshot, read_body: ReadBody) -> Decision:
-        decision = self._run(snapshot, request, read_body)
-        if decision.wanted and (readings := self._readings(decision)):
-            for reading, seconds in readings:
-                self._gate.keys.wait(reading, seconds)
-            request.head = arrival.head  # as it came, before its path was normalized
-            decision = self._run(snapshot, request, read_body)
-        other = other_reading(arrival, request, decision, self._gate.reading)
-        if other is not None:
-            second = self._run(snapshot, other, read_body)
-            decision = decision if second.allowed else second
-        return decision
-
-    def _readings(self, decision: Decision) -> list[tuple[Any, float]]:
-        """What to wait for, and how long, if the decision could be another one with fresher keys."""
-        begun = [(self._gate.keys.hurry(origin), origin.timeout) for origin in decision.wanted]
-        return [(reading, seconds) for reading, seconds in begun if reading is not None]
-
-    def _run(self, snapshot: Snapshot, request: InboundRequest, read_body: ReadBody) -> Decision:
-        steps = self._gate.inspection(snapshot, request)
-        try:
-            ask = next(steps)
-            while True:
-                ask = steps.send(self._ask(snapshot, ask, read_body))
-        except StopIteration as end:
-            decision: Decision = end.value
-            return decision
-
-    async def _run_async(self, snapshot: Snapshot, request: InboundRequest, read_body: ReadBodyAsync) -> Decision:
-        steps = self._gate.inspection(snapshot, request)
-        try:
-            ask = next(steps)
-            while True:
-                limit = ask.authorizer.body_limit
-                body = await read_body(limit) if limit else b""
-                ask = steps.send(_GONE if body is None else await ask_authorizer_async(snapshot, ask, body))
-        except StopIteration as end:
-            decision: Decision = end.value
-            return decision
-
-    def _ask(self, snapshot: Snapshot, ask: AskAuthorizer, read_body: ReadBody) -> AuthorizerReply:
-        limit = ask.authorizer.body_limit
-        body = read_body(limit) if limit else b""
-        return _GONE if body is None else ask_authorizer(snapshot, ask, body)
 
     # -- out ----------------------------------------------------------------------------------------
 
