@@ -81,6 +81,8 @@ class MeshContext(ssl.SSLContext):
         characters: ``outbound_.80_.<subset>_.<host>`` has such for the longest names of subsets.
         """
         if isinstance(hostname, str) and hostname.isascii():
+            if hostname.startswith(".") or "\0" in hostname:  # neither is an SSLError to the standard library
+                raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"{hostname!r} cannot be a server name")
             return hostname
         try:
             encoded: str | None = super()._encode_hostname(hostname)  # type: ignore[misc]

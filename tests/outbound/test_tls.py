@@ -83,6 +83,8 @@ def test_accounts_of_a_service_bind_mesh_tls_alone(tmp_path: Path, resources: st
         ("bücher.test", "xn--bcher-kva.test"),
         ("xn--ü.test", None),
         (f"{'a' * 300}.test", None),
+        (".one.test", None),
+        ("one\0.test", None),
     ],
 )
 def test_server_names_are_sent_as_they_stand(tmp_path: Path, name: str, sent: str | None) -> None:
