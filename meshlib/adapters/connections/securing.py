@@ -9,7 +9,7 @@ from meshlib._engine.connections import Connection
 from meshlib._outbound.tls import originator
 from meshlib._runtime import Runtime
 
-__all__ = ["Securing", "securing"]
+__all__ = ["Securing", "securings"]
 
 
 class Securing(NamedTuple):
@@ -19,7 +19,20 @@ class Securing(NamedTuple):
     server_name: str
 
 
-def securing(runtime: Runtime, connection: Connection, own: ssl.SSLContext | None) -> Securing | None:
+def securings(
+    runtime: Runtime, connection: Connection, own: ssl.SSLContext | None
+) -> tuple[Securing | None, Securing | None]:
+    """The handshake with the endpoint, and the one through the tunnel that it leads on; None for plaintext.
+
+    Raises :class:`CredentialError` as :func:`_securing`.
+    """
+    if own is None or connection.cluster.policy.tunnel is None:
+        return _securing(runtime, connection, own), None
+    # What the application starts is with the tunnel's end: the proxy only passes it on, as it would a sidecar's bytes.
+    return _securing(runtime, connection, None), Securing(own, connection.server_name)
+
+
+def _securing(runtime: Runtime, connection: Connection, own: ssl.SSLContext | None) -> Securing | None:
     """The one handshake of a connection; None for plaintext.
 
     Where the application starts TLS itself (``own``), a DestinationRule's block decides

@@ -13,7 +13,7 @@ from meshlib._outbound.attempt import set_keepalive
 from meshlib._runtime import Runtime
 from meshlib.adapters.connections.errors import failed, refused
 from meshlib.adapters.connections.proxy_protocol import header_for
-from meshlib.adapters.connections.securing import Securing, securing
+from meshlib.adapters.connections.securing import Securing, securings
 from meshlib.adapters.connections.tunnels import END, LONGEST, check_reply, request_of
 from meshlib.errors import MeshError
 
@@ -38,8 +38,9 @@ def create_connection(
     pool = connection.cluster.policy.connection_pool
     wait = pool.connect_timeout if timeout is None else min(timeout, pool.connect_timeout)
     try:
-        secure = securing(runtime, connection, own)
-        made = _connected(connection, target, wait, secure)
+        secure, inner = securings(runtime, connection, own)
+        _check_nesting(secure, inner)
+        made = _connected(connection, target, wait, secure, inner)
     except (OSError, MeshError) as error:
         raise failed(connection, error) from error
     except BaseException:
@@ -51,30 +52,41 @@ def create_connection(
     return made
 
 
-def _connected(connection: Connection, target: Target, seconds: float, secure: Securing | None) -> CountingSocket:
-    """Everything up to the first byte of the application, which takes ``seconds`` at most."""
+def _check_nesting(secure: Securing | None, inner: Securing | None) -> None:
+    if secure is not None and inner is not None:
+        raise MeshError("the standard library's sockets have no TLS inside TLS; use mesh.open_connection")
+
+
+def _connected(
+    connection: Connection, target: Target, seconds: float, secure: Securing | None, inner: Securing | None
+) -> CountingSocket:
+    """Everything up to the first byte of the application, which takes ``seconds`` at most.
+
+    ``secure`` is the handshake with the endpoint, ``inner`` that with the end of a tunnel.
+    """
     policy, wanted, end = connection.cluster.policy, request_of(connection), time.monotonic() + seconds
     made = socket.create_connection(target, seconds)
     try:
         introduction = header_for(policy, made)
         if introduction:
             made.sendall(introduction)
-        if secure is None:
-            made = MeshSocket(made.family, made.type, made.proto, made.detach())
-        else:
-            _hurry(made, end)  # the handshake takes no more, in whatever pieces it comes
-            made = _secured(made, secure)
+        if secure is not None:
+            made = _secured(made, secure, end)
         if wanted is not None:
             _lead_on(wanted, made, end)
+        if inner is not None:
+            made = _secured(made, inner, end)
+        if not isinstance(made, CountingSocket):
+            made = MeshSocket(made.family, made.type, made.proto, made.detach())
         set_keepalive(made, policy.connection_pool)
     except BaseException:
         made.close()
         raise
-    assert isinstance(made, CountingSocket)
     return made
 
 
-def _secured(raw: socket.socket, secure: Securing) -> socket.socket:
+def _secured(raw: socket.socket, secure: Securing, end: float) -> socket.socket:
+    _hurry(raw, end)  # the handshake takes no more, in whatever pieces it comes
     context = secure.context
     kind = context.sslsocket_class  # read once: other threads exchange it too
     if not issubclass(kind, CountingSocket):

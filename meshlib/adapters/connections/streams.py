@@ -14,8 +14,8 @@ from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import ConnectionPool
 from meshlib.adapters.connections.errors import failed, refused
 from meshlib.adapters.connections.proxy_protocol import header_for
-from meshlib.adapters.connections.securing import securing
-from meshlib.adapters.connections.tunnels import END, check_reply, request_of
+from meshlib.adapters.connections.securing import Securing, securings
+from meshlib.adapters.connections.tunnels import END, check_quiet, check_reply, request_of
 from meshlib.errors import MeshError
 
 __all__ = ["open_connection"]
@@ -41,7 +41,7 @@ async def open_connection(
     protocol = _Protocol(reader, connection, loop)
     pool = connection.cluster.policy.connection_pool
     try:
-        secure, wanted = securing(runtime, connection, own), request_of(connection)
+        (secure, inner), wanted = securings(runtime, connection, own), request_of(connection)
         arguments: dict[str, Any] = {}
         if secure is not None:
             arguments = {"ssl": secure.context, "server_hostname": secure.server_name}
@@ -51,15 +51,16 @@ async def open_connection(
             else:
                 arguments |= target._asdict()
             transport, _ = await loop.create_connection(lambda: protocol, **arguments)
-            await _prepare(transport, reader, protocol, wanted, pool)
-    except (OSError, MeshError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            writer = _Writer(transport, protocol, reader, loop)
+            await _prepare(writer, reader, protocol, wanted, inner, pool)
+    except (OSError, MeshError, asyncio.LimitOverrunError) as error:
         raise failed(connection, error) from error
     except BaseException:
         connection.abandon()
         raise
     connection.establish()
-    protocol.watch(transport, pool.tcp_idle_timeout, pool.max_connection_duration)
-    return reader, _Writer(transport, protocol, reader, loop)
+    protocol.watch(writer.transport, pool.tcp_idle_timeout, pool.max_connection_duration)
+    return reader, writer
 
 
 async def _introduced(loop: asyncio.AbstractEventLoop, connection: Connection, target: Target) -> socket.socket:
@@ -77,20 +78,28 @@ async def _introduced(loop: asyncio.AbstractEventLoop, connection: Connection, t
 
 
 async def _prepare(
-    transport: asyncio.Transport,
+    writer: asyncio.StreamWriter,
     reader: asyncio.StreamReader,
     protocol: _Protocol,
     wanted: bytes | None,
+    inner: Securing | None,
     pool: ConnectionPool,
 ) -> None:
-    """Before the application's bytes: set the kernel's probes, and have the proxy at the other end connect on."""
+    """Before the application's bytes: set the kernel's probes, have a proxy connect on, and start TLS behind it."""
+    transport = writer.transport
     try:
         set_keepalive(transport.get_extra_info("socket"), pool)
         if wanted is not None:
             transport.write(wanted)
-            reply = await reader.readuntil(END)
+            try:
+                reply = await reader.readuntil(END)
+            except asyncio.IncompleteReadError as error:
+                reply = error.partial
             protocol.received -= len(reply)
             check_reply(reply)
+        if inner is not None:
+            check_quiet(protocol.received)
+            await writer.start_tls(inner.context, server_hostname=inner.server_name)
     except BaseException:
         transport.close()
         raise
@@ -108,7 +117,7 @@ class _Protocol(asyncio.StreamReaderProtocol):
         self._is_watched = self._is_lost = False
         self.sent = self.received = 0
 
-    def watch(self, transport: asyncio.Transport, idle: float | None, duration: float | None) -> None:
+    def watch(self, transport: asyncio.WriteTransport, idle: float | None, duration: float | None) -> None:
         """End it after so many seconds without a byte, or since its beginning; None: never."""
         self._is_watched = True
         if self._is_lost:  # the other end was faster
@@ -120,10 +129,10 @@ class _Protocol(asyncio.StreamReaderProtocol):
         if idle is not None:
             self._look_again(transport, idle, idle)
 
-    def _look_again(self, transport: asyncio.Transport, idle: float, seconds: float) -> None:
+    def _look_again(self, transport: asyncio.WriteTransport, idle: float, seconds: float) -> None:
         self._timers.append(self._clock.call_later(seconds, self._look, transport, idle))
 
-    def _look(self, transport: asyncio.Transport, idle: float) -> None:
+    def _look(self, transport: asyncio.WriteTransport, idle: float) -> None:
         self._timers = [one for one in self._timers if one.when() > self._clock.time()]
         left = self._used + idle - self._clock.time()
         if left <= 0.0:

@@ -12,7 +12,7 @@ from meshlib._engine.connections import Connection
 from meshlib._snapshot.clusters import Tunnel
 from meshlib.errors import MeshError
 
-__all__ = ["END", "LONGEST", "TunnelError", "check_reply", "request_of"]
+__all__ = ["END", "LONGEST", "TunnelError", "check_quiet", "check_reply", "request_of"]
 
 END: Final = b"\r\n\r\n"
 LONGEST: Final = 16_384
@@ -47,3 +47,9 @@ def check_reply(head: bytes) -> None:
     if not is_good or not head.endswith(END):
         line = head.partition(b"\r\n")[0][:200].decode("latin-1")
         raise TunnelError(f"the proxy answers {line!r} to CONNECT")
+
+
+def check_quiet(received: int) -> None:
+    """Raises :class:`TunnelError` if bytes came before TLS has begun: they would pass for bytes from inside of it."""
+    if received:
+        raise TunnelError("the proxy sends bytes of its own before TLS has begun")
