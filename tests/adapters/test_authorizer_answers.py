@@ -34,7 +34,10 @@ def answering(answer: Callable[[socket.socket], None], path: str = "") -> Iterat
             connection.settimeout(PATIENCE)
             data = b""
             while b"\r\n\r\n" not in data:
-                data += connection.recv(65536)
+                part = connection.recv(65536)
+                if not part:
+                    return
+                data += part
             asked.append(data)
             answer(connection)
 
