@@ -3,19 +3,23 @@
 Blocking code runs in a thread of its own, and only ever one thread runs: the loop stands
 still until the thread waits for something of the simulation (an answer, a sleep), then
 goes on until that has come. So the order of everything is the same in every run.
+
+Threads that such code starts itself are strangers: a call of theirs wakes the loop, which
+serves it while the thread that started them waits for them, as far as anybody can tell.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, Final, SupportsIndex, TypeVar
+from typing import Any, Final, SupportsIndex, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from meshlib.testing.clock import VirtualClock
@@ -30,13 +34,22 @@ _MONOTONIC: Final = time.monotonic
 _TIME: Final = time.time
 
 
+class _Strangers:
+    """Says that other threads have work for the loop."""
+
+
+Asked: TypeAlias = Coroutine[Any, Any, Any] | _Strangers | None
+
+
 class _Worker:
     """One thread of blocking code; the loop and the thread take turns."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
-        self._asked: Coroutine[Any, Any, Any] | None = None
+    def __init__(self, function: Callable[[], Any], on_ask: Callable[[], None]) -> None:
+        self._mine = threading.Semaphore(0)
+        self._on_ask = on_ask
         self._answer: Future[Any] = Future()
+        self.asked: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+        """What it wants: a coroutine's result, or nothing more; and that there are strangers."""
         self.result: Future[Any] = Future()
         context = contextvars.copy_context()
         self._thread = threading.Thread(
@@ -51,26 +64,24 @@ class _Worker:
             self.result.set_result(context.run(function))
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to who waits for the result
             self.result.set_exception(error)
-        self._theirs.release()
+        self._ask(None)
+
+    def _ask(self, asked: Asked) -> None:
+        self.asked.put(asked)
+        self._on_ask()
 
     def ask(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In the thread: have the loop run a coroutine, and wait for its result."""
-        self._asked = coroutine
-        self._theirs.release()
+        self._ask(coroutine)
         self._mine.acquire()
         answer: Future[T] = self._answer
         return answer.result()
 
-    def turn(self) -> Coroutine[Any, Any, Any] | None:
-        """In the loop: let the thread run until it asks for something; None once it is done."""
-        self._asked = None
+    def go_on(self, answer: Future[Any] | None = None) -> None:
+        """In the loop: let the thread run, with what came of the coroutine that it asked for."""
+        if answer is not None:
+            self._answer = answer
         self._mine.release()
-        self._theirs.acquire()
-        return self._asked
-
-    def tell(self, answer: Future[Any]) -> None:
-        """What came of the coroutine that it asked for."""
-        self._answer = answer
 
 
 class _Here(threading.local):
@@ -94,6 +105,10 @@ class Blocking:
     def __init__(self, loop: MemoryLoop) -> None:
         self._loop = loop
         self._waiting = 0  # threads of others that wait for the loop
+        self._strangers = 0  # those and the ones that are about to; under the lock
+        self._lock = threading.Lock()
+        self._turning: _Worker | None = None  # the thread that the loop stands still for
+        self._changed = asyncio.Event()
         self._limiter: Any = None
         loop.selector.busy_threads = self._busy
         loop.run_blocking = self.run
@@ -114,18 +129,40 @@ class Blocking:
 
     async def run(self, function: Callable[[], T]) -> T:
         """In the loop: run a blocking function, on virtual time."""
-        worker = _Worker(function)
-        asked = worker.turn()
-        while asked is not None:
+        worker = _Worker(function, self._wake)
+        worker.go_on()
+        while (asked := await self._hear(worker)) is not None:
             answer: Future[Any] = Future()
             try:
                 answer.set_result(await asked)
             except BaseException as error:  # noqa: BLE001 - raised in the thread, which ends by it
                 answer.set_exception(error)
-            worker.tell(answer)
-            asked = worker.turn()
+            worker.go_on(answer)
         result: Future[T] = worker.result
         return result.result()
+
+    async def _hear(self, worker: _Worker) -> Coroutine[Any, Any, Any] | None:
+        """What a thread asks for next; None: it is done. The loop stands still for it, unless strangers call."""
+        while True:
+            with self._lock:
+                is_alone = not self._strangers
+                self._turning = worker if is_alone else None
+            try:
+                asked = worker.asked.get(block=is_alone)
+            except queue.Empty:
+                self._changed.clear()
+                if worker.asked.empty():  # else it asked in between, and nobody would tell again
+                    await self._changed.wait()
+                continue
+            finally:
+                self._turning = None
+            if not isinstance(asked, _Strangers):
+                return asked
+
+    def _wake(self) -> None:
+        """In a thread: it asked, and the loop may not be standing still for it."""
+        if self._strangers:
+            self._loop.call_soon_threadsafe(self._changed.set)
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In blocking code: run a coroutine on virtual time and return its result, wherever this is."""
@@ -166,15 +203,28 @@ class Blocking:
 
     def _from_outside(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """A thread that the application made, while the loop runs."""
+        result: Future[T] = Future()
 
-        async def counted() -> T:
+        async def counted() -> None:
             self._waiting += 1  # only ever changed in the loop's thread
             try:
-                return await coroutine
+                result.set_result(await coroutine)
+            except BaseException as error:  # noqa: BLE001 - belongs to who waits
+                result.set_exception(error)
             finally:
                 self._waiting -= 1
+                with self._lock:
+                    self._strangers -= 1  # after the result: the loop may stand still from now on
+                self._changed.set()
 
-        return asyncio.run_coroutine_threadsafe(counted(), self._loop).result()
+        with self._lock:
+            self._strangers += 1
+            turning = self._turning
+        served = asyncio.run_coroutine_threadsafe(counted(), self._loop)
+        served.add_done_callback(lambda ended: ended.cancelled() and result.cancel())  # before it began
+        if turning is not None:
+            turning.asked.put(_Strangers())
+        return result.result()
 
     # -- the clock of code that asks the system ------------------------------------------------------
 

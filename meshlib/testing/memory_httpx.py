@@ -52,13 +52,14 @@ class _Messages:
         self._package = package
         self._service = service
 
-    async def exchange(self, request: Any, body: bytes, exchange: Exchange | None) -> Any:
-        """One attempt, within the timeout of the request."""
+    async def exchange(self, request: Any, body: bytes, exchange: Exchange | None, limit: float | None = None) -> Any:
+        """One attempt, within the timeout of the request, and its own ``limit`` where nothing else keeps it."""
         api = self._package.api
         url = request.url
         headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw)
         arrived = UpstreamRequest(request.method, url.raw_path.decode("ascii"), headers.get("host", ""), headers, body)
-        seconds = (request.extensions.get("timeout") or {}).get("read")
+        own = (request.extensions.get("timeout") or {}).get("read")
+        seconds = min((one for one in (own, limit) if one is not None), default=None)
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
             async with asyncio.timeout(seconds):
@@ -111,5 +112,10 @@ class _AsyncMemory(_Messages):
     """The transport of an asynchronous client."""
 
     async def handle_async_request(self, request: Any) -> Any:
-        self._service.world.require_loop()
-        return await self.exchange(request, await request.aread(), current_exchange())
+        world, exchange = self._service.world, current_exchange()
+        body = await request.aread()
+        if asyncio._get_running_loop() is world.loop:
+            return await self.exchange(request, body, exchange)
+        # On a framework's own loop it is a blocking client; the timers of that loop would be real.
+        limit = exchange.limit if isinstance(exchange, SimulatedExchange) else None
+        return world.blocking.wait(self.exchange(request, body, exchange, limit))

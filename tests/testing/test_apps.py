@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,11 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from meshlib import MeshError
+from meshlib import Mesh, MeshError
 from meshlib.adapters.asgi import MeshMiddleware
 from meshlib.adapters.wsgi import MeshMiddleware as WsgiMiddleware
 from meshlib.testing import Simulation
-from tests.testing.meshes import LOCKED
+from tests.testing.meshes import LOCKED, RETRIES
 
 VAULT = "http://keys.vault.svc.cluster.local:8080"
 WEB = "cluster.local/ns/shop/sa/web"
@@ -154,3 +155,46 @@ def test_the_clock_waits_for_the_threads_of_an_application_that_is_called_direct
                 return answer.text, sim.now
 
         assert sim.run(ask()) == ("200", pytest.approx(30.001))
+
+
+@pytest.mark.parametrize("where", ["function", "application"])
+def test_blocking_code_may_have_threads_of_its_own(where: str) -> None:
+    """Their calls are served while it waits for them, at the same time; they once waited for each other for good."""
+
+    def fan_out(mesh: Mesh) -> list[int]:
+        with mesh.httpx() as client, ThreadPoolExecutor(2) as pool:
+            answers = [pool.submit(client.get, f"http://ratings/{number}") for number in range(2)]
+            return [answer.result().status_code for answer in answers]
+
+    with Simulation() as sim:
+        sim.deploy("web")
+        sim.deploy("ratings").latency(0.3)
+        if where == "function":
+            assert sim.run(lambda: fan_out(sim.mesh)) == [200, 200]
+        else:
+            app = flask.Flask("web")
+            app.add_url_rule("/", view_func=lambda: fan_out(sim.mesh_of(sim.service("web"))))
+            sim.app("web", app)
+            assert sim.get("http://web/").json() == [200, 200]
+
+
+def test_an_asynchronous_view_under_wsgi_calls_on_virtual_time() -> None:
+    """Its framework runs it on a loop of its own: the timeout of the route ends its call all the same."""
+    with Simulation(RETRIES) as sim:
+        sim.deploy("web")
+        reviews = sim.deploy("reviews", port=9080)
+        app = flask.Flask("web")
+
+        @app.get("/")
+        async def view() -> dict[str, object]:
+            async with sim.httpx_async(timeout=None) as client:
+                answer = await client.get("http://reviews:9080/")
+                return {"status": answer.status_code, "text": answer.text}
+
+        sim.app("web", app)
+        reviews.latency(3.0)
+        call = sim.get("http://web/")
+        assert (call.json()["status"], call.latency) == (200, pytest.approx(3.0, abs=0.01))
+        reviews.fail("hang")
+        call = sim.get("http://web/")
+        assert (call.json()["text"], call.latency) == ("upstream request timeout", pytest.approx(10.0, abs=0.01))

@@ -78,15 +78,11 @@ def test_a_coroutine_of_another_loop_is_refused_wherever_it_calls(sim: Simulatio
     async def by_call() -> object:
         return await sim.client.call("GET", URL)
 
-    async def by_httpx() -> object:
-        async with sim.httpx_async() as client:
-            return await client.get(URL)
-
     async def by_aiohttp() -> object:
         async with sim.aiohttp() as session, session.get(URL) as response:
             return response.status
 
-    for work in (by_call, by_httpx, by_aiohttp):
+    for work in (by_call, by_aiohttp):
         with pytest.raises(RuntimeError, match=r"given to sim\.run\(\), .*@pytest\.mark\.mesh; .*sim\.app"):
             asyncio.run(work())
 
