@@ -18,15 +18,16 @@ import re
 import selectors
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote_from_bytes
 
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
-from meshlib._engine.mutations import header_text
-from meshlib._http import RequestHead
+from meshlib._engine.mutations import as_sent, header_text
 from meshlib._inbound.http_answers import Answer, BadAnswerError, Reading, read_answer
 from meshlib._snapshot.clusters import Cluster, Endpoint
+from meshlib._snapshot.inbound import address_text
 from meshlib._snapshot.security import Authorizer
 from meshlib._snapshot.snapshot import Snapshot
 
@@ -216,7 +217,7 @@ def _endpoint(cluster: Cluster) -> Endpoint | None:
 def _write(ask: AskAuthorizer, body: bytes, *, is_partial: bool) -> bytes | None:
     """The check as it is sent; None if the request cannot be told in HTTP/1."""
     authorizer, head = ask.authorizer, ask.request.head
-    headers = _check_headers(authorizer, head)
+    headers = _check_headers(ask)
     if body:
         headers[_PARTIAL] = "true" if is_partial else "false"
     headers["content-length"] = str(len(body))
@@ -235,8 +236,9 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _check_headers(authorizer: Authorizer, head: RequestHead) -> dict[str, str]:
+def _check_headers(ask: AskAuthorizer) -> dict[str, str]:
     """The listed ones, several of a name as one, and in place of them those that the provider adds."""
+    authorizer, head = ask.authorizer, ask.request.head
     headers, wanted = head.headers, (*_ALWAYS_SENT, *authorizer.request_headers)
     is_upgrade = "upgrade" in headers
     sent: dict[str, str] = {}
@@ -245,11 +247,20 @@ def _check_headers(authorizer: Authorizer, head: RequestHead) -> dict[str, str]:
         if name in _OF_THE_CHECK or not _listed(name, wanted) or (name == "connection" and not is_upgrade):
             continue
         sent[name] = f"{sent[name]},{value}" if name in sent else value
-    for name, added in authorizer.added_headers.items():
-        text = header_text(added, head, headers, time.time())
-        if text and name not in _OF_THE_CHECK:
-            sent[name] = text
+    if authorizer.added_headers:
+        sent.update(_added_headers(ask))
     return sent
+
+
+def _added_headers(ask: AskAuthorizer) -> Iterator[tuple[str, str]]:
+    head, remote = ask.request.head, ask.request.remote
+    known = as_sent(head, head.headers, head.authority, head.path)
+    # Never empty: that would leave what the client says.
+    known.source = "-" if remote is None else address_text(remote)
+    for name, added in ask.authorizer.added_headers.items():
+        text = header_text(added, known, head.headers, time.time())
+        if text and name not in _OF_THE_CHECK:
+            yield name, text
 
 
 def _listed(name: str, patterns: tuple[str, ...]) -> bool:

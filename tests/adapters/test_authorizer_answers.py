@@ -205,6 +205,15 @@ def test_what_the_provider_adds_stands_in_place_of_what_the_client_says(serve: S
     ]  # fmt: skip
 
 
+def test_the_address_of_the_client_is_not_what_the_client_says(serve: Serve) -> None:
+    """It came out empty, so that what the client sent under the name went to the authorizer."""
+    address = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
+    provider = {"includeRequestHeadersInCheck": ["x-*"], "includeAdditionalHeadersInCheck": {"x-ip": address}}
+    with answering(says(YES)) as (port, asked), serving(serve, port, **provider) as client:
+        assert client.status("/guarded", ("x-ip", "10.0.0.99")) == 200
+    assert "x-ip: 127.0.0.1" in check(asked)
+
+
 def test_a_check_has_a_length_and_a_host_of_its_own(serve: Serve) -> None:
     """Those of the request went with it where a list had them, and the check could be read in two ways."""
     provider = {"includeRequestHeadersInCheck": ["c*", "t*", "h*", "e*", "k*"], "timeout": "5s"}
