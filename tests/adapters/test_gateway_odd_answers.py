@@ -95,3 +95,15 @@ async def test_a_query_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
             assert (await ask(port)).endswith(b"cut")
     assert "broke off" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_http_1_0_is_told_to_upgrade(http: str) -> None:
+    """As by Istio; an answer in chunks would be no answer to it."""
+    async with before(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", http) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.0\r\nhost: a.test\r\n\r\n")
+        told = await reader.read()
+        writer.close()
+    assert told.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert told.endswith(b"\r\n\r\nUpgrade Required")

@@ -23,7 +23,7 @@ from meshlib._runtime import runtime_of
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
 from meshlib.adapters.gateway.headers import BODYLESS, Hops, can_be_sent, is_chunked_only, response_headers
-from meshlib.adapters.gateway.odd_answers import UNREADABLE, UNREADABLE_HEADERS, is_answer
+from meshlib.adapters.gateway.odd_answers import TOO_OLD, TOO_OLD_HEADERS, UNREADABLE, UNREADABLE_HEADERS, is_answer
 from meshlib.adapters.gateway.websockets import Socket, refuse_websocket, tunnel
 from meshlib.errors import MeshError
 
@@ -78,6 +78,8 @@ class MeshGateway:
         match scope["type"]:
             case "lifespan":
                 await self._lifespan(receive, send)
+            case "http" if scope.get("http_version") == "1.0":
+                await _answer(scope, send, 426, TOO_OLD_HEADERS, TOO_OLD)
             case "http":
                 async with Client(receive) as client:
                     await self._serve(scope, client, receive, send)
