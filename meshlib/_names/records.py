@@ -16,12 +16,16 @@ __all__ = ["Names", "names_in"]
 
 
 class Names:
-    """The last good answer for each name. A failed look-up takes nothing away."""
+    """The last answer for each name. A failed look-up takes nothing away.
 
-    __slots__ = ("_known",)
+    A name that is gone has no address. Only logical DNS keeps the last one, as Envoy does.
+    """
+
+    __slots__ = ("_known", "_last")
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, ...]] = {}
+        self._last: dict[str, tuple[str, ...]] = {}
 
     def learn(self, name: str, answer: Answer) -> bool:
         """Keep an answer; true if it is news. The order of the addresses is not: servers turn them round."""
@@ -29,12 +33,15 @@ class Names:
         if before is not None and set(before) == set(answer.addresses):
             return False
         self._known[name] = answer.addresses
+        if answer.addresses:
+            self._last[name] = answer.addresses
         return True
 
     def forget_all_but(self, names: frozenset[str]) -> None:
         """Drop what no cluster asks for any more."""
         for name in self._known.keys() - names:
             del self._known[name]
+            self._last.pop(name, None)
 
     def resolved(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with each known name replaced by its addresses; the same object if none is known.
@@ -52,8 +59,9 @@ class Names:
         is_logical = cluster.discovery is Discovery.LOGICAL_DNS
         endpoints: dict[str, Endpoint] = {}
         for endpoint in cluster.endpoints:
-            addresses = self._known.get(endpoint.address, (endpoint.address,))
-            for address in addresses[:1] if is_logical else addresses:
+            name = endpoint.address
+            addresses = self._last.get(name, (name,))[:1] if is_logical else self._known.get(name, (name,))
+            for address in addresses:
                 one = msgspec.structs.replace(endpoint, address=address)
                 endpoints.setdefault(one.key, one)  # an address counts once
         return msgspec.structs.replace(cluster, endpoints=tuple(endpoints.values()))

@@ -40,8 +40,9 @@ class Resolver:
     """Keeps the endpoints of DNS clusters up to date, once started.
 
     Names are looked up each on its own, so that a name server that hangs holds up its
-    names only. After a failure the last good answer stays, and the next try comes after
-    the mesh's ``dnsRefreshRate``.
+    names only. After a failure the last good answer stays; a name that is gone has no
+    endpoint any more, as in Envoy. After both the next try comes after the mesh's
+    ``dnsRefreshRate``.
     """
 
     def __init__(self, publisher: Publisher, lookup: Lookup | None = None) -> None:
@@ -105,7 +106,7 @@ class Resolver:
         wait = self._publisher.compiled.dns_refresh_rate
         with self._lock:
             is_news = answer is not None and self._names.learn(name, answer)
-            if answer is not None:
+            if answer is not None and answer.addresses:
                 wait = UNTOLD if answer.ttl is None else max(answer.ttl, SHORTEST)
             self._asked.discard(name)
             self._due[name] = self._publisher.clock.monotonic() + wait
@@ -119,12 +120,19 @@ class Resolver:
         try:
             answer = self._lookup(name)
         except OSError as error:
-            if name not in self._failing:
-                self._failing.add(name)
-                _log.warning("%s cannot be resolved (%s); what is known of it stays in force", name, error)
+            self._warn(name, "%s cannot be resolved (%s); what is known of it stays in force", name, error)
             return None
-        self._failing.discard(name)
-        return answer if answer.addresses else None
+        if answer is not None and not answer.addresses:
+            self._warn(name, "the name servers know no %s; it has no endpoint any more", name)
+        else:
+            self._failing.discard(name)
+        return answer
+
+    def _warn(self, name: str, message: str, *facts: object) -> None:
+        """Once, until it is found again."""
+        if name not in self._failing:
+            self._failing.add(name)
+            _log.warning(message, *facts)
 
 
 def _run(reference: weakref.ref[Resolver], wake: threading.Event) -> None:

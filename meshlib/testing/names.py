@@ -22,7 +22,7 @@ class ScriptedNames:
         self._on_news = on_news
 
     def answer(self, name: str, addresses: tuple[str, ...], ttl: float) -> None:
-        """What is answered for a name from now on; without addresses it is not found."""
+        """What is answered for a name from now on; without addresses that there is no such name."""
         if wrong := [one for one in addresses if not is_address(one)]:
             raise ValueError(f"{wrong[0]!r} is no address; {name} resolves to addresses, such as '192.0.2.1'")
         self._refresh()  # what was due before got the answer of then
@@ -33,9 +33,9 @@ class ScriptedNames:
         for resolver in self._resolvers if self._answers else ():
             resolver.refresh()
 
-    def look_up(self, name: str) -> Answer:
-        """As a name server would."""
-        return self._answers.get(name, _NOT_FOUND)
+    def look_up(self, name: str) -> Answer | None:
+        """As a name server would; None for a name that no answer was given for."""
+        return self._answers.get(name)
 
     def serve(self, runtime: Runtime) -> None:
         """The runtime resolves by these answers."""
@@ -45,13 +45,12 @@ class ScriptedNames:
             resolver.refresh()
 
 
-_NOT_FOUND = Answer(())
-
-
 class _Resolver(Resolver):
     """The mesh's own, without threads: what is due is looked up before the next request."""
 
-    def __init__(self, runtime: Runtime, lookup: Callable[[str], Answer], on_news: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self, runtime: Runtime, lookup: Callable[[str], Answer | None], on_news: Callable[[Snapshot], None]
+    ) -> None:
         super().__init__(runtime, lookup)
         self._runtime = runtime
         self._on_news = on_news

@@ -167,6 +167,30 @@ def test_a_failure_takes_nothing_away(clock: VirtualClock, caplog: pytest.LogCap
     assert keys(runtime) == ["10.0.0.2:80", "b.test:80"]
 
 
+@pytest.mark.parametrize(("resolution", "left"), [("DNS", ["10.0.0.3:80"]), ("DNS_ROUND_ROBIN", ["10.0.0.1:80"])])
+def test_a_name_that_is_gone_has_no_endpoint(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture, resolution: str, left: list[str]
+) -> None:
+    """As in Envoy 1.39 after NXDOMAIN, where only logical DNS keeps the address; looked for again each 60 s."""
+    gone = Answer(())
+    lookup = Script(a_test=[Answer(("10.0.0.1",), 5.0), gone, gone, Answer(("10.0.0.2",), 5.0)], b_test=[["10.0.0.3"]])
+    names = {"endpoints": "[{address: a.test}]"} if resolution == "DNS_ROUND_ROBIN" else {}
+    runtime = Runtime(snapshot(resolution, **names), clock=clock)
+    resolver = Resolver(runtime, lookup)
+    with caplog.at_level(logging.WARNING, "meshlib"):
+        for seconds in (5.0, 59.0, 1.0):
+            settle(resolver)
+            clock.advance(seconds)
+        assert keys(runtime) == left
+        settle(resolver)
+        assert keys(runtime) == left
+    assert lookup.asked.count("a.test") == 3
+    assert len([one for one in caplog.records if "a.test" in one.getMessage()]) == 1
+    clock.advance(60.0)
+    settle(resolver)
+    assert keys(runtime)[0] == "10.0.0.2:80"
+
+
 def test_state_of_addresses_that_stay_survives(clock: VirtualClock) -> None:
     """An ejection is by endpoint, whatever comes and goes beside it."""
     lookup = Script(a_test=[Answer(("10.0.0.1", "10.0.0.2"), 5.0), ["10.0.0.2", "10.0.0.4"]], b_test=[["10.0.0.3"]])
@@ -266,6 +290,8 @@ def test_the_system_resolves_names_as_every_program_does() -> None:
     assert best_lookup()("localhost").addresses in (("127.0.0.1",), ("::1",))
     with pytest.raises(OSError, match="resolve"):
         system_lookup("nowhere.test")
+    with pytest.raises(OSError, match="no name of DNS"):
+        system_lookup("a" * 64 + ".test")
 
 
 # -- times to live -----------------------------------------------------------------------------------------
@@ -319,5 +345,6 @@ def test_the_extra_tells_times_to_live() -> None:
     found = lookup("shop.test")
     assert (sorted(found.addresses), found.ttl) == (["10.0.0.1", "10.0.0.2"], 7.0)  # in any order, as of any server
     assert lookup("localhost").ttl is None
-    with pytest.raises(OSError, match="resolve"):
-        lookup("other.test")
+    assert lookup("other.test").addresses == ()
+    with pytest.raises(OSError, match="no name of DNS"):
+        lookup("a..test")
