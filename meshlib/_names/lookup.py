@@ -39,7 +39,7 @@ def system_lookup(name: str) -> Answer:
     raise OSError(f"{name} has no address")
 
 
-def best_lookup() -> Lookup:
+def best_lookup() -> Callable[[str], Answer]:
     """The system's look-up, with times to live where dnspython is installed (extra ``dns``)."""
     try:
         resolver = import_module("dns.resolver")

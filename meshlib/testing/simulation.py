@@ -174,8 +174,8 @@ class Simulation(SimulatedClients):
     def dns(self, name: str, *addresses: str, ttl: float = 30.0) -> None:
         """What a name of a ServiceEntry with ``resolution: DNS`` resolves to from now on.
 
-        Without addresses there is no such name. The mesh notices when its last answer's ``ttl`` (seconds, at least one) is over. Names without an answer stay
-        names, which take requests as they are.
+        Without addresses there is no such name. The mesh notices when its last answer's ``ttl`` (seconds, at least one)
+        is over. Names without an answer stay names, which take requests as they are.
         """
         self._world.names.answer(name, addresses, ttl)
 
