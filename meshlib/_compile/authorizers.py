@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from meshlib._compile.findings import Findings
 from meshlib._compile.headers import HeaderFormatError, header_value
+from meshlib._compile.mtls import PeerModes
 from meshlib._compile.visibility import View
 from meshlib._snapshot.clusters import Cluster
 from meshlib._snapshot.routes import HeaderValue, Origin
@@ -15,7 +18,7 @@ from meshlib._snapshot.security import Authorizer
 from meshlib.model.mesh_config import MeshConfig
 from meshlib.model.mesh_providers import EnvoyExternalAuthorizationHttpProvider
 
-__all__ = ["compile_authorizer", "report_authorizer"]
+__all__ = ["checked_authorizer", "compile_authorizer"]
 
 _TIMEOUT: Final = 600.0  # Istio's default for ext_authz
 _LONGEST: Final = 2e6  # as long as a socket can wait
@@ -59,18 +62,33 @@ def _authorizer(providers: tuple[str, ...], config: MeshConfig, view: View, find
     return f"there is no authorizer {name!r}" if provider is None else f"the provider {name!r} is no authorizer"
 
 
-def report_authorizer(authorizer: Authorizer | None, clusters: Mapping[str, Cluster], findings: Findings) -> None:
-    """Tell why an authorizer that is known cannot be reached."""
+def checked_authorizer(
+    authorizer: Authorizer | None, clusters: Mapping[str, Cluster], view: View, peers: PeerModes, findings: Findings
+) -> Authorizer | None:
+    """The authorizer, and told why it cannot be reached if it cannot.
+
+    One that takes TLS only is not asked at all: to it a plain connection were an outage, which ``failOpen`` forgives.
+    """
     if authorizer is None or not authorizer.is_usable:
-        return
+        return authorizer
     cluster = clusters.get(f"outbound|{authorizer.port}||{authorizer.host}")
-    problem = ""
     if cluster is None:
         problem = f"the service {authorizer.host!r} has no port {authorizer.port}"
-    elif cluster.policy.tls.mode not in ("AUTO", "DISABLE"):
-        problem = f"its DestinationRule asks for TLS ({cluster.policy.tls.mode}), in which meshlib asks nobody yet"
+    else:
+        problem = _wanted_tls(cluster, peers.mode(view.services[authorizer.host].namespace))
     if problem:
         findings.add("MESH091", _ORIGIN, f"the authorizer {authorizer.name!r}: {problem}")
+    return replace(authorizer, is_usable=False) if problem and cluster is not None else authorizer
+
+
+def _wanted_tls(cluster: Cluster, mode: str) -> str:
+    """Why it has to be TLS; empty where plain text does."""
+    declared = cluster.policy.tls.mode
+    if declared not in ("AUTO", "DISABLE"):
+        return f"its DestinationRule asks for TLS ({declared}), in which meshlib asks nobody yet"
+    if declared == "AUTO" and mode == "STRICT" and all(endpoint.mesh_tls for endpoint in cluster.endpoints):
+        return "its PeerAuthentication is STRICT, and meshlib asks nobody in mutual TLS yet"
+    return ""
 
 
 def _status(text: str | None) -> int:

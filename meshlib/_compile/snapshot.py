@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from meshlib._compile.authorizers import report_authorizer
+from msgspec.structs import replace
+
+from meshlib._compile.authorizers import checked_authorizer
 from meshlib._compile.client_policies import ClientPolicies
 from meshlib._compile.clusters import DYNAMIC, PASSTHROUGH, Destinations
 from meshlib._compile.context import ClusterKeys, RouteContext
@@ -79,7 +81,9 @@ class Config:
             self._known.compare_rules(self.index.resources("DestinationRule"), namespaces_of(view.services))
         clusters = destinations.clusters()
         security = compile_security(self.index, self.mesh, view, workload, collected)
-        report_authorizer(security.authorizer, clusters, collected)
+        authorizer = checked_authorizer(security.authorizer, clusters, view, self.peers, collected)
+        if authorizer is not security.authorizer:
+            security = replace(security, authorizer=authorizer)
         telemetry = compile_telemetry(self.index, self.mesh, workload, collected)
         if workload.gateway:
             gateway = GatewayTables(self.index, self.registry, self.rules, view.services, context, workload)

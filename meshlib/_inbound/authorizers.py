@@ -50,7 +50,6 @@ _SENT_AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_VALUE: Final = re.compile(r"[\0\r\n]")
 _UNIX: Final = "unix://"
-_NO_TLS: Final = ("AUTO", "DISABLE")
 _turns = itertools.count()
 
 
@@ -183,8 +182,6 @@ def _prepare(snapshot: Snapshot, ask: AskAuthorizer, body: bytes) -> _Check | Au
     endpoint = None if cluster is None else _endpoint(cluster)
     if cluster is None or endpoint is None:
         return _UNAVAILABLE
-    if cluster.policy.tls.mode not in _NO_TLS:
-        return _UNUSABLE  # what it is asked is not for everybody who listens
     is_partial = len(body) > authorizer.body_limit > 0
     if is_partial:
         if not authorizer.allows_partial_body:

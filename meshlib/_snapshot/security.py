@@ -108,8 +108,8 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
 class Authorizer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An external authorizer (``envoyExtAuthzHttp``), by its name in MeshConfig.
 
-    ``is_usable`` false: this process cannot ask it (it speaks gRPC, or its service is
-    not known), so what its policies match is denied. ``asks_connections``: it is asked
+    ``is_usable`` false: this process cannot ask it (it speaks gRPC or wants TLS, or its service
+    is not known), so what its policies match is denied. ``asks_connections``: it is asked
     about TCP connections too, as Istio does with gRPC. Names of headers are in lower
     case; patterns keep their ``*``. ``timeout`` in seconds. Without ``deny_headers`` all headers of a refusal
     reach the client. ``body_limit`` 0: the body is

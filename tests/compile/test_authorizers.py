@@ -13,7 +13,7 @@ ME = Workload(namespace="shop", labels={"app": "web"})
 BASE = {"service": "authz.test", "port": 9000}
 
 
-def load(*providers: dict[str, Any], name: str = "own", more: str = "") -> Mesh:
+def load(*providers: dict[str, Any], name: str = "own", more: str = "", account: str = "") -> Mesh:
     """A mesh in which everything is asked about."""
     mesh = json.dumps({"extensionProviders": list(providers)})
     return Mesh.load(
@@ -29,9 +29,10 @@ kind: ServiceEntry
 metadata: {{name: authz, namespace: shop}}
 spec:
   hosts: [authz.test]
+  location: MESH_INTERNAL
   ports: [{{number: 9000, name: http, protocol: HTTP}}]
   resolution: STATIC
-  endpoints: [{{address: 127.0.0.1}}]
+  endpoints: [{{address: 127.0.0.1, serviceAccount: "{account}"}}]
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -119,6 +120,24 @@ spec:
   trafficPolicy: {tls: {mode: SIMPLE}}
 """
     assert "its DestinationRule asks for TLS (SIMPLE)" in told(load(own(), more=rule))
+
+
+@pytest.mark.parametrize(
+    ("mode", "account", "is_asked"), [("STRICT", "a", False), ("STRICT", "", True), ("PERMISSIVE", "a", True)]
+)
+def test_an_authorizer_that_takes_mutual_tls_only_is_not_asked(mode: str, account: str, is_asked: bool) -> None:
+    """In plain text it is never there, which failOpen would forgive every time."""
+    peers = """---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+spec: {mtls: {mode: %s}}
+"""
+    mesh = load(own(failOpen=True), more=peers % mode, account=account)
+    security = mesh.snapshot.security
+    assert security.authorizer is not None
+    assert security.authorizer.is_usable is is_asked
+    assert ("its PeerAuthentication is STRICT" in told(mesh)) is not is_asked
 
 
 @pytest.mark.parametrize(
