@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Self, cast
 
 import urllib3
@@ -127,8 +129,28 @@ class MeshPoolManager(urllib3.PoolManager):
         """Close the connections, and leave out mirrored copies that were not sent yet."""
         self.mirrors.close()
         self._plain.clear()
+        with self.pools.lock:
+            pools = [self.pools[key] for key in self.pools.keys()]  # noqa: SIM118 - it cannot be iterated
         super().clear()
+        for pool in pools:
+            _close_idle(pool)
         self.mirrors = ThreadMirrors()
+
+
+def _close_idle(pool: urllib3.HTTPConnectionPool) -> None:
+    """Close what is not in use.
+
+    urllib3 does it when nobody has the pool any more. Its errors have it, round in a circle, until the collector comes.
+    """
+    idle, taken = pool.pool, []
+    with suppress(queue.Empty, AttributeError):  # there is no more, or it is closed
+        while True:
+            taken.append(idle.get(block=False))  # type: ignore[union-attr]
+    for connection in taken:
+        if connection is not None:
+            connection.close()
+        with suppress(queue.Full, AttributeError):
+            idle.put(None, block=False)  # type: ignore[union-attr]
 
 
 class MeshHost(RequestMethods):

@@ -17,7 +17,7 @@ import pytest
 from meshlib.errors import MeshClosedError
 from tests.adapters.contract.clients import in_threads
 from tests.adapters.contract.conftest import URL, Kit
-from tests.patience import PATIENCE, until
+from tests.patience import PATIENCE, until, wait_until
 
 
 def pause(client: Any, seconds: float) -> None:
@@ -44,6 +44,21 @@ def test_connections_are_reused_after_errors_of_the_upstream(kit: Kit) -> None:
     client = kit.client()
     assert [client.get(URL).status for _ in range(3)] == [200, 200, 200]
     assert server.connections <= 3
+
+
+def test_a_closed_client_leaves_no_connection(kit: Kit) -> None:
+    """Not even where an attempt failed: what errors of the library hold on to need not wait for the collector."""
+    server = kit.upstream({"reset": True})
+    kit.mesh(route={"retries": {"attempts": 1, "retryOn": "5xx", "backoff": "1ms"}})
+    gc.collect()
+    gc.disable()
+    try:
+        client = kit.client()
+        assert client.get(URL).status == 200
+        kit.close_clients()
+        wait_until(lambda: server.open == 0)
+    finally:
+        gc.enable()
 
 
 def test_connections_serve_all_hosts_of_an_endpoint(plain_kit: Kit) -> None:
