@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from meshlib._engine.exchange import Exchange
-from meshlib._http import Failure
+from meshlib._http import Failure, FailureKind
 from meshlib._outbound.attempt import current_attempt
 from meshlib.testing.messages import UpstreamRequest
 from meshlib.testing.transport import Answer
@@ -39,12 +38,14 @@ async def arrive(
     service: Service, exchange: Exchange | None, address: str, port: int, request: UpstreamRequest
 ) -> Answer | Failure:
     """What comes of a request."""
+    if exchange is not None and not exchange.connecting():
+        return Failure(FailureKind.OVERFLOW, sent=False)
     site, plan, peer = meet(service, exchange, address, port)
+    seconds = 10.0
+    if exchange is not None and exchange.live is not None:
+        seconds = exchange.live.cluster.policy.connection_pool.connect_timeout
+    await service.world.connect(exchange, plan, seconds)
     if plan.breaks_connection:
-        seconds = 10.0
-        if exchange is not None and exchange.live is not None:
-            seconds = exchange.live.cluster.policy.connection_pool.connect_timeout
-        await asyncio.sleep(seconds if plan.way == "unreachable" else 0)
         return plan.failure
     attempt = current_attempt.get()
     if attempt is not None:

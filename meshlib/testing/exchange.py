@@ -11,6 +11,7 @@ from meshlib._engine.commands import Backoff, Copy, Race, Reply, Send, Steps, Wa
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Published
 from meshlib._http import Headers, RequestHead
+from meshlib._snapshot.clusters import UNLIMITED
 from meshlib.testing.messages import UpstreamRequest
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class SimulatedExchange(Exchange):
     """Tells the world of the simulation what it did, and waits on its clock.
 
     ``limit`` is the attempt's timeout. ``is_clients``: a real client drives it; who drives it on the simulation's own
-    loop, and takes note of it, says so.
+    loop, and takes note of it, says so. ``is_connecting``: its connection is pending; ``is_refused``: it will not come.
     """
 
     def __init__(
@@ -41,6 +42,26 @@ class SimulatedExchange(Exchange):
         self._service = service
         self.limit: float | None = None
         self.is_clients = True
+        self.is_connecting = False
+        self.is_refused = False
+
+    def connecting(self) -> bool:
+        """As the engine does, unless a connection of the endpoint is idle: as many stay open as were needed at once."""
+        live, host = self.live, self.endpoint
+        if live is None or live.max_pending >= UNLIMITED:
+            return True
+        if host is not None and host.active <= self._service.opened[live.cluster.name, host.key]:
+            return True  # it is active already itself
+        self.is_connecting, self.is_refused = super().connecting(), False
+        return self.is_connecting
+
+    def connected(self) -> None:
+        """As the engine does, where a connection was made."""
+        if self.is_connecting:
+            self.is_connecting = False
+            super().connected()
+            if self.live is not None and self.endpoint is not None and not self.is_refused:
+                self._service.opened[self.live.cluster.name, self.endpoint.key] += 1
 
     def start(self) -> Send | Reply | None:
         """As the engine does; nothing at one go for real clients, of which the simulation wants to see every step."""

@@ -13,6 +13,7 @@ from meshlib._http import Failure, FailureKind
 from meshlib.adapters.aiohttp.connections import Connections
 from meshlib.adapters.aiohttp.session import govern_session
 from meshlib.testing.arrivals import meet
+from meshlib.testing.exchange import SimulatedExchange
 from meshlib.testing.messages import UpstreamRequest
 from meshlib.testing.wire import complete_length, parse_request, render
 
@@ -46,6 +47,10 @@ class _Memory(aiohttp.TCPConnector):
         attempt = getattr(req, "attempt", None)  # None: a mirrored copy
         exchange = attempt.exchange if attempt is not None else None
         site, plan, peer = meet(self.service, exchange, req.url.raw_host or "", req.url.port or 80)
+        if isinstance(exchange, SimulatedExchange):
+            exchange.is_refused = plan.breaks_connection
+            if exchange.is_connecting:
+                await asyncio.sleep(0)  # it is pending for a moment
         if plan.breaks_connection:
             await self._break(req, plan)
         loop = self.service.world.loop

@@ -9,6 +9,7 @@ from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind, Headers
 from meshlib._outbound.attempt import current_attempt
 from meshlib.adapters.httpx.clients import governed_async_client, governed_client
+from meshlib.adapters.httpx.network import PendingOverflowError
 from meshlib.adapters.httpx.packages import Package, default_package, package_of
 from meshlib.testing.arrivals import arrive, current_exchange
 from meshlib.testing.exchange import SimulatedExchange
@@ -69,6 +70,8 @@ class _Messages:
             attempt = current_attempt.get()
             kind = api.ConnectTimeout if attempt is not None and not attempt.is_sent else api.ReadTimeout
             raise kind("the simulated upstream took too long", request=request) from None
+        if isinstance(answer, Failure) and answer.kind is FailureKind.OVERFLOW:
+            raise PendingOverflowError
         if isinstance(answer, Failure):
             raise self._error(answer, request)
         return self._response(answer, request.method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -41,6 +42,8 @@ class Service:
         self.workload = workload
         self.runtime = runtime
         self._heads: dict[str, RequestHead] = {}
+        self.opened: Counter[tuple[str, str]] = Counter()
+        """Its connections to each ``address:port``, by cluster, where it is limited how many may be pending."""
 
     # -- one request ---------------------------------------------------------------------------------
 
@@ -60,10 +63,10 @@ class Service:
         call = Call(number, method, url, self, given)
         head, fields = self._head(method, url, given)
         exchange = self.runtime.begin(head, fields, _always)
-        transport = _Transport(world, self, head, fields, _content(body, fields))
+        assert isinstance(exchange, SimulatedExchange)
+        transport = _Transport(world, self, exchange, head, fields, _content(body, fields))
         call.attempts = transport.attempts
         call.started = exchange.started
-        assert isinstance(exchange, SimulatedExchange)
         exchange.is_clients = False
         try:
             reply = await agovern(exchange, transport, world.timers)
@@ -216,12 +219,13 @@ def _content(body: object, fields: Headers) -> bytes:
 class _Transport:
     """The way of one call to its upstreams."""
 
-    __slots__ = ("_body", "_fields", "_head", "_service", "attempts", "world")
+    __slots__ = ("_body", "_exchange", "_fields", "_head", "_service", "attempts", "world")
 
     def __init__(
         self,
         world: World,
         service: Service,
+        exchange: SimulatedExchange,
         head: RequestHead,
         fields: Headers,
         body: bytes,
@@ -229,6 +233,7 @@ class _Transport:
     ) -> None:
         self.world = world
         self._service = service
+        self._exchange = exchange
         self._head = head
         self._fields = fields
         self._body = body
@@ -237,16 +242,15 @@ class _Transport:
     async def send(self, send: Send) -> Outcome:
         clock, cluster, endpoint, head = self.world.clock, send.cluster, send.endpoint, self._head
         started = clock.monotonic()
-        where = endpoint.key if endpoint is not None else f"{head.host}:{cluster.original_port or head.port}"
+        place = head.host, cluster.original_port or head.port
+        where = endpoint.key if endpoint is not None else f"{place[0]}:{place[1]}"
         attempt = Attempt(cluster.name, cluster.subset, where, started)
         self.attempts.append(attempt)
         request = UpstreamRequest(
             head.method, send.path or head.path, send.authority or head.authority, self._fields, self._body
         )
         try:
-            outcome = await self.world.serve(
-                self._service, cluster, endpoint, request, (head.host, cluster.original_port or head.port)
-            )
+            outcome = await self.world.serve(self._service, cluster, endpoint, request, place, self._exchange)
         except asyncio.CancelledError:
             attempt.duration = clock.monotonic() - started
             is_late = send.timeout is not None and attempt.duration >= send.timeout - 1e-9
@@ -265,7 +269,7 @@ class _Transport:
 
     def beside(self, headers: Headers) -> _Transport:
         """The same request, for an attempt at the same time."""
-        return _Transport(self.world, self._service, self._head, headers, self._body, self.attempts)
+        return _Transport(self.world, self._service, self._exchange, self._head, headers, self._body, self.attempts)
 
     def adopt(self, winner: _Transport) -> None:
         """The attempts are in one list."""

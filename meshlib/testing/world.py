@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from meshlib._compile import Config
 from meshlib._context import Carried, carried_headers, serving
-from meshlib._http import Failure, Headers, Outcome, Response
+from meshlib._engine.exchange import Exchange
+from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 from meshlib._outbound.tls import Originator
 from meshlib._runtime import Runtime
 from meshlib._snapshot.clusters import Cluster, Endpoint
@@ -171,24 +172,41 @@ class World:
         endpoint: Endpoint | None,
         request: UpstreamRequest,
         address: tuple[str, int],
+        exchange: SimulatedExchange | None = None,
     ) -> Outcome:
-        """One request from its caller to the end of its response. ``address``: what was dialled without an endpoint."""
+        """One request from its caller to the end of its response. ``address``: what was dialled without an endpoint.
+
+        A mirrored copy has no ``exchange``.
+        """
         if endpoint is not None:
             place, port, key, host = endpoint.address, endpoint.port, endpoint.key, cluster.host
         else:
             place, port = address
             key, host = f"{place}:{port}", place
         site = self.site(key, place, port, host)
+        if exchange is not None and not exchange.connecting():
+            return Failure(FailureKind.OVERFLOW, sent=False)
         plan = self.plan(site, host)
+        await self.connect(exchange, plan, cluster.policy.connection_pool.connect_timeout)
         if plan.breaks_connection:
-            timeout = cluster.policy.connection_pool.connect_timeout
-            await asyncio.sleep(timeout if plan.way == "unreachable" else 0)
             return plan.failure
         peer = self.peer(caller, cluster) if self.guards.has_rules or site.app is not None else ""
         answer = await self.answer(site, plan, request, peer)
         if isinstance(answer, Failure):
             return answer
         return Response(answer.status, Headers(answer.headers), answer)
+
+    @staticmethod
+    async def connect(exchange: Exchange | None, plan: Plan, patience: float) -> None:
+        """What :meth:`Exchange.connecting` announced: a connection is pending for a moment, or does not come."""
+        try:
+            if isinstance(exchange, SimulatedExchange):
+                exchange.is_refused = plan.breaks_connection
+            if plan.breaks_connection or (isinstance(exchange, SimulatedExchange) and exchange.is_connecting):
+                await asyncio.sleep(patience if plan.way == "unreachable" else 0)
+        finally:
+            if exchange is not None:
+                exchange.connected()
 
     @staticmethod
     def peer(caller: Service | None, cluster: Cluster | None) -> str:
