@@ -8,7 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["ThreadMirrors"]
+__all__ = ["LONGEST_REPLY", "ThreadMirrors"]
+
+LONGEST_REPLY: Final = 2**24
+"""Bytes of an answer that are read, and dropped, so that the mirror can finish it: a longer one is broken off."""
 
 _MOST: Final = 128
 _THREADS: Final = 4

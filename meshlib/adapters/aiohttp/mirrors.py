@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from meshlib._engine.commands import Copy
+from meshlib._outbound.mirrors import LONGEST_REPLY
 from meshlib._outbound.tls import Handshake
 
 __all__ = ["Mirrors"]
@@ -90,7 +91,9 @@ class Mirrors:
                 skip_auto_headers=_AUTOMATIC,
                 **secured,
             ) as response:
-                response.release()
+                left = LONGEST_REPLY
+                while left > 0 and (part := await response.content.readany()):
+                    left -= len(part)
         except (aiohttp.ClientError, OSError):
             self.dropped += 1
 

@@ -11,6 +11,7 @@ from meshlib._drivers import agovern
 from meshlib._engine.commands import Copy, Send
 from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
+from meshlib._outbound.mirrors import LONGEST_REPLY
 from meshlib._outbound.tls import CredentialError, HasRuntime
 from meshlib._timers import Timers
 from meshlib.adapters.httpx.bodies import start_tape
@@ -149,8 +150,11 @@ class _AsyncSender:
             async with asyncio.timeout(COPY_SECONDS):
                 response = await (await self._pool(target)).handle_async_request(request)
                 try:
-                    async for _ in response.aiter_stream():
-                        pass  # it may be of any length
+                    left = LONGEST_REPLY
+                    async for part in response.aiter_stream():
+                        left -= len(part)
+                        if left <= 0:
+                            break
                 finally:
                     await response.aclose()
 

@@ -10,7 +10,7 @@ from meshlib._drivers import govern
 from meshlib._engine.commands import Copy, Send
 from meshlib._http import Failure, FailureKind, Headers, Outcome, Response
 from meshlib._outbound.attempt import Attempt, current_attempt
-from meshlib._outbound.mirrors import ThreadMirrors
+from meshlib._outbound.mirrors import LONGEST_REPLY, ThreadMirrors
 from meshlib._outbound.tls import CredentialError, HasRuntime
 from meshlib.adapters.httpx.bodies import start_tape
 from meshlib.adapters.httpx.exchanges import Beside, Head, failure
@@ -142,8 +142,11 @@ class _Sender:
             current_attempt.set(Attempt(None, copy.cluster.policy.connection_pool, COPY_SECONDS))
             response = self._pool(target).handle_request(request)
             try:
-                for _ in response.iter_stream():
-                    pass  # it may be of any length
+                left = LONGEST_REPLY
+                for part in response.iter_stream():
+                    left -= len(part)
+                    if left <= 0:
+                        break
             finally:
                 response.close()
 

@@ -16,6 +16,7 @@ from meshlib._engine.commands import Copy, LocalReply, Send
 from meshlib._engine.exchange import Exchange
 from meshlib._http import Failure, FailureKind, Headers, HeadersView, Outcome, RequestHead, Response
 from meshlib._outbound.attempt import Attempt, Droppable, current_attempt
+from meshlib._outbound.mirrors import LONGEST_REPLY
 from meshlib._outbound.tls import CredentialError, Handshake, handshake_reason
 from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib.adapters.urllib3.bodies import Body
@@ -142,8 +143,11 @@ class Governed(RequestHead):
                 self.method, path, body=body or None, headers=headers, retries=False, redirect=False,
                 assert_same_host=False, preload_content=False,
             )  # fmt: skip
-            while reply.read(_PART, decode_content=False):
-                pass  # it may be of any length
+            left = LONGEST_REPLY
+            while left > 0 and (part := reply.read(_PART, decode_content=False)):
+                left -= len(part)
+            if left <= 0:
+                reply.close()
             reply.release_conn()
 
         self._manager.mirrors.start(send)

@@ -317,6 +317,18 @@ def test_a_mirror_sees_the_host_and_path_that_the_route_puts_there(kit: Kit) -> 
     assert (copied.path, copied.headers["host"]) == (sent.path, sent.headers["host"]) == (sent.path, "new.example")
 
 
+@pytest.mark.parametrize(("size", "is_kept"), [(2**22, 1), (2**25, 0)])
+def test_a_mirror_can_finish_its_answer(kit: Kit, size: int, is_kept: int) -> None:
+    """It is read and dropped, and the connection kept; one beyond all measure is broken off."""
+    main, shadow = kit.upstream(), kit.upstream({"status": 200, "body": b"x" * size})
+    spare = kit.resources(shadow.port, host="shadow.example.com")
+    kit.mesh(main.port, route={"mirror": {"host": "shadow.example.com"}}, more=spare)
+    client = kit.client()
+    assert client.get(URL).status == 200
+    kit.until(client, lambda: bool(shadow.seen) and shadow.inside == 0)
+    kit.until(client, lambda: shadow.open == is_kept)
+
+
 def test_a_dead_mirror_harms_nothing(kit: Kit) -> None:
     """The call succeeds."""
     main = kit.upstream()
