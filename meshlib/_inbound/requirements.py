@@ -61,8 +61,10 @@ class Requirement:
         """
         if function is None:
             return self.check()
-        if inspect.isclass(function) or not callable(function):
-            what = f"the class {function.__name__}" if inspect.isclass(function) else f"a {type(function).__name__}"
+        is_class = isinstance(function, type)
+        # What stands for another object, as flask.request does, looks as if it could be called.
+        if is_class or not callable(function) or hasattr(type(function), "_get_current_object"):
+            what = f"the class {function.__name__}" if is_class else f"a {type(function).__name__}"
             raise MeshError(f"mesh.require guards functions, not {what}; decorate its methods, or call check()")
         inner: Callable[..., Any] = function
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):

@@ -125,6 +125,12 @@ class Page:
         return "in"
 
 
+def test_the_request_of_flask_is_no_function(mesh: Mesh) -> None:
+    """Though it looks like one."""
+    with flask.Flask("app").test_request_context(), pytest.raises(MeshError, match="not a LocalProxy"):
+        mesh.require(jwt=True)(flask.request)
+
+
 @pytest.mark.parametrize("wrong", [Page, object(), "view", 5])
 def test_what_is_no_function_cannot_be_guarded(mesh: Mesh, wrong: Any) -> None:
     """A framework that calls a requirement with its request would take the function that came back for a yes."""
