@@ -10,7 +10,7 @@ from meshlib._drivers import take_turn
 from meshlib._engine.commands import Backoff, Copy, Race, Reply, Send, Steps, Wait
 from meshlib._engine.exchange import Exchange
 from meshlib._engine.published import Published
-from meshlib._http import Headers, RequestHead
+from meshlib._http import Failure, Headers, Outcome, RequestHead
 from meshlib._snapshot.clusters import UNLIMITED
 from meshlib.testing.messages import UpstreamRequest
 
@@ -56,12 +56,33 @@ class SimulatedExchange(Exchange):
         return self.is_connecting
 
     def connected(self) -> None:
-        """As the engine does, where a connection was made."""
-        if self.is_connecting:
-            self.is_connecting = False
-            super().connected()
-            if self.live is not None and self.endpoint is not None and not self.is_refused:
-                self._service.opened[self.live.cluster.name, self.endpoint.key] += 1
+        """As the engine does, where a connection was made. It stays open if it may carry a second request."""
+        if not self.is_connecting:
+            return
+        self.is_connecting = False
+        super().connected()
+        live, host = self.live, self.endpoint
+        if live is None or host is None or self.is_refused:
+            return
+        if live.cluster.policy.connection_pool.max_requests_per_connection != 1:
+            self._service.opened[live.cluster.name, host.key] += 1
+
+    def _end_attempt(self, outcome: Outcome) -> Reply | None:
+        """As the engine does; what broke off, or was cut off, has lost its connection."""
+        if isinstance(outcome, Failure) and outcome.sent:
+            self._lose_connection()
+        return super()._end_attempt(outcome)
+
+    def abandon(self) -> None:
+        """As the engine does; whoever gives up closes the connection that answers too late."""
+        if self._is_counted:
+            self._lose_connection()
+        super().abandon()
+
+    def _lose_connection(self) -> None:
+        if self.live is not None and self.endpoint is not None:
+            key = self.live.cluster.name, self.endpoint.key
+            self._service.opened[key] = max(self._service.opened[key] - 1, 0)
 
     def start(self) -> Send | Reply | None:
         """As the engine does; nothing at one go for real clients, of which the simulation wants to see every step."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,23 @@ def test_a_burst_waits_for_connections_as_in_production(sim: Simulation) -> None
     assert sim.upstream("reviews").received == 6
 
 
+def test_connections_for_one_request_are_all_new(sim: Simulation) -> None:
+    """None of them is there for the next burst."""
+    sim.publish(
+        PENDING.replace("http1MaxPendingRequests: 1", "http1MaxPendingRequests: 1, maxRequestsPerConnection: 1")
+    )
+    assert sim.send("GET", URL, times=24, load=Bursts(size=8, every=10)).statuses == {200: 3, 503: 21}
+
+
+def test_what_broke_off_has_lost_its_connection(sim: Simulation) -> None:
+    """The next burst starts with one connection less."""
+    calls = sim.send("GET", URL, times=8, load=Bursts(size=4, every=10))
+    assert calls.statuses == {200: 3, 503: 5}
+    sim.upstream("reviews").fail("reset", times=1)
+    assert sim.get(URL).flags == ("UC",)
+    assert sim.send("GET", URL, times=4, load=Bursts(size=4, every=10)).statuses == {200: 2, 503: 2}
+
+
 def test_calls_one_after_another_are_not_pending(sim: Simulation) -> None:
     """However near each other they are."""
     assert sim.send("GET", URL, times=50, every=0.01).statuses == {200: 50}
@@ -58,9 +76,10 @@ async def _by_httpx(sim: Simulation, times: int) -> list[int]:
 
 
 @pytest.mark.parametrize("burst", [_by_aiohttp, _by_httpx])
-def test_clients_wait_for_connections_too(sim: Simulation, burst: object) -> None:
+def test_clients_wait_for_connections_too(
+    sim: Simulation, burst: Callable[[Simulation, int], Coroutine[Any, Any, list[int]]]
+) -> None:
     """Each in its own way, to the same end."""
-    assert callable(burst)
     assert [sim.run(burst(sim, 8)).count(200) for _ in range(3)] == [1, 2, 3]
 
 
