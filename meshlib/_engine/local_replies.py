@@ -28,6 +28,8 @@ OVERFLOW_DETAILS: Final = "upstream_reset_before_response_started{overflow}"
 # gRPC's HTTP to status mapping, as Envoy uses it for local replies to gRPC requests.
 GRPC_STATUS_OF_HTTP: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
+_GRPC_UNKNOWN: Final = 2
+
 _FLAG_OF_FAILURE: Final = {
     FailureKind.CONNECT_FAILURE: "UF",
     FailureKind.CONNECT_TIMEOUT: "UF",
@@ -86,6 +88,8 @@ def configured_reply(action: Redirect | DirectResponse, request: RequestHead) ->
     """What a redirect or a direct response answers, before the route's header operations."""
     if type(action) is Redirect:
         location = ("location", redirect_location(action, request))
+        if is_grpc(request):
+            return grpc_reply(_GRPC_UNKNOWN, "", "direct_response", (location,), refusal=False)
         return LocalReply(action.status, b"", (location,), "direct_response", refusal=False)
     assert isinstance(action, DirectResponse)
     body = action.body

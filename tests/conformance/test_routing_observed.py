@@ -146,6 +146,19 @@ OBSERVED = [
         {"status": 404, "headers_absent": ["content-type"]},
     ),
     observed(
+        "a redirect is no answer to gRPC: the status is unknown",
+        rule("redirect: {uri: /p}"),
+        {
+            "status": 200,
+            "headers": {
+                "content-type": "application/grpc",
+                "grpc-status": "2",
+                "location": "http://shop.example.com/p",
+            },
+        },
+        headers={"content-type": "application/grpc"},
+    ),
+    observed(
         "an empty Origin is none",
         rule(f"corsPolicy: {{allowOrigins: [{{exact: '*'}}], allowCredentials: true}}, {TO_A}"),
         {"status": 200, "headers_absent": ["access-control-allow-origin", "access-control-allow-credentials"]},
