@@ -11,10 +11,10 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextvars import Context
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
-from meshlib.testing.messages import UpstreamRequest
+from meshlib.testing.messages import CALLER, UpstreamRequest
 from meshlib.testing.transport import Answer
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = ["App", "AsgiApp", "WsgiApp", "mounted"]
 
 _log = logging.getLogger("meshlib.testing")
 _ERROR = Answer(status=500, headers=(("content-type", "text/plain"),), body=b"Internal Server Error")
-_CALLER: Final = "192.0.2.254"  # of the block for documentation, which no policy names: nobody calls from anywhere
 Message: TypeAlias = MutableMapping[str, Any]
 
 
@@ -94,7 +93,7 @@ class _AsgiExchange:
         self.scope: dict[str, Any] = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
             "method": request.method, "scheme": "http", "path": unquote(path), "raw_path": path.encode("latin-1"),
-            "query_string": query.encode("latin-1"), "root_path": "", "client": (_CALLER, 40000),
+            "query_string": query.encode("latin-1"), "root_path": "", "client": (CALLER, 40000),
             "server": _place(request), "state": dict(state), "extensions": {},
             "headers": [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in _headers(request)
@@ -203,7 +202,7 @@ def _environ(request: UpstreamRequest) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method, "SCRIPT_NAME": "", "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": query, "RAW_URI": request.path, "SERVER_NAME": address, "SERVER_PORT": str(port),
-        "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": _CALLER, "CONTENT_LENGTH": str(len(request.body)),
+        "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": CALLER, "CONTENT_LENGTH": str(len(request.body)),
         "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(request.body),
         "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
     }  # fmt: skip

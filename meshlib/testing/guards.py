@@ -16,6 +16,7 @@ from meshlib._snapshot.authentication import Authentication
 from meshlib._snapshot.inbound import InboundRequest, parse_address
 from meshlib._snapshot.security import NO_SECURITY, Security
 from meshlib.events import RequestServed
+from meshlib.testing.messages import CALLER
 from meshlib.testing.transport import Answer
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Guards", "Passed"]
 
+_CALLER: Final = parse_address(CALLER)
 _KINDS: Final = frozenset(("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"))
 
 
@@ -110,7 +112,9 @@ class Guards:
         if security is NO_SECURITY:
             return Passed(service, Decision(allowed=True), request, peer, started)
         head = RequestHead(request.method, "http", request.host, request.path, request.headers, port=site.port)
-        inbound = InboundRequest(head, port=site.port, peer=peer, destination=parse_address(site.address))
+        inbound = InboundRequest(
+            head, port=site.port, peer=peer, destination=parse_address(site.address), source=_CALLER, remote=_CALLER
+        )
         decision = self.decide(security, inbound)
         passed = Passed(service, decision, request, inbound.peer, started)
         if decision.allowed:

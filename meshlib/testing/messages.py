@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from meshlib._http import Failure, FailureKind, Headers
 from meshlib.testing.transport import Answer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from meshlib.testing.service import Service
 
 __all__ = [
+    "CALLER",
     "FAILURES",
     "Body",
     "Break",
@@ -25,6 +26,9 @@ __all__ = [
     "content_of",
     "may_have_body",
 ]
+
+CALLER: Final = "192.0.2.254"
+"""Where callers are: in the block for documentation, which no policy names, since nobody calls from anywhere."""
 
 Way: TypeAlias = Literal["connect", "unreachable", "reset", "hang", "tls", "protocol", "refused"]
 """How an upstream fails.

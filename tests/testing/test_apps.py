@@ -200,23 +200,35 @@ def test_an_asynchronous_view_under_wsgi_calls_on_virtual_time() -> None:
         assert (call.json()["text"], call.latency) == ("upstream request timeout", pytest.approx(10.0, abs=0.01))
 
 
-FROM_INSIDE = """
+SOURCES = """
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
-metadata: {name: from-inside, namespace: vault}
+metadata: {name: sources, namespace: vault}
 spec:
-  rules: [{from: [{source: {ipBlocks: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16]}}]}]
+  action: %s
+  rules: [{from: [{source: {%s: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16]}}]}]
 """
 
 
+@pytest.mark.parametrize(
+    ("action", "blocks", "status"),
+    [
+        ("ALLOW", "ipBlocks", 403),
+        ("DENY", "ipBlocks", 200),
+        ("ALLOW", "notRemoteIpBlocks", 200),
+        ("DENY", "notRemoteIpBlocks", 403),
+    ],
+)
 @pytest.mark.parametrize("kind", ["script", "asgi", "wsgi"])
-def test_a_caller_has_no_address_that_a_policy_may_name(kind: str) -> None:
+def test_callers_are_at_an_address_that_no_policy_names(kind: str, action: str, blocks: str, status: int) -> None:
     """Applications saw one of 10.0.0.0/8, and were open to whom a script in their place refused."""
-    with Simulation(FROM_INSIDE) as sim:
+    with Simulation(SOURCES % (action, blocks)) as sim:
         sim.deploy("keys", namespace="vault", port=8080)
         mesh = sim.mesh_of(sim.service("keys"))
         if kind == "asgi":
             sim.app("keys", MeshMiddleware(_asgi([]), mesh))
         elif kind == "wsgi":
-            sim.app("keys", WsgiMiddleware(flask.Flask("keys").wsgi_app, mesh))
-        assert sim.peer(WEB).get(f"{VAULT}/keys/1").status == 403
+            app = flask.Flask("keys")
+            app.add_url_rule("/keys/1", view_func=lambda: "key")
+            sim.app("keys", WsgiMiddleware(app.wsgi_app, mesh))
+        assert sim.peer(WEB).get(f"{VAULT}/keys/1").status == status
