@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -22,9 +22,16 @@ from meshlib._inbound.passage import Passage
 from meshlib._runtime import runtime_of
 from meshlib.adapters.gateway.arrivals import Connection, arrival_of, target_url
 from meshlib.adapters.gateway.client import Client, Message, Receive, Scope, Send
-from meshlib.adapters.gateway.headers import BODYLESS, Hops, can_be_sent, is_chunked_only, response_headers
+from meshlib.adapters.gateway.headers import (
+    BODYLESS,
+    Hops,
+    asks_for_upgrade,
+    can_be_sent,
+    is_chunked_only,
+    response_headers,
+)
 from meshlib.adapters.gateway.odd_answers import TOO_OLD, TOO_OLD_HEADERS, UNREADABLE, UNREADABLE_HEADERS, is_answer
-from meshlib.adapters.gateway.websockets import Socket, refuse_websocket, tunnel
+from meshlib.adapters.gateway.websockets import Socket, refuse_websocket, stopping_at_redirects, tunnel
 from meshlib.errors import MeshError
 
 if TYPE_CHECKING:
@@ -70,7 +77,7 @@ class MeshGateway:
         self._mesh = mesh
         self._port = port
         self._gate = _GatewayGate(self._runtime)
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._sessions = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, aiohttp.ClientSession]]()
         self._is_closed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,8 +100,7 @@ class MeshGateway:
     async def aclose(self) -> None:
         """Close the connections of this event loop to the services. A server does that at its end, by the lifespan."""
         self._is_closed = True
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session is not None:
+        for session in self._sessions.pop(asyncio.get_running_loop(), {}).values():
             await session.close()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -138,10 +144,12 @@ class MeshGateway:
             try:
                 if url is None or not can_be_sent(headers):
                     await _answer(scope, send, 400, [], b"")
+                elif client is not None and asks_for_upgrade(scope["headers"]):
+                    await _answer(scope, send, 403, [], b"")
                 elif not is_chunked_only(scope["headers"]):
                     await _answer(scope, send, 501, [], b"")
                 elif client is None:
-                    await tunnel(self._session(), url, headers, scope, receive, send)
+                    await tunnel(self._session("websocket"), url, headers, scope, receive, send)
                 else:
                     await self._forward(url, head.method, headers, client, passage, send)
             finally:
@@ -151,7 +159,7 @@ class MeshGateway:
         self, url: URL, method: str, headers: Headers, client: Client, passage: Passage, send: Send
     ) -> None:
         data = await client.data(headers.get("content-length"))
-        request = self._session().request(
+        request = self._session("http").request(
             method, url, headers=headers, data=data, allow_redirects=False, skip_auto_headers=_AUTOMATIC
         )
         async with request as response:
@@ -187,19 +195,23 @@ class MeshGateway:
         ports = list(listeners.tls if connection.scheme == "https" else listeners.plain)
         return int(ports[0]) if len(ports) == 1 else port
 
-    def _session(self) -> aiohttp.ClientSession:
-        """The session of this event loop."""
+    def _session(self, kind: Literal["http", "websocket"]) -> aiohttp.ClientSession:
+        """The session of this event loop for requests or handshakes."""
         if self._is_closed:
             raise MeshError("this gateway was closed; make a new MeshGateway(mesh), or start its lifespan again")
-        loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
+        sessions = self._sessions.setdefault(asyncio.get_running_loop(), {})
+        session = sessions.get(kind)
         if session is None:
-            session = self._sessions[loop] = self._mesh.aiohttp(
+            own: dict[str, Any] = {}
+            if kind == "websocket":
+                own = {"trace_configs": [stopping_at_redirects()], "skip_auto_headers": _AUTOMATIC}
+            session = sessions[kind] = self._mesh.aiohttp(
                 limit=0,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 ws_response_class=Socket,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+                **own,
             )
         return session
 

@@ -19,7 +19,15 @@ from meshlib._inbound.forwarded import XFCC, XFF, TrustedProxies
 from meshlib._snapshot.inbound import Address, parse_address
 from meshlib._snapshot.listeners import Forwards
 
-__all__ = ["BODYLESS", "Hops", "can_be_sent", "is_chunked_only", "request_headers", "response_headers"]
+__all__ = [
+    "BODYLESS",
+    "Hops",
+    "asks_for_upgrade",
+    "can_be_sent",
+    "is_chunked_only",
+    "request_headers",
+    "response_headers",
+]
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -27,6 +35,8 @@ _HOP_BY_HOP: Final = frozenset(
     "connection expect keep-alive proxy-authenticate proxy-connection te trailer transfer-encoding upgrade".split()
 )
 _TRAILERS: Final = "trailers"
+_UPGRADING: Final = (b"connection", b"upgrade")
+_UPGRADES: Final = (b"websocket", b"h2c")
 BODYLESS: Final = (204, 304)
 """Statuses of answers that have no body, nor the length of one."""
 _OUTSIDE: Final = (
@@ -109,6 +119,14 @@ def can_be_sent(headers: HeadersView) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def asks_for_upgrade(raw: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request wants another protocol than a websocket, which Envoy refuses with a 403 (not so h2c's)."""
+    fields = [(name, value.lower()) for name, value in raw if name in _UPGRADING]
+    return any(name == b"upgrade" and value.strip() not in _UPGRADES for name, value in fields) and any(
+        name == b"connection" and b"upgrade" in map(bytes.strip, value.split(b",")) for name, value in fields
+    )
 
 
 def is_chunked_only(raw: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -13,7 +13,7 @@ from meshlib._http import Headers
 from meshlib.adapters.gateway.client import Receive, Scope, Send
 from meshlib.adapters.gateway.headers import RawHeaders, response_headers
 
-__all__ = ["Socket", "refuse_websocket", "tunnel"]
+__all__ = ["Socket", "refuse_websocket", "stopping_at_redirects", "tunnel"]
 
 _NORMAL: Final = 1000
 _UNSAID: Final = (1005, 1006, 1015)
@@ -27,6 +27,24 @@ class Socket(aiohttp.ClientWebSocketResponse):
     def headers(self) -> CIMultiDictProxy[str]:
         """What the service and the route say besides the protocol."""
         return self._response.headers
+
+
+def stopping_at_redirects() -> aiohttp.TraceConfig:
+    """For the session of the handshakes: a redirect is for the client, and not followed by the gateway.
+
+    aiohttp follows it, to wherever the service says, and has no argument against that for websockets.
+    """
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse)
+    return trace
+
+
+async def _refuse(_: aiohttp.ClientSession, __: object, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+    answer = redirect.response
+    answer.close()
+    raise aiohttp.WSServerHandshakeError(
+        answer.request_info, answer.history, status=answer.status, headers=answer.headers
+    )
 
 
 async def tunnel(
