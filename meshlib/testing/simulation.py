@@ -140,10 +140,11 @@ class Simulation(SimulatedClients):
         return Upstream(self._world.scripts, self.clock, host)
 
     def advance(self, seconds: float) -> None:
-        """Let virtual time pass, with everything that is due in it."""
+        """Let virtual time pass, with everything that is due in it. Raises a mistake of what :meth:`start` began."""
         if seconds < 0:
             raise ValueError(f"cannot advance by {seconds} s: time does not go back")
         self._world.blocking.wait(asyncio.sleep(seconds))
+        self._world.raise_mistake()
 
     @overload
     def run(self, work: Coroutine[Any, Any, T]) -> T: ...
@@ -358,7 +359,7 @@ class Simulation(SimulatedClients):
     # -- the end ---------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End what is still on its way. Safe to call again."""
+        """End what is still on its way. Safe to call again. Raises a mistake of what :meth:`start` began."""
         if self._closed:
             return
         self._closed = True
@@ -366,6 +367,7 @@ class Simulation(SimulatedClients):
             self._world.blocking.wait(self._world.close())
             self._world.loop.close()
         self.mesh.close()
+        self._world.raise_mistake()
 
     def __enter__(self) -> Self:
         return self
@@ -373,7 +375,11 @@ class Simulation(SimulatedClients):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception:
+            if error is None:  # else that one says more
+                raise
 
     def __repr__(self) -> str:
         return f"<Simulation seed={self.seed} now={self.now:.3f}s {self.timeline!r}>"

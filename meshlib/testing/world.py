@@ -66,6 +66,7 @@ class World:
         self._config = Config(())
         self._timers: Timers | None = None
         self._tasks: set[asyncio.Task[object]] = set()
+        self._mistakes: list[BaseException] = []
         self._loads = 0
 
     def chance(self, name: str) -> random.Random:
@@ -288,7 +289,17 @@ class World:
         """Have something done while virtual time passes."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._mistakes.append(error)
+
+    def raise_mistake(self) -> None:
+        """Raise what went wrong in the background: a mistake of the test, such as one of a handler."""
+        if self._mistakes:
+            raise self._mistakes.pop(0)
 
     def load_chance(self) -> random.Random:
         """The chance of the next load: each has its own."""

@@ -91,3 +91,16 @@ def test_bursts_of_no_calls_are_refused() -> None:
     """They would never end."""
     with pytest.raises(ValueError, match="size is 0"):
         Bursts(size=0, every=1)
+
+
+def test_a_mistake_in_the_background_is_raised_when_time_passes(sim: Simulation) -> None:
+    """Or at the end; it was a line in a log, and calls that were missing."""
+    sim.upstream("reviews").handle(lambda request: request.json())
+    sim.start("GET", URL, times=1)
+    with pytest.raises(ValueError, match="Expecting value"):
+        sim.advance(1)
+    sim.advance(1)
+    sim.start("GET", "reviews", times=1)
+    sim.get("http://elsewhere.example/")
+    with pytest.raises(ValueError, match="not an absolute"):
+        sim.close()
