@@ -7,7 +7,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Protocol, get_args
+from typing import Protocol, cast, get_args
 
 from meshlib._clock import Clock, SystemClock
 from meshlib._context import deadline, entered, serving
@@ -22,7 +22,7 @@ from meshlib._http import Headers, RequestHead
 from meshlib._random import Chance, branch, reseed, system_chance
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.errors import MeshError
-from meshlib.events import Event, Observer
+from meshlib.events import Event, EventT, Observer
 
 __all__ = ["Runtime", "forked", "runtime_of"]
 
@@ -113,12 +113,13 @@ class Runtime:
         """The path as a sidecar would have it: for clients whose library leaves more in it than ``/..``."""
         return plain_path(path, self.published.snapshot.security.normalization)
 
-    def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
+    def observe(self, observer: Callable[[EventT], None], *kinds: type[EventT]) -> Callable[[], None]:
         """Deliver events of these kinds (default: all) to ``observer``; returns the function that ends it."""
-        wanted = kinds or get_args(Event)
+        wanted = cast("tuple[type[Event], ...]", kinds or get_args(Event))
+        listener = cast("Observer", observer)  # it hears only what it wants
         with self._lock:
-            self._observers.add(observer, wanted)
-        return lambda: self._forget(observer, wanted)
+            self._observers.add(listener, wanted)
+        return lambda: self._forget(listener, wanted)
 
     def notify(self, event: Event) -> None:
         """Deliver an event that did not come from an exchange."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from meshlib.diagnostics import Finding
@@ -191,6 +191,8 @@ Event: TypeAlias = (
     | ConfigPublished
     | ConfigRejected
 )
+
+EventT = TypeVar("EventT", bound=Event)
 
 Observer: TypeAlias = Callable[[Event], None]
 """What listens to events; see the module for what it may do."""

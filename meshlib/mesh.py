@@ -29,7 +29,7 @@ from meshlib._runtime import Runtime, forked
 from meshlib._snapshot.snapshot import Snapshot
 from meshlib.diagnostics import Finding
 from meshlib.errors import ConfigError
-from meshlib.events import ConfigPublished, ConfigRejected, Event, Observer
+from meshlib.events import ConfigPublished, ConfigRejected, EventT
 from meshlib.sources import SourceText
 from meshlib.sources.environment import workload_from_environment
 from meshlib.sources.files import ConfigInput, Fingerprint, expand, fingerprint, import_notifier, watch_paths, written
@@ -215,7 +215,7 @@ class Mesh(Clients, SecurityMethods, TelemetryMethods):
         finally:
             caller_deadline.reset(token)
 
-    def observe(self, observer: Observer, *kinds: type[Event]) -> Callable[[], None]:
+    def observe(self, observer: Callable[[EventT], None], *kinds: type[EventT]) -> Callable[[], None]:
         """Call ``observer`` with every event of these kinds (default: all); returns what ends that."""
         return self.runtime.observe(observer, *kinds)
 

@@ -16,7 +16,7 @@ from meshlib import ConfigError, Finding, Mesh, MeshError, RefusedError, Workloa
 from meshlib.adapters.httpx import AsyncMeshTransport, MeshTransport
 from meshlib.adapters.requests import MeshAdapter
 from meshlib.adapters.urllib3 import MeshPoolManager
-from meshlib.events import EndpointEjected, Event
+from meshlib.events import ConfigPublished, EndpointEjected, Event
 
 assert_type(meshlib.__version__, str)
 
@@ -43,6 +43,15 @@ def listen(event: Event) -> None:
 
 assert_type(mesh.observe(listen), Callable[[], None])
 assert_type(mesh.observe(listen, EndpointEjected), Callable[[], None])
+
+
+def listen_to_ejections(event: EndpointEjected) -> None:
+    """An observer may take only the kinds that it asks for."""
+    assert_type(event.seconds, float)
+
+
+assert_type(mesh.observe(listen_to_ejections, EndpointEjected), Callable[[], None])
+mesh.observe(listen_to_ejections, ConfigPublished)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def call() -> None:
