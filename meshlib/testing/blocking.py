@@ -20,7 +20,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final, SupportsIndex, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 from meshlib.testing.clock import VirtualClock
 from meshlib.testing.memory_loop import MemoryLoop
@@ -97,9 +96,10 @@ class Blocking:
     @classmethod
     def of(cls, loop: MemoryLoop) -> Blocking:
         """The one of a loop."""
-        found = _known.get(loop)
+        found = loop.blocking
         if found is None:
-            found = _known[loop] = cls(loop)
+            found = loop.blocking = cls(loop)  # not in a table: it knows the loop, which would never be let go of
+        assert isinstance(found, cls)
         return found
 
     def __init__(self, loop: MemoryLoop) -> None:
@@ -266,9 +266,6 @@ class Blocking:
             self._loop.clock.advance(seconds)
         else:
             self.wait(asyncio.sleep(seconds))
-
-
-_known: WeakKeyDictionary[MemoryLoop, Blocking] = WeakKeyDictionary()
 
 
 def run_in_memory(main: Coroutine[Any, Any, T], clock: VirtualClock | None = None) -> T:

@@ -32,6 +32,7 @@ class MemoryLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.clock = clock
         self._selector = _Jumps(self)  # what BaseEventLoop asks for events
+        self.blocking: object = None  # what joins blocking code with it
 
     run_blocking: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]
     """Runs a function in a thread that takes part in virtual time."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from meshlib import MeshError
-from meshlib.testing import Bursts, Simulation
+from meshlib.testing import Bursts, Simulation, VirtualClock
+from meshlib.testing.blocking import Blocking, run_in_memory
+from meshlib.testing.memory_loop import MemoryLoop
 from tests.testing.meshes import RETRIES, TEN
 
 URL = "http://reviews:9080/"
@@ -104,3 +108,15 @@ def test_a_mistake_in_the_background_is_raised_when_time_passes(sim: Simulation)
     sim.get("http://elsewhere.example/")
     with pytest.raises(ValueError, match="not an absolute"):
         sim.close()
+
+
+def test_nothing_stays_of_a_loop_that_is_closed() -> None:
+    """Every simulation has one, and once left it behind; tests are many."""
+    assert run_in_memory(asyncio.sleep(60, "slept")) == "slept"
+    loop = MemoryLoop(VirtualClock())
+    assert Blocking.of(loop) is Blocking.of(loop)
+    loop.close()
+    kept = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert kept() is None
