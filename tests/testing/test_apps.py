@@ -172,7 +172,7 @@ def test_blocking_code_may_have_threads_of_its_own(where: str) -> None:
         if where == "function":
             assert sim.run(lambda: fan_out(sim.mesh)) == [200, 200]
         else:
-            app = flask.Flask("web")
+            app = flask.Flask(__name__)
             app.add_url_rule("/", view_func=lambda: fan_out(sim.mesh_of(sim.service("web"))))
             sim.app("web", app)
             assert sim.get("http://web/").json() == [200, 200]
@@ -183,7 +183,7 @@ def test_an_asynchronous_view_under_wsgi_calls_on_virtual_time() -> None:
     with Simulation(RETRIES) as sim:
         sim.deploy("web")
         reviews = sim.deploy("reviews", port=9080)
-        app = flask.Flask("web")
+        app = flask.Flask(__name__)
 
         @app.get("/")
         async def view() -> dict[str, object]:

@@ -74,8 +74,9 @@ def _is_of(one: x509.CertificateRevocationList, certificate: x509.Certificate) -
                     return False
             case x509.AuthorityKeyIdentifier() | x509.DeltaCRLIndicator():
                 pass
-            case _ if extension.critical:
-                return False
+            case _:
+                if extension.critical:
+                    return False
     return True
 
 
