@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 __all__ = [
+    "REDACTED",
     "WEBSOCKET_SCHEMES",
     "Failure",
     "FailureKind",
@@ -24,6 +25,9 @@ __all__ = [
     "is_bare",
     "target_of",
 ]
+
+REDACTED: Final = "[redacted]"
+"""What is shown in place of a secret."""
 
 Headers: TypeAlias = CIMultiDict[str]
 """Header fields: case-insensitive names, several values a name, order kept."""
@@ -91,6 +95,10 @@ class RequestHead:
     def identity(self) -> Hashable:
         """What tells this caller from others besides the header fields: his TLS settings, where he has any."""
         return None
+
+    def changed(self, path: str, headers: HeadersView) -> RequestHead:
+        """The same request with another raw path and other fields; ``claims`` and ``source`` are not taken over."""
+        return RequestHead(self.method, self.scheme, self.authority, path, headers, port=self.port, host=self.host)
 
     def change_path(self, path: str) -> None:
         """Put another raw path, with its query, in the place of what was asked for."""

@@ -187,7 +187,7 @@ def _changed(
 
 
 def _with_headers(head: RequestHead, fields: HeadersView, path: str) -> RequestHead:
-    changed = RequestHead(head.method, head.scheme, head.authority, path, fields, port=head.port, host=head.host)
+    changed = head.changed(path, fields)
     changed.claims = head.claims
     return changed
 

@@ -217,7 +217,7 @@ class _Steps:
 
 def _with_headers(head: RequestHead, headers: Headers, path: str | None = None) -> RequestHead:
     path = head.path if path is None else path
-    return RequestHead(head.method, head.scheme, head.authority, path, headers, port=head.port, host=head.host)
+    return head.changed(path, headers)
 
 
 def _is_preflight(head: RequestHead) -> bool:

@@ -6,12 +6,11 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from meshlib._http import Headers, RequestHead
+from meshlib._http import REDACTED, Headers, RequestHead
 from meshlib._snapshot.authentication import Authentication, TokenRule
 
 __all__ = ["Found", "find_tokens", "without_param", "without_tokens"]
 
-_REDACTED: Final = "[redacted]"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_\-.]")
 
 
@@ -90,13 +89,13 @@ def without_tokens(authentication: Authentication, headers: Headers, path: str) 
         names = [location.name for location in rule.headers] + ["cookie"] * bool(rule.cookies)
         for name in names:
             if name in headers:
-                headers[name] = _REDACTED
+                headers[name] = REDACTED
     params = {name for rule in authentication.rules for name in rule.params}
     raw, mark, query = path.partition("?")
     if not params or not query:
         return path
     pairs = (pair.partition("=") for pair in query.split("&"))
-    shown = [f"{name}{equals}{_REDACTED if unquote(name) in params else value}" for name, equals, value in pairs]
+    shown = [f"{name}{equals}{REDACTED if unquote(name) in params else value}" for name, equals, value in pairs]
     return f"{raw}{mark}{'&'.join(shown)}"
 
 

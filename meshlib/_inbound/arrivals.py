@@ -85,7 +85,7 @@ def other_reading(
     path = f"{prefix}{read}"
     head = arrival.head
     return InboundRequest(
-        RequestHead(head.method, head.scheme, head.authority, path, head.headers, port=head.port, host=head.host),
+        head.changed(path, head.headers),
         port=request.port,
         peer=request.peer,
         source=request.source,

@@ -25,6 +25,7 @@ from urllib.parse import quote_from_bytes
 
 from meshlib._engine.authz import AskAuthorizer, AuthorizerReply
 from meshlib._engine.mutations import as_sent, header_text
+from meshlib._inbound.deadlines import time_left
 from meshlib._inbound.http_answers import Answer, BadAnswerError, Reading, read_answer
 from meshlib._snapshot.clusters import Cluster, Endpoint
 from meshlib._snapshot.inbound import address_text
@@ -99,7 +100,7 @@ def _carry(check: _Check) -> Answer:
         unsent = memoryview(check.written)
         next(check.reading)
         while True:
-            for _, events in selector.select(_left(end)):
+            for _, events in selector.select(time_left(end)):
                 if events & selectors.EVENT_READ and (answer := _read_on(connection, check.reading)) is not None:
                     return answer  # who says no early may read no further
                 if events & selectors.EVENT_WRITE:
@@ -141,13 +142,6 @@ def _connected(check: _Check) -> socket.socket:
         connection.close()
         raise
     return connection
-
-
-def _left(end: float) -> float:
-    left = end - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 async def _carry_async(check: _Check) -> Answer:

@@ -60,4 +60,4 @@ def without_header(head: RequestHead, name: str) -> RequestHead:
     """The same head without a header."""
     fields = Headers(head.headers)
     fields.popall(name, None)
-    return RequestHead(head.method, head.scheme, head.authority, head.path, fields, port=head.port, host=head.host)
+    return head.changed(head.path, fields)

@@ -11,13 +11,14 @@ import io
 import ipaddress
 import socket
 import ssl
-import time
 import urllib.request
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["is_metadata", "opener_of", "time_left"]
+from meshlib._inbound.deadlines import time_left
+
+__all__ = ["is_metadata", "opener_of"]
 
 
 def opener_of(request: urllib.request.Request, deadline: float) -> urllib.request.OpenerDirector:
@@ -29,14 +30,6 @@ def opener_of(request: urllib.request.Request, deadline: float) -> urllib.reques
         opener.add_handler(urllib.request.ProxyHandler())
     opener.add_handler(_Handler(deadline))
     return opener
-
-
-def time_left(deadline: float) -> float:
-    """Seconds until a deadline; raises :class:`TimeoutError` when it is over."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the answer takes too long")
-    return left
 
 
 def is_metadata(text: str) -> bool:

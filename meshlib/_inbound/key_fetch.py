@@ -17,7 +17,8 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import Request
 
 from meshlib._engine.jwt_keys import KeySet, parse_keys
-from meshlib._inbound.key_connections import is_metadata, opener_of, time_left
+from meshlib._inbound.deadlines import time_left
+from meshlib._inbound.key_connections import is_metadata, opener_of
 from meshlib._snapshot.authentication import KeyOrigin
 
 __all__ = ["KeyFetchError", "fetch_keys", "shown_place"]

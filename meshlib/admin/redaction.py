@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import Final
 
 from meshlib._explain.explanation import Json
+from meshlib._http import REDACTED
 
 __all__ = ["HIDDEN", "is_secret", "is_secret_name", "redacted", "redacted_text", "redacted_yaml"]
 
-HIDDEN: Final = "[redacted]"
+HIDDEN: Final = REDACTED
 
 _NAMES: Final = re.compile(
     r"authorization|cookie|secret|passw|api[-_]?key|access[-_]?key|private[-_]?key|credential$|(^|[-_.])token$"

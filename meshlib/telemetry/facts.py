@@ -182,7 +182,7 @@ def _passed_on(served: Served) -> RequestHead:
         headers.update(verdict.set_headers)
     if rules is not None:
         path = without_tokens(rules, headers, path)
-    return RequestHead(head.method, head.scheme, head.authority, path, headers, port=head.port, host=head.host)
+    return head.changed(path, headers)
 
 
 def served_bytes(served: Served) -> int:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from multidict import istr
 
+from meshlib._http import REDACTED
 from meshlib.telemetry.expressions import UnsupportedError, compile_expression, to_text
 from meshlib.telemetry.fields import head_size
 
@@ -111,14 +112,14 @@ def _request_header(name: str) -> Operator:
     if name in _PSEUDO:
         return _PSEUDO[name]
     if name in _SECRET:
-        return lambda facts: "[redacted]" if name in facts.headers else None
+        return lambda facts: REDACTED if name in facts.headers else None
     folded = istr(name)  # case folded once
     return lambda facts: facts.headers.get(folded)
 
 
 def _response_header(name: str) -> Operator:
     if name in _SECRET:
-        return lambda facts: "[redacted]" if name in facts.response_headers else None
+        return lambda facts: REDACTED if name in facts.response_headers else None
     if name == "x-envoy-upstream-service-time":
         return _service_time
     folded = istr(name)
