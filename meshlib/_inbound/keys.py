@@ -152,14 +152,14 @@ class KeyManager:
     def _start_locked(self, origin: KeyOrigin, record: KeyRecord) -> Future[None]:
         """One thread for one reading: an issuer that hangs holds up nobody else."""
         reading: Future[None] = Future()
+        self._running[origin] = reading
         arguments = (origin, record, reading)
         try:
             threading.Thread(target=self._read, args=arguments, name="meshlib-keys-read", daemon=True).start()
         except RuntimeError as error:  # there are as many threads as there may be
+            del self._running[origin]
             record.fail(str(error), self._now())
             reading.set_result(None)
-        else:
-            self._running[origin] = reading
         return reading
 
     def _read(self, origin: KeyOrigin, record: KeyRecord, reading: Future[None]) -> None:
